@@ -1,0 +1,119 @@
+"""Denoisers: anything that turns (x, level) into a `Prediction`, and ways to combine them.
+
+A trained network, an exact posterior mean and a guided pair of them are all denoisers, so a sampler runs on any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.levels import Level, Prediction
+from diffusion_lab.targets import Target
+
+Denoiser = Callable[[Tensor, Level], Prediction]
+"""(x (B, *S), level) -> Prediction(x0, eps), each (B, *S)."""
+
+
+@contextmanager
+def evaluating(network) -> Iterator[None]:
+    """Run a module in evaluation mode without gradients, and leave it in the mode in which it was."""
+    training = getattr(network, "training", False)
+    if training:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        if training:
+            network.train()
+
+
+def from_network(network: Callable[..., Tensor], target: Target, cond: dict | None = None) -> Denoiser:
+    """The denoiser that a network trained for `target` stands for; `cond` goes to every call."""
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        with evaluating(network):
+            return target.solve(target.evaluate(network, x, level, cond), x, level)
+
+    return denoise
+
+
+def self_conditioned(network: Callable[..., Tensor], target: Target, cond: dict | None = None) -> Denoiser:
+    """A network that also sees its own last estimate of x0 (Chen et al. 2023, "Analog Bits", section 2.3).
+
+    The estimate is carried from call to call, so make a new denoiser for every sampling run.
+    """
+    last: Tensor | None = None
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        nonlocal last
+        seen = torch.zeros_like(x) if last is None or last.shape != x.shape else last
+        prediction = from_network(network, target, {**(cond or {}), "last": seen})(x, level)
+        last = prediction.x0
+        return prediction
+
+    return denoise
+
+
+def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:
+    """Classifier-free guidance: unconditional + scale (conditional - unconditional) (Ho & Salimans 2022, equation 6).
+
+    Their weight w is scale - 1: scale 0 ignores the condition, 1 is the conditional model, more sharpens it.
+    """
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        with_condition, without = conditional(x, level), unconditional(x, level)
+        return Prediction(*(u + scale * (c - u) for c, u in zip(with_condition, without, strict=True)))
+
+    return denoise
+
+
+def with_x0(denoiser: Denoiser, change: Callable[[Tensor], Tensor]) -> Denoiser:
+    """Apply `change` to the estimate of x0, and recompute eps so that both still agree with x."""
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        x0 = change(denoiser(x, level).x0)
+        return Prediction(x0, (x - level.alpha * x0) / level.sigma)
+
+    return denoise
+
+
+def dynamic_threshold(x0: Tensor, percentile: float = 0.995) -> Tensor:
+    """Clip each sample to its own percentile s of |x0| and divide by s, where s is at least 1 (Saharia et al. 2022, section 2.3).
+
+    Shape (B, *S) to (B, *S); each sample has its own s.
+    """
+    size = torch.quantile(x0.flatten(1).abs(), percentile, dim=1).clamp(min=1)
+    size = size.reshape(-1, *[1] * (x0.ndim - 1))  # (B, 1, ..., 1)
+    return torch.minimum(torch.maximum(x0, -size), size) / size
+
+
+def clip(x0: Tensor) -> Tensor:
+    """Clip to [-1, 1], the range of images and sounds (Ho et al. 2020, in their released sampler)."""
+    return x0.clamp(-1, 1)
+
+
+def nearest_rows(vectors: Tensor) -> Callable[[Tensor], Tensor]:
+    """Replace every embedding (..., D) by the nearest row of `vectors` (V, D): the clamping trick (Li et al. 2022, section 4.3)."""
+
+    def change(x0: Tensor) -> Tensor:
+        rows = vectors.to(x0)
+        return rows[torch.cdist(x0.flatten(0, -2), rows).argmin(dim=1)].reshape(x0.shape)
+
+    return change
+
+
+def blend(first: Tensor, second: Tensor, amount: Tensor) -> Tensor:
+    """Spherical interpolation of noises, (B, *S) each, by `amount` in [0, 1], shape (B,) or () (Shoemake 1985).
+
+    A straight line between two independent normal samples passes through points that are too small by up to sqrt(2).
+    """
+    flat_first, flat_second = first.flatten(1), second.flatten(1)
+    cosine = torch.cosine_similarity(flat_first, flat_second, dim=1).clamp(-1 + 1e-7, 1 - 1e-7)
+    angle = torch.arccos(cosine).reshape(-1, *[1] * (first.ndim - 1))
+    amount = amount.to(first).reshape(-1, *[1] * (first.ndim - 1))
+    return (torch.sin((1 - amount) * angle) * first + torch.sin(amount * angle) * second) / torch.sin(angle)

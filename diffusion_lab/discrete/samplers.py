@@ -1,0 +1,44 @@
+"""Steps for tokens. They run in the same loop as the steps for numbers (`diffusion_lab.samplers.sample`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.denoisers import evaluating
+from diffusion_lab.discrete.process import DiscreteProcess, draw
+from diffusion_lab.levels import Level
+from diffusion_lab.samplers.loop import Context, Step
+
+
+def token_denoiser(network: Callable[..., Tensor], cond: dict | None = None) -> Callable[[Tensor, Level], Tensor]:
+    """(x (B, cells), level) -> p(x0 | x), (B, cells, categories), from a network that outputs logits."""
+
+    def denoise(x: Tensor, level: Level) -> Tensor:
+        with evaluating(network):
+            return network(x, level.t.flatten().expand(len(x)).float(), **(cond or {})).softmax(dim=-1)
+
+    return denoise
+
+
+def ancestral(process: DiscreteProcess) -> Step:
+    """Draw every cell of x_after from its posterior (D3PM, section 3); a revealed cell is never masked again."""
+
+    def step(x: Tensor, now: Level, after: Level, p_x0: Tensor, context: Context) -> Tensor:
+        return draw(process.posterior(x, p_x0, now, after), context.uniform(x))
+
+    return step
+
+
+def keeping(step: Step, known: Tensor, mask: Tensor) -> Step:
+    """Reconstruct: cells where `mask` (B, cells) is True hold the trusted tokens `known` at every level.
+
+    For the absorbing process this is exact conditioning: a revealed cell is part of what the model is given.
+    """
+
+    def wrapped(x: Tensor, now: Level, after: Level, p_x0: Tensor, context: Context) -> Tensor:
+        return torch.where(mask, known, step(x, now, after, p_x0, context))
+
+    return wrapped

@@ -1,0 +1,43 @@
+"""The lowest loss that any network can reach."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.denoisers import Denoiser
+from diffusion_lab.losses import Weight, uniform_weight
+from diffusion_lab.schedules import Schedule
+from diffusion_lab.targets import Target
+
+
+def loss_floor(
+    denoiser: Denoiser,
+    x0: Tensor,
+    eps: Tensor,
+    t: Tensor,
+    schedule: Schedule,
+    target: Target,
+    weight: Weight = uniform_weight,
+) -> Tensor:
+    """The loss of the exact denoiser at times t (B,), one value per sample, (B,).
+
+    Data that were noised cannot be recovered, so the floor is positive. Its mean over samples and times is what the
+    training loss tends to and never passes. For a `Gaussian` it is `posterior_variance` times the target's `error_scale`.
+    """
+    level = schedule.at(t, like=x0)
+    error = (denoiser(level.noisy(x0, eps), level).x0 - x0).square().flatten(1).mean(dim=1)
+    scale = target.error_scale(level) * weight(level, target)
+    return scale.flatten() * error
+
+
+def mean_floor(
+    denoiser: Denoiser, x0: Tensor, schedule: Schedule, target: Target, weight: Weight, *, generator
+) -> float:
+    """The floor of the mean loss over the schedule's own training times, estimated on the samples x0 (N, *S)."""
+    n = len(x0)
+    # One uniform in each n-th of [0, 1): the same mean with less variance than independent draws.
+    uniforms = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
+    eps = torch.randn(x0.shape, generator=generator)
+    t = schedule.density(uniforms, schedule)
+    return float(loss_floor(denoiser, x0, eps, t, schedule, target, weight).mean())

@@ -1,0 +1,33 @@
+"""Samplers: one loop, and steps that plug into it."""
+
+from diffusion_lab.samplers.inpainting import replacing, resampling
+from diffusion_lab.samplers.inversion import invert
+from diffusion_lab.samplers.loop import Context, Step, Trajectory, denoise_from, initial_noise, sample
+from diffusion_lab.samplers.steps import (
+    STEPS,
+    annealed_langevin,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    euler,
+    heun,
+)
+
+__all__ = [
+    "STEPS",
+    "Context",
+    "Step",
+    "Trajectory",
+    "annealed_langevin",
+    "ddim",
+    "ddpm",
+    "denoise_from",
+    "dpmpp_2m",
+    "euler",
+    "heun",
+    "initial_noise",
+    "invert",
+    "replacing",
+    "resampling",
+    "sample",
+]
