@@ -1,3 +1,56 @@
-"""A course on diffusion models, and the reference implementation that it is graded against."""
+"""A course on diffusion models, and the reference implementation that it is graded against.
+
+The names below are loaded when they are first used: `import diffusion_lab` alone imports no PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "run_chapter": "diffusion_lab.chapters",
+    "open_checkpoint": "diffusion_lab.chapters",
+    "Report": "diffusion_lab.report",
+    "load": "diffusion_lab.data",
+    "sample": "diffusion_lab.samplers",
+    "build_network": "diffusion_lab.networks",
+}
+_MODULES = (
+    "betas",
+    "chapters",
+    "checkpoints",
+    "data",
+    "denoisers",
+    "devices",
+    "discrete",
+    "errors",
+    "exact",
+    "levels",
+    "losses",
+    "metrics",
+    "networks",
+    "plots",
+    "report",
+    "samplers",
+    "schedules",
+    "targets",
+    "times",
+    "train",
+)
+
+__all__ = ["__version__", *_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(f"diffusion_lab.{name}")
+    raise AttributeError(f"module 'diffusion_lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -46,6 +46,10 @@ class Level(NamedTuple):
         return self.alpha * x0 + self.sigma * eps
 
 
+CLEAN = Level(*(torch.tensor(value, dtype=torch.float64) for value in (0.0, 1.0, 0.0, 0.0, 0.0)))
+"""The end of every path: the data themselves."""
+
+
 class Prediction(NamedTuple):
     """What a denoiser believes about a noisy x: the clean data and the noise, both shaped like x."""
 

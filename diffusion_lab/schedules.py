@@ -185,7 +185,8 @@ def masking() -> Schedule:
     def path(t: Tensor) -> tuple[Tensor, Tensor]:
         return torch.sqrt(1 - t), torch.sqrt(t)
 
-    return Schedule("masking", path)
+    # At t = 1 exactly, d alpha / dt is infinite; the last millionth of the path holds nothing.
+    return Schedule("masking", path, t_max=1 - 1e-6)
 
 
 def karras(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:

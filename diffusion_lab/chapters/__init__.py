@@ -1,0 +1,8 @@
+"""Ten chapters: each one record of data, pieces, budgets and judgement, and one function that runs them."""
+
+from diffusion_lab.chapters.catalogue import NAMES, get
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.run import open_checkpoint, run_chapter
+
+__all__ = ["NAMES", "Budget", "Chapter", "Experiment", "get", "open_checkpoint", "run_chapter"]

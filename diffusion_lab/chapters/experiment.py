@@ -1,0 +1,198 @@
+"""One run in progress: what a chapter's judgement and figures work on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab import denoisers, samplers
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.pieces import Pieces
+from diffusion_lab.data import Dataset
+from diffusion_lab.discrete import token_denoiser
+from diffusion_lab.levels import Level
+from diffusion_lab.samplers import Trajectory
+
+BLOCK = 500
+"""How many images, sounds or sentences are sampled at once; more would not be faster and needs more memory."""
+KEPT = 64
+"""How many samples of the trajectory are kept for the figure."""
+
+
+@dataclass
+class Experiment:
+    """A trained network with everything around it."""
+
+    chapter: Chapter
+    dataset: Dataset
+    pieces: Pieces
+    budget: Budget
+    seed: int
+    accelerator: Any
+    network: nn.Module
+    """The averaged network that samples are drawn from."""
+    cache: Any = None
+    """Folder for what is trained once and used by many runs (the judge of images), or None."""
+    on_step: Callable[[str, int, int], None] = lambda what, done, total: None
+    exact: Any = None
+    samples: Tensor = None  # type: ignore[assignment] - filled by `draw`
+    sample_labels: Tensor | None = None
+    sample_mask: Tensor | None = None
+    trajectory: Trajectory | None = None
+    evaluations: int = 0
+    """Network calls for each sample, guidance counted twice."""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.chapter.exact is not None:
+            self.exact = self.chapter.exact(self.dataset)
+
+    @property
+    def kind(self) -> str:
+        """The kind of data that is scored and drawn."""
+        return self.chapter.kind or self.dataset.kind
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator of its own for each purpose, so that a new use does not change the others."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(purpose.encode()))
+
+    def denoiser(self, labels: Tensor | None = None, mask: Tensor | None = None) -> Callable[[Tensor, Level], Any]:
+        """The trained network as a denoiser, with guidance and polishing as the chapter has them."""
+        chapter, target = self.chapter, self.pieces.target
+        cond = {name: value for name, value in (("labels", labels), ("mask", mask)) if value is not None}
+        if chapter.process is not None:
+            return token_denoiser(self.network, cond)
+        if chapter.self_condition:
+            denoise = denoisers.self_conditioned(self.network, target, cond)
+        else:
+            denoise = denoisers.from_network(self.network, target, cond)
+        if labels is not None and chapter.guidance != 1.0:
+            nobody = torch.full_like(labels, len(self.dataset.classes))
+            without = denoisers.from_network(self.network, target, {**cond, "labels": nobody})
+            denoise = denoisers.guided(denoise, without, chapter.guidance)
+        if chapter.polish is not None:
+            denoise = denoisers.with_x0(denoise, chapter.polish(self.dataset))
+        return denoise
+
+    def start(self, n: int, generator: torch.Generator) -> Tensor:
+        """n samples of pure noise, on the run's device."""
+        shape = (n, *self.dataset.train.shape[1:])
+        if self.chapter.process is not None:
+            return self.chapter.process.start(shape, torch.rand(shape, generator=generator)).to(self.accelerator.device)
+        noise = torch.randn(shape, generator=generator).to(self.accelerator.device)
+        return samplers.initial_noise(self.pieces.schedule, noise)
+
+    def draw(self, n: int | None = None, steps: int | None = None) -> Tensor:
+        """Sample, remember samples and trajectory, and return the samples (n, *S) on the CPU, decoded."""
+        n, steps = n or self.budget.samples, steps or self.budget.sample_steps
+        generator = self.generator("samples")
+        labels, mask = self._conditions(n, generator)
+        block = n if self.kind in ("points", "board") else BLOCK
+        blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
+        drawn = []
+        for number, rows in enumerate(blocks):
+            device = self.accelerator.device
+            own = [None if c is None else c[rows].to(device) for c in (labels, mask)]
+            with self.accelerator.autocast():
+                x, trajectory = samplers.sample(
+                    self.denoiser(*own),
+                    self.pieces.schedule,
+                    self.pieces.step,
+                    self.start(rows.stop - rows.start, generator),
+                    steps=steps,
+                    generator=generator,
+                    keep=KEPT if number == 0 else 0,
+                    on_step=lambda done, total, number=number: self.on_step(
+                        "sampling", number * total + done, len(blocks) * total
+                    ),
+                )
+            drawn.append(x.float().cpu() if x.is_floating_point() else x.cpu())
+            if number == 0:
+                self.trajectory = trajectory
+                doubled = labels is not None and self.chapter.guidance != 1.0
+                self.evaluations = trajectory.evaluations * (2 if doubled else 1)
+        self.sample_labels, self.sample_mask = labels, mask
+        self.samples = self.decode(torch.cat(drawn))
+        return self.samples
+
+    def decode(self, x: Tensor) -> Tensor:
+        """From the network's data to what is scored and drawn."""
+        return x if self.chapter.decode is None else self.chapter.decode(x)
+
+    def _conditions(self, n: int, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+        labels = mask = None
+        if self.chapter.labelled:
+            labels = torch.arange(n) % len(self.dataset.classes)
+        if "train_mask" in self.dataset.info:
+            # Lengths are part of the question: as many sentences of each length as the training text has.
+            masks = self.dataset.info["train_mask"]
+            mask = masks[torch.randint(len(masks), (n,), generator=generator)]
+        return labels, mask
+
+    def denoised(self, count: int = 8) -> dict[str, Any]:
+        """Held-out data at the chapter's noise levels, with the learned and the exact answer to each.
+
+        Returns:
+            "levels" (log-SNR of each level), "clean", "noisy", "learned" and "exact" (lists of (count, *S) tensors;
+            exact is None where nothing exact is known), and "scores": name -> one number per level.
+        """
+        generator = self.generator("denoising")
+        schedule, chapter = self.pieces.schedule, self.chapter
+        data = self.dataset.test
+        # The score is taken over more samples than are drawn.
+        many = min(len(data), 256)
+        rows = torch.randperm(len(data), generator=generator)[:many]
+        clean = data[rows]
+        labels = self.dataset.test_labels[rows] if chapter.labelled else None
+        mask = self.dataset.info["test_mask"][rows] if "test_mask" in self.dataset.info else None
+        result: dict[str, Any] = {key: [] for key in ("levels", "clean", "noisy", "learned", "exact")}
+        scores: dict[str, list[float]] = {}
+        for log_snr in chapter.denoise_log_snr:
+            t = schedule.time_at(torch.tensor(log_snr))
+            noise = torch.randn(clean.shape, generator=generator) if chapter.process is None else None
+            if chapter.process is None:
+                level = schedule.at(t, like=clean)
+                noisy = level.noisy(clean, noise)
+            else:
+                uniforms = torch.rand(clean.shape, generator=generator)
+                level = schedule.at(t, like=uniforms)
+                noisy = chapter.process.noisy(clean, level, uniforms)
+            learned = self._estimate(self.conditional(labels, mask), noisy, level)
+            answers = {"learned": learned}
+            if self.exact is not None:
+                answers["exact"] = self._estimate(self.exact.denoise, noisy, level, on="cpu")
+            for name, estimate in answers.items():
+                measure, value = self._denoise_score(clean, estimate, noisy, mask)
+                scores.setdefault(f"{measure} {name}", []).append(value)
+            result["levels"].append(float(schedule.log_snr(t)))
+            for key, value in {"clean": clean, "noisy": noisy, **answers}.items():
+                result[key].append(self.decode(value[:count]) if chapter.process is None else value[:count])
+        if self.exact is None:
+            result["exact"] = None
+        return {**result, "scores": scores, "mask": None if mask is None else mask[:count]}
+
+    def conditional(self, labels: Tensor | None, mask: Tensor | None) -> Callable[[Tensor, Level], Any]:
+        """The network's own estimate, without guidance or polishing: the posterior mean that it was trained to give."""
+        cond = {name: value for name, value in (("labels", labels), ("mask", mask)) if value is not None}
+        cond = {name: value.to(self.accelerator.device) for name, value in cond.items()}
+        if self.chapter.process is not None:
+            return token_denoiser(self.network, cond)
+        return denoisers.from_network(self.network, self.pieces.target, cond)
+
+    def _estimate(self, denoise: Callable, noisy: Tensor, level: Level, on: str | None = None) -> Tensor:
+        device = torch.device(on) if on else self.accelerator.device
+        with torch.no_grad(), self.accelerator.autocast():
+            answer = denoise(noisy.to(device), Level(*(f.to(device) for f in level)))
+        if self.chapter.process is not None:
+            return answer.argmax(dim=-1).cpu()
+        return answer.x0.float().cpu()
+
+    def _denoise_score(self, clean: Tensor, estimate: Tensor, noisy: Tensor, mask: Tensor | None) -> tuple[str, float]:
+        if self.chapter.denoise_score is not None:
+            return self.chapter.denoise_score(self, clean, estimate, noisy, mask)
+        return "MSE", float((clean - estimate).square().mean())

@@ -1,0 +1,83 @@
+"""The figures of a run: data against samples, the way from noise to data, the loss, and denoising."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion_lab import plots
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.levels import CLEAN
+
+SHOWN = 2000
+"""Points in a scatter plot; images, boards and sounds are shown in smaller numbers by their own figures."""
+
+
+def draw_figures(
+    experiment: Experiment, losses: list[float], floor: float | None, denoised: dict[str, Any], folder: Path
+) -> dict[str, str]:
+    """Draw the four figures of a run into `folder` and return name -> file."""
+    name = experiment.dataset.name
+    figures = {
+        "samples": samples_figure(experiment),
+        "trajectory": trajectory_figure(experiment),
+        "loss": plots.loss_curve(losses, floor=floor, dataset=name),
+        "denoising": denoising_figure(experiment, denoised),
+    }
+    return {key: str(plots.save(figure, folder / f"{key}.png")) for key, figure in figures.items()}
+
+
+def samples_figure(experiment: Experiment) -> Any:
+    """Held-out data beside the run's samples."""
+    dataset, info = experiment.dataset, _info(experiment)
+    data = experiment.decode(dataset.test)[:SHOWN]
+    if dataset.test_labels is not None:
+        info["data_labels"] = dataset.test_labels[:SHOWN]
+    if experiment.sample_labels is not None:
+        info["samples_labels"] = experiment.sample_labels[:SHOWN]
+    if "boards" in info:
+        # In random order: the enumeration begins with the emptiest boards.
+        data = data[torch.randperm(len(data), generator=experiment.generator("figure"))]
+        from diffusion_lab.data.games import is_legal
+
+        info["legal"] = is_legal(experiment.samples[:SHOWN])
+    return plots.data_against_samples(
+        experiment.kind,
+        data,
+        experiment.samples[:SHOWN],
+        dataset=dataset.name,
+        density=_density(experiment),
+        info=info,
+    )
+
+
+def trajectory_figure(experiment: Experiment) -> Any:
+    """Some samples at every step from noise to data."""
+    way = experiment.trajectory
+    states = torch.stack([experiment.decode(state) for state in way.states])
+    return plots.trajectory(experiment.kind, states, way.times, dataset=experiment.dataset.name, info=_info(experiment))
+
+
+def denoising_figure(experiment: Experiment, denoised: dict[str, Any]) -> Any:
+    """Clean, noisy, learned and exact, at each noise level."""
+    return plots.denoising(
+        experiment.kind,
+        *(denoised[column] for column in ("clean", "noisy", "learned", "exact")),
+        [f"log-SNR {value:.1f}" for value in denoised["levels"]],
+        dataset=experiment.dataset.name,
+        scores=denoised["scores"],
+        info=_info(experiment),
+    )
+
+
+def _info(experiment: Experiment) -> dict[str, Any]:
+    return dict(experiment.dataset.info)
+
+
+def _density(experiment: Experiment):
+    """The exact density of clean data, for points whose truth has one."""
+    if experiment.kind != "points" or not hasattr(experiment.exact, "log_density"):
+        return None
+    return lambda points: experiment.exact.log_density(points.double(), CLEAN).exp().float()

@@ -1,0 +1,260 @@
+"""Run a chapter: data, training, sampling, scores, figures, report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion_lab import __version__
+from diffusion_lab.chapters.catalogue import get
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
+from diffusion_lab.checkpoints import load_tensors, load_weights, save_network
+from diffusion_lab.data import Dataset, data_root
+from diffusion_lab.devices import make_accelerator
+from diffusion_lab.errors import CheckpointError, LabError
+from diffusion_lab.networks import build_network, count_parameters, describe
+from diffusion_lab.report import Report
+from diffusion_lab.train import Source, Trainer
+
+OnStep = Callable[[str, int, int], None]
+"""Called with what is being done, the steps done and the steps in all."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+def run_chapter(
+    name: str,
+    *,
+    variant: str = "",
+    seed: int = 0,
+    budget: str = "quick",
+    source: str = "auto",
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    on_step: OnStep = silent,
+    **pieces: Any,
+) -> Report:
+    """Train, sample and score one chapter.
+
+    Args:
+        name: a chapter's name or number, such as "spiral" or 6.
+        variant: another method for the same data, where the chapter has one.
+        seed: the source of all randomness: the same seed gives the same report on the same machine.
+        budget: "smoke" (seconds; the scores mean nothing), "quick" or "full".
+        source: "real", "bundled", or "auto": real data where they are on disk.
+        data_root: where the real data are; by default the environment variable DIFFUSION_LAB_DATA, else the user's cache.
+        device: "auto", "cpu", "cuda" or "mps".
+        out: folder for report, checkpoint and figures; None writes nothing.
+        resume: go on from the state that an interrupted run left in `out`.
+        on_step: progress.
+        schedule, target, loss, step, network: your own pieces; see `diffusion_lab.chapters.pieces.SLOTS`. A network is
+            trained in place.
+
+    Returns:
+        The report; `report.samples` holds the samples, `report.passed` the verdict.
+
+    Raises:
+        PieceError: for a piece that is unknown or does not fit, before any training.
+        DataError, DeviceError, CheckpointError, TrainingError: as their names say.
+    """
+    refuse_unknown(pieces)
+    chapter = get(name, variant)
+    allowance = _budget(chapter, budget)
+    if resume and out is None:
+        raise CheckpointError("to resume, say with `out` where the interrupted run wrote its state")
+    began = time.perf_counter()
+    accelerator = make_accelerator(device, chapter.precision)
+    root = Path(data_root) if data_root is not None else None
+    on_step("loading data", 0, 1)
+    dataset = chapter.load(source, root, seed)
+    own = assemble(chapter, dataset, build(chapter, dataset, seed), pieces)
+    settings = settings_of(chapter, variant, dataset, own, budget, seed)
+    trainer = Trainer(
+        network=own.network,
+        loss=own.loss,
+        schedule=own.schedule,
+        source=_source(chapter, dataset, own),
+        settings=allowance.training,
+        accelerator=accelerator,
+        seed=seed,
+        identity={**settings, **asdict(allowance.training), "processes": accelerator.num_processes},
+    )
+    folder = None if out is None else Path(out) / chapter.name
+    loaded = time.perf_counter()
+    steps = allowance.training.steps
+    network = trainer.fit(
+        state=None if folder is None else folder / "state.safetensors",
+        resume=resume,
+        on_step=lambda done, loss: on_step("training", done, steps),
+    )
+    trained = time.perf_counter()
+    experiment = Experiment(
+        chapter, dataset, own, allowance, seed, accelerator, network, cache=_judges(root), on_step=on_step
+    )
+    experiment.draw()
+    sampled = time.perf_counter()
+    on_step("scoring", 0, 1)
+    scores = chapter.evaluate(experiment)
+    floor = chapter.floor(experiment) if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own) else None
+    denoised = experiment.denoised()
+    report = Report(
+        chapter=chapter.name,
+        number=chapter.number,
+        title=chapter.title,
+        variant=variant,
+        budget=budget,
+        dataset=dataset.name,
+        source=dataset.source,
+        schedule=own.schedule.name,
+        target=own.target.name if own.target is not None else "tokens",
+        own_pieces=own.own,
+        network=describe(own.network),
+        parameters=count_parameters(own.network),
+        device=str(accelerator.device),
+        precision="bfloat16" if accelerator.mixed_precision == "bf16" else "float32",
+        seed=seed,
+        training_steps=steps,
+        batch=allowance.training.batch,
+        sample_steps=allowance.sample_steps,
+        evaluations=experiment.evaluations,
+        samples_drawn=len(experiment.samples),
+        final_loss=_mean(trainer.losses[-max(1, steps // 10) :]),
+        loss_floor=floor,
+        scores=scores,
+        denoising={"log_snr": denoised["levels"], **denoised["scores"]},
+        seconds={},
+        versions={"diffusion_lab": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        samples=experiment.samples,
+        experiment=experiment,
+    )
+    scored = time.perf_counter()
+    if folder is not None and accelerator.is_main_process:
+        on_step("drawing figures", 0, 1)
+        from diffusion_lab.chapters.figures import draw_figures
+
+        files = {"checkpoint": str(save_network(folder / "checkpoint.safetensors", network, settings))}
+        files |= draw_figures(experiment, trainer.losses, floor, denoised, folder)
+        report = replace(report, files={**files, "report": str(folder / "report.json")})
+    finished = time.perf_counter()
+    seconds = {
+        "loading": loaded - began,
+        "training": trained - loaded,
+        "sampling": sampled - trained,
+        "scoring": scored - sampled,
+        "figures": finished - scored,
+        "total": finished - began,
+    }
+    report = replace(report, seconds={key: round(value, 2) for key, value in seconds.items()})
+    if folder is not None and accelerator.is_main_process:
+        report.save(folder / "report.json")
+    return report
+
+
+def build(chapter: Chapter, dataset: Dataset, seed: int) -> torch.nn.Module:
+    """The chapter's own network, for the shape and the classes of this dataset."""
+    return build_network(
+        tuple(dataset.train.shape[1:]),
+        classes=len(dataset.classes) if chapter.labelled else 0,
+        self_condition=chapter.self_condition,
+        seed=seed,
+        **chapter.network,
+    )
+
+
+def settings_of(chapter: Chapter, variant: str, dataset: Dataset, pieces: Pieces, budget: str, seed: int) -> dict[str, Any]:
+    """What a checkpoint says about itself; enough to use it again."""
+    return {
+        "chapter": chapter.name,
+        "variant": variant,
+        "dataset": dataset.name,
+        "source": dataset.source,
+        "shape": list(dataset.train.shape[1:]),
+        "network": describe(pieces.network),
+        "own_pieces": pieces.own,
+        "schedule": pieces.schedule.name,
+        "target": pieces.target.name if pieces.target is not None else "tokens",
+        "budget": budget,
+        "seed": seed,
+        "version": __version__,
+    }
+
+
+def open_checkpoint(
+    path: str | Path,
+    *,
+    name: str = "",
+    data_root: str | Path | None = None,
+    source: str = "",
+    device: str = "auto",
+    seed: int = 0,
+    **pieces: Any,
+) -> Experiment:
+    """The experiment that a checkpoint stands for, ready to `draw` samples or to denoise.
+
+    Args:
+        path: a `checkpoint.safetensors` written by a run.
+        name: the chapter that the checkpoint must belong to; "" accepts any.
+        source: "real" or "bundled"; "" takes what the checkpoint was trained on.
+        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
+
+    Raises:
+        CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit.
+    """
+    path = Path(path)
+    tensors, settings = load_tensors(path)
+    try:
+        chapter = get(settings["chapter"], settings["variant"])
+        missing = sorted(set(settings["own_pieces"]) - set(pieces) - {"step"})
+        trained_on, budget = settings["source"], settings["budget"]
+    except (KeyError, LabError) as error:
+        raise CheckpointError(f"{path} was not written by a chapter of this version: {error}") from error
+    if name and get(name).name != chapter.name:
+        raise CheckpointError(f"{path} belongs to chapter '{chapter.name}', not to '{get(name).name}'")
+    if missing:
+        raise CheckpointError(f"{path} was trained with pieces of its own; give them again: {', '.join(missing)}")
+    source = source or ("auto" if trained_on == "generated" else trained_on)
+    dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
+    own = assemble(chapter, dataset, build(chapter, dataset, settings["seed"]), pieces)
+    load_weights(own.network, tensors, path)
+    accelerator = make_accelerator(device, chapter.precision)
+    network = own.network.to(accelerator.device).eval().requires_grad_(False)
+    return Experiment(chapter, dataset, own, _budget(chapter, budget), seed, accelerator, network)
+
+
+def _budget(chapter: Chapter, budget: str) -> Budget:
+    if budget not in chapter.budgets:
+        raise LabError(f"there is no budget {budget!r}; the budgets are {', '.join(chapter.budgets)}")
+    return chapter.budgets[budget]
+
+
+def _source(chapter: Chapter, dataset: Dataset, pieces: Pieces) -> Source:
+    return Source(
+        data=dataset.train,
+        labels=dataset.train_labels if chapter.labelled else None,
+        mask=dataset.info.get("train_mask"),
+        classes=len(dataset.classes),
+        drop_labels=chapter.drop_labels,
+        self_condition=pieces.target if chapter.self_condition else None,
+    )
+
+
+def _judges(root: Path | None) -> Path:
+    from diffusion_lab.data.storage import user_cache
+
+    return user_cache() / "judges"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,46 @@
+"""Which device and which precision a run uses."""
+
+from __future__ import annotations
+
+import torch
+
+from diffusion_lab.errors import DeviceError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether this device multiplies bfloat16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Without these instructions bfloat16 is emulated, slower than float32.
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def make_accelerator(device: str = "auto", precision: str = "float32"):
+    """An `accelerate.Accelerator` for one run; `accelerate launch` gives it its processes.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "float32", or "bfloat16", which is taken only where the device is fast at it.
+
+    Raises:
+        DeviceError: for an unknown device, or one that this machine lacks.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    present = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[device]:
+        found = ", ".join(name for name in DEVICES[1:] if present[name])
+        raise DeviceError(f"device '{device}' was asked for and is not on this machine; here: {found}")
+
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # Accelerate keeps one state per process and refuses a second run with another precision.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    if precision == "bfloat16" and fast_bfloat16(accelerator.device):
+        AcceleratorState._reset_state()
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16")
+    return accelerator

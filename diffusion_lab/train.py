@@ -1,0 +1,233 @@
+"""The training loop: one for all chapters.
+
+The loop owns all randomness. It draws the batch, the times, the noise and the dropped labels from one generator, and
+hands them to a loss that is a pure function. Two runs with the same seed on the same machine are equal, also when one
+of them was interrupted and resumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab.checkpoints import load_tensors, load_weights, save_tensors
+from diffusion_lab.denoisers import evaluating
+from diffusion_lab.errors import CheckpointError, TrainingError
+from diffusion_lab.schedules import Schedule
+from diffusion_lab.targets import Target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to train."""
+
+    steps: int
+    batch: int
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that batches are drawn from, and the conditions that go with each sample."""
+
+    data: Tensor
+    """(N, *S); float for numbers, int64 for tokens."""
+    labels: Tensor | None = None
+    """(N,) int64."""
+    mask: Tensor | None = None
+    """(N, L) bool, True for real tokens."""
+    classes: int = 0
+    """The label `classes` means no label."""
+    drop_labels: float = 0.0
+    """The share of labels replaced by no label, for classifier-free guidance (Ho & Salimans 2022, algorithm 1)."""
+    self_condition: Target | None = None
+    """The target by which the network's own estimate of x0 is found; half of the batches get it."""
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict]:
+        """x0 (n, *S), noise of its shape, uniforms (n,) for the times, and the conditions."""
+        index = torch.randint(len(self.data), (n,), generator=generator)
+        x0 = self.data[index]
+        # One uniform in each n-th of [0, 1), in random order: the times of a batch cover the path evenly.
+        uniforms = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
+        if x0.is_floating_point():
+            noise = torch.randn(x0.shape, generator=generator)
+        else:
+            noise = torch.rand(x0.shape, generator=generator)
+        cond = {}
+        if self.labels is not None:
+            cond["labels"] = drop_labels(
+                self.labels[index], self.drop_labels, self.classes, torch.rand(n, generator=generator)
+            )
+        if self.mask is not None:
+            cond["mask"] = self.mask[index]
+        return x0, noise, uniforms, cond
+
+
+def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
+    """Replace each label (B,) by `null` where its uniform (B,) is below p. The input is left as it is."""
+    return torch.where(uniform < p, torch.full_like(labels, null), labels)
+
+
+@torch.no_grad()
+def ema_update(average: nn.Module, online: nn.Module, decay: float) -> None:
+    """average <- decay average + (1 - decay) online, weights and buffers, in place."""
+    pairs = list(zip(average.state_dict().values(), online.state_dict().values(), strict=True))
+    floats = [(a, o.detach()) for a, o in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floats], [o for _, o in floats], 1 - decay)
+    for a, o in pairs:
+        if not a.is_floating_point():
+            a.copy_(o)
+
+
+def learning_rate_at(step: int, settings: Settings) -> float:
+    """Linear warm-up, then a half cosine down to 0 (Loshchilov & Hutter 2017)."""
+    warmup = min(settings.warmup, settings.steps // 10)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass
+class Trainer:
+    """The state of one training run: networks, optimiser, generator, losses so far."""
+
+    network: nn.Module
+    loss: Callable[..., Tensor]
+    schedule: Schedule
+    source: Source
+    settings: Settings
+    accelerator: object
+    seed: int = 0
+    identity: dict = field(default_factory=dict)
+    """Settings that must be equal for a state file to be resumed."""
+
+    def __post_init__(self):
+        import copy
+
+        rank = self.accelerator.process_index
+        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + rank)
+        self.average = copy.deepcopy(self.network).to(self.accelerator.device).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=self.settings.weight_decay,
+            fused=self.accelerator.device.type in ("cpu", "cuda"),
+        )
+        self.prepared, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
+        self.losses: list[float] = []
+
+    def fit(self, state: Path | None = None, resume: bool = False, on_step: Callable[[int, float], None] | None = None):
+        """Train to the end and return the averaged network.
+
+        Args:
+            state: where to keep what is needed to go on after an interruption; None keeps nothing.
+            resume: go on from `state` where it exists.
+            on_step: called with (steps done, loss) after each step.
+
+        Raises:
+            TrainingError: where the loss is not finite.
+            CheckpointError: where `state` belongs to a run with other settings.
+        """
+        if resume and state is not None and state.is_file():
+            self._load(state)
+        self.prepared.train()
+        # Ten times a run, and only between steps: a state in the middle of one could not be continued exactly.
+        save_every = max(1, self.settings.steps // 10)
+        for step in range(len(self.losses), self.settings.steps):
+            self.losses.append(self._step(step))
+            if on_step is not None:
+                on_step(step + 1, self.losses[-1])
+            if state is not None and ((step + 1) % save_every == 0 or step + 1 == self.settings.steps):
+                self._save(state)
+        return self.average.eval()
+
+    def _step(self, step: int) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self.settings)
+        x0, noise, uniforms, cond = self.source.draw(self.settings.batch, self.generator)
+        coin = torch.rand((), generator=self.generator)
+        device = self.accelerator.device
+        level = self.schedule.at(self.schedule.density(uniforms, self.schedule), like=noise)
+        level = type(level)(*(f.to(device) for f in level))
+        x0, noise = x0.to(device), noise.to(device)
+        cond = {name: value.to(device) for name, value in cond.items()}
+        if self.source.self_condition is not None:
+            cond["last"] = self._own_estimate(x0, noise, level, cond, use=bool(coin < 0.5))
+        loss = self.loss(self.prepared, x0, noise, level, cond).mean()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(self._diagnose(step, value, x0, level))
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        # Early averages forget fast, so that the random start does not stay in them.
+        ema_update(self.average, self.network, min(self.settings.ema_decay, (1 + step) / (10 + step)))
+        return value
+
+    def _own_estimate(self, x0, noise, level, cond, use: bool) -> Tensor:
+        """What the network sees of its own last estimate: nothing in half of the steps (Chen et al. 2023, algorithm 1)."""
+        nothing = torch.zeros_like(x0)
+        if not use:
+            return nothing
+        target, x = self.source.self_condition, level.noisy(x0, noise)
+        with evaluating(self.network):
+            output = target.evaluate(self.network, x, level, {**cond, "last": nothing})
+            return target.solve(output.float(), x, level).x0
+
+    def _diagnose(self, step: int, value: float, x0: Tensor, level) -> str:
+        weights_fine = all(bool(p.isfinite().all()) for p in self.network.parameters())
+        if not bool(x0.isfinite().all() if x0.is_floating_point() else True):
+            cause = "the data hold values that are not finite"
+        elif not all(bool(f.isfinite().all()) for f in (level.alpha, level.sigma)):
+            cause = f"the schedule '{self.schedule.name}' gave values that are not finite"
+        elif not weights_fine:
+            cause = f"the weights overflowed: lower the learning rate ({self.settings.learning_rate:g})"
+        else:
+            cause = (
+                "the weights, data and schedule are finite, so the loss or the network made it: look for a division by "
+                f"sigma or alpha (here sigma >= {float(level.sigma.min()):.2g}, alpha >= {float(level.alpha.min()):.2g})"
+            )
+        return f"the loss is {value} at step {step + 1} of {self.settings.steps}; likely cause: {cause}"
+
+    def _save(self, path: Path) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {"generator": self.generator.get_state(), "losses": torch.tensor(self.losses, dtype=torch.float64)}
+        tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in entries.items()}
+        save_tensors(path, tensors, self.identity)
+
+    def _load(self, path: Path) -> None:
+        tensors, identity = load_tensors(path)
+        different = sorted(k for k in identity.keys() | self.identity.keys() if identity.get(k) != self.identity.get(k))
+        if different:
+            changes = ", ".join(f"{k} was {identity.get(k)!r} and is {self.identity.get(k)!r}" for k in different)
+            raise CheckpointError(f"{path} cannot be resumed: {changes}. Run without --resume to start again.")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        load_weights(self.network, part("network."), path)
+        load_weights(self.average, part("average."), path)
+        optimizer = self.optimizer.state_dict()
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, _, entry = name.partition(".")
+            state.setdefault(int(index), {})[entry] = value
+        self.optimizer.load_state_dict({**optimizer, "state": state})
+        self.generator.set_state(tensors["generator"])
+        self.losses = tensors["losses"].tolist()
