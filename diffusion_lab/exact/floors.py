@@ -29,15 +29,3 @@ def loss_floor(
     error = (denoiser(level.noisy(x0, eps), level).x0 - x0).square().flatten(1).mean(dim=1)
     scale = target.error_scale(level) * weight(level, target)
     return scale.flatten() * error
-
-
-def mean_floor(
-    denoiser: Denoiser, x0: Tensor, schedule: Schedule, target: Target, weight: Weight, *, generator
-) -> float:
-    """The floor of the mean loss over the schedule's own training times, estimated on the samples x0 (N, *S)."""
-    n = len(x0)
-    # One uniform in each n-th of [0, 1): the same mean with less variance than independent draws.
-    uniforms = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
-    eps = torch.randn(x0.shape, generator=generator)
-    t = schedule.density(uniforms, schedule)
-    return float(loss_floor(denoiser, x0, eps, t, schedule, target, weight).mean())

@@ -1,0 +1,77 @@
+# Every target works in a fresh clone: it first makes .venv and installs what it needs there.
+# Stamp files in .venv remember what is installed; a change of pyproject.toml or constraints.txt installs again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+# One process for each core, and no more than four, because each of them loads torch.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+
+.PHONY: help demo test test-slow test-all lint format constraints clean
+
+help:
+	@echo "make demo         train, sample and score all ten chapters at the quick budget"
+	@echo "make test         the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
+	@echo "make test-slow    the slow tests"
+	@echo "make test-all     all tests"
+	@echo "make lint         check style, format and spelling"
+	@echo "make format       format the code and repair what the linter can"
+	@echo "make constraints  bring constraints.txt in line with pyproject.toml"
+	@echo "make clean        remove .venv, caches and build products; runs/ stays"
+
+demo: $(VENV)/.installed
+	$(BIN)/diffusion-lab run all --budget quick
+
+test: $(VENV)/.installed-test
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/.installed-test
+	$(PYTEST)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# uv resolves for every platform and Python at once, and keeps each old pin that still fits.
+# The CUDA libraries are left out: torch itself pins them where it needs them.
+constraints: $(VENV)/.created
+	$(PIP_INSTALL) --quiet "uv>=0.8"
+	$(BIN)/uv pip compile --quiet --no-python-downloads --universal --python-version 3.10 --all-extras --no-annotate \
+		--custom-compile-command "make constraints" pyproject.toml --output-file constraints.txt
+	sed -i.old -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' constraints.txt
+	rm constraints.txt.old
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c "" || { echo "'$(PYTHON)' does not run. Install Python 3.10 or newer," \
+		"or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed;" \
+		"'$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "'$(PYTHON) -m venv' failed." \
+		"On Debian and Ubuntu it is a package of its own: sudo apt install python3-venv" >&2; exit 1; }
+	@$(PIP_INSTALL) --quiet "pip>=22.3"
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) --constraint constraints.txt --editable ".[test]"
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) --constraint constraints.txt --editable ".[dev]"
+	@touch $(VENV)/.installed $(VENV)/.installed-test $@

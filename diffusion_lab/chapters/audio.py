@@ -1,0 +1,127 @@
+"""Chapter 8: spoken digits. A shifted log-SNR, a loss on spectra, and noise removal against the Wiener filter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from diffusion_lab import losses, samplers, schedules, targets
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.data import Dataset, load
+from diffusion_lab.levels import Level
+from diffusion_lab.metrics import (
+    Score,
+    audio_frechet_distance,
+    floor_of,
+    log_spectral_distance,
+    power_spectral_density,
+    random_rows,
+    si_sdr,
+    wiener_filter,
+)
+from diffusion_lab.train import Settings
+
+GAIN = 6.0
+"""Speech that peaks at 1 has a standard deviation near 1/6; the network sees it at unit variance."""
+REFERENCE_LENGTH = 1024
+"""The length at which the cosine schedule is taken to be right; longer signals need more noise."""
+NOISE_LOG_SNR = 0.0
+"""The noise of the noise-removal task: as loud as the speech."""
+
+
+def _load(source: str, root, seed: int) -> Dataset:
+    dataset = load("audio", source=source, root=root, seed=seed)
+    return replace(dataset, train=dataset.train * GAIN, test=dataset.test * GAIN)
+
+
+def decode(x: Tensor) -> Tensor:
+    """Back to full scale 1."""
+    return x / GAIN
+
+
+def evaluate(experiment: Experiment) -> list[Score]:
+    """Spectra of the samples against held-out speech, and the gain of noise removal over the Wiener filter's."""
+    data, samples = experiment.dataset, experiment.samples
+    rate, generator = data.info["sample_rate"], experiment.generator("floor")
+    train, test = decode(data.train), decode(data.test)
+    count = min(len(samples), len(train))
+
+    def draw() -> Tensor:
+        return random_rows(train, count, generator)
+
+    def spectra(x: Tensor) -> float:
+        return audio_frechet_distance(x, test, rate)
+
+    def average(x: Tensor) -> float:
+        return log_spectral_distance(x, test)
+
+    return [
+        Score("Fréchet distance of log-mel features", spectra(samples), floor_of(spectra, draw), 60.0),
+        Score("log-spectral distance of the average spectrum", average(samples), floor_of(average, draw), 6.0, unit="dB"),
+        noise_removal(experiment),
+    ]
+
+
+def noise_removal(experiment: Experiment) -> Score:
+    """SI-SDR gained on held-out speech in white noise of a known level; the floor is what the Wiener filter gains."""
+    schedule, data = experiment.pieces.schedule, experiment.dataset
+    clean = data.test[:128]
+    level = schedule.at(schedule.time_at(torch.tensor(NOISE_LOG_SNR)), like=clean)
+    noisy = level.noisy(clean, torch.randn(clean.shape, generator=experiment.generator("noise")))
+    labels = data.test_labels[:128] if experiment.chapter.labelled else None
+    device = experiment.accelerator.device
+    there = Level(*(f.to(device) for f in level))
+    with experiment.accelerator.autocast():
+        learned = experiment.conditional(labels, None)(noisy.to(device), there).x0.float().cpu()
+    before = si_sdr(noisy, clean)
+    return Score(
+        "SI-SDR gained by removing noise",
+        float((si_sdr(learned, clean) - before).mean()),
+        float((si_sdr(_wiener(data, noisy, level), clean) - before).mean()),
+        3.0,
+        better="higher",
+        unit="dB",
+        note="the floor is the Wiener filter, the best linear one; a learned denoiser should pass it",
+    )
+
+
+def _wiener(data: Dataset, noisy: Tensor, level: Level) -> Tensor:
+    sigma = float(level.sigma / level.alpha)
+    return wiener_filter(noisy / float(level.alpha), power_spectral_density(data.train), sigma)
+
+
+def removal_score(experiment: Experiment, clean: Tensor, estimate: Tensor, noisy: Tensor, mask) -> tuple[str, float]:
+    """Mean SI-SDR of the estimate in dB."""
+    return "SI-SDR (dB)", float(si_sdr(estimate, clean).mean())
+
+
+CHAPTER = Chapter(
+    number=8,
+    name="audio",
+    title="Audio time series",
+    method="cosine with shifted log-SNR, v with an STFT loss, DDIM",
+    load=_load,
+    decode=decode,
+    schedule=lambda dataset: schedules.shift_log_snr(
+        schedules.cosine(), math.log(REFERENCE_LENGTH / dataset.train.shape[-1])
+    ),
+    target=targets.v,
+    loss=lambda target, schedule, dataset: losses.with_stft(losses.prediction_loss(target), target, amount=0.02),
+    step=lambda dataset: samplers.ddim(),
+    network={"width": 64},
+    labelled=True,
+    drop_labels=0.1,
+    precision="bfloat16",
+    evaluate=evaluate,
+    denoise_log_snr=(2.0, 0.0, -2.0),
+    denoise_score=removal_score,
+    budgets={
+        "smoke": Budget(Settings(steps=15, batch=32), samples=50, sample_steps=5),
+        "quick": Budget(Settings(steps=700, batch=64, learning_rate=2e-3, ema_decay=0.99), samples=250, sample_steps=30),
+        "full": Budget(Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=500, sample_steps=50),
+    },
+)

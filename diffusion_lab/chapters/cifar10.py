@@ -1,0 +1,37 @@
+"""Chapter 7: small colour images. A schedule that ends in pure noise, min-SNR weights, dynamic thresholding."""
+
+from __future__ import annotations
+
+from diffusion_lab import losses, samplers, schedules, targets
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.images import image_scores
+from diffusion_lab.data import load
+from diffusion_lab.denoisers import dynamic_threshold
+from diffusion_lab.exact import FiniteSet
+from diffusion_lab.train import Settings
+
+CHAPTER = Chapter(
+    number=7,
+    name="cifar10",
+    title="CIFAR-10",
+    method="zero terminal SNR, v with min-SNR weights, DDIM, dynamic thresholding",
+    load=lambda source, root, seed: load("cifar10", source=source, root=root, seed=seed),
+    exact=lambda dataset: FiniteSet(dataset.train),
+    schedule=lambda dataset: schedules.zero_terminal_linear(),
+    target=targets.v,
+    loss=lambda target, schedule, dataset: losses.prediction_loss(target, losses.min_snr_weight(5.0)),
+    step=lambda dataset: samplers.ddim(),
+    network={"width": 64, "levels": 3},
+    labelled=True,
+    drop_labels=0.1,
+    guidance=1.5,
+    polish=lambda dataset: dynamic_threshold,
+    precision="bfloat16",
+    evaluate=image_scores(frechet=60.0, agreement=0.5, sure=0.5, crop=4, flip=True),
+    denoise_log_snr=(1.0, -1.0, -3.0),
+    budgets={
+        "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
+        "quick": Budget(Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=6),
+        "full": Budget(Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999), samples=2000, sample_steps=50, judge_epochs=10),
+    },
+)

@@ -1,0 +1,84 @@
+"""What the image chapters share: scores by a small classifier that the package trains itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.metrics import (
+    FeatureClassifier,
+    Score,
+    cached_classifier,
+    confidence,
+    floor_of,
+    frechet_distance,
+    random_rows,
+)
+
+JUDGE_SEED = 0
+"""Judges do not depend on a run's seed: two runs are compared by the same one."""
+
+
+def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassifier:
+    """The classifier of this dataset, trained once and kept in the cache."""
+    data = experiment.dataset
+    return cached_classifier(
+        experiment.cache,
+        data.train,
+        data.train_labels,
+        data.classes,
+        data.test,
+        data.test_labels,
+        epochs=experiment.budget.judge_epochs,
+        seed=JUDGE_SEED,
+        crop=crop,
+        flip=flip,
+        progress=lambda done, total: experiment.on_step("training the judge", done, total),
+    )
+
+
+def image_scores(
+    *, frechet: float, agreement: float, sure: float, crop: int = 0, flip: bool = False
+) -> Callable[[Experiment], list[Score]]:
+    """Fréchet distance of classifier features to held-out images, and whether images look like the class asked for.
+
+    Args:
+        frechet: the largest distance that passes.
+        agreement: the smallest share of images that the classifier takes for the class they were asked to be.
+        sure: the smallest mean confidence.
+        crop, flip: augmentation in the classifier's training.
+    """
+
+    def evaluate(experiment: Experiment) -> list[Score]:
+        judge = judge_of(experiment, crop=crop, flip=flip)
+        data, samples, labels = experiment.dataset, experiment.samples, experiment.sample_labels
+        generator = experiment.generator("floor")
+        held_out = judge.features(data.test)
+        n = len(samples)
+
+        def distance(images: Tensor) -> float:
+            return frechet_distance(judge.features(images), held_out)
+
+        count = min(n, len(data.train))
+        opinions, real_opinions = judge.predict(samples), judge.predict(data.test)
+        return [
+            Score(
+                "Fréchet distance of classifier features",
+                distance(samples),
+                floor_of(distance, lambda: random_rows(data.train, count, generator)),
+                frechet,
+                note=f"{n} samples against {len(data.test)} held-out images; the judge is right on {judge.accuracy:.1%}",
+            ),
+            Score(
+                "samples of the class asked for",
+                float((opinions.argmax(dim=1) == labels).double().mean()),
+                float((real_opinions.argmax(dim=1) == data.test_labels).double().mean()),
+                agreement,
+                better="higher",
+            ),
+            Score("mean confidence of the judge", confidence(opinions), confidence(real_opinions), sure, better="higher"),
+        ]
+
+    return evaluate

@@ -1,0 +1,36 @@
+"""Chapter 5: handwritten digits. A U-Net, class labels, classifier-free guidance."""
+
+from __future__ import annotations
+
+from diffusion_lab import samplers, schedules, targets
+from diffusion_lab.chapters.chapter import Budget, Chapter
+from diffusion_lab.chapters.images import image_scores
+from diffusion_lab.data import load
+from diffusion_lab.denoisers import clip
+from diffusion_lab.exact import FiniteSet
+from diffusion_lab.train import Settings
+
+CHAPTER = Chapter(
+    number=5,
+    name="mnist",
+    title="MNIST digits",
+    method="cosine, v, DDIM, classifier-free guidance",
+    load=lambda source, root, seed: load("mnist", source=source, root=root, seed=seed),
+    exact=lambda dataset: FiniteSet(dataset.train),
+    schedule=lambda dataset: schedules.cosine(),
+    target=targets.v,
+    step=lambda dataset: samplers.ddim(),
+    network={"width": 64},
+    labelled=True,
+    drop_labels=0.1,
+    guidance=1.5,
+    polish=lambda dataset: clip,
+    precision="bfloat16",
+    evaluate=image_scores(frechet=60.0, agreement=0.9, sure=0.85, crop=2),
+    denoise_log_snr=(1.0, -1.0, -3.0),
+    budgets={
+        "smoke": Budget(Settings(steps=20, batch=64), samples=100, sample_steps=5, judge_epochs=1),
+        "quick": Budget(Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=2),
+        "full": Budget(Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998), samples=2000, sample_steps=50, judge_epochs=3),
+    },
+)

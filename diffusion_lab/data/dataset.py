@@ -1,0 +1,33 @@
+"""The one record that every dataset is handed around in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training set and a held-out test set, with what a report must say about them."""
+
+    name: str
+    """What the data really is: "MNIST", "scikit-learn 8x8 digits, resized to 28x28", ..."""
+    source: str
+    """"real" (a file of the user's), "bundled" (a stand-in that ships with the package) or "generated" (exact by nature)."""
+    kind: str
+    """"points", "image", "audio", "words", "phrases" or "board"."""
+    train: Tensor
+    """(N, *S) float32, or int64 tokens (N, cells) for boards."""
+    test: Tensor
+    """(M, *S), held out; for an enumeration it is the enumeration again."""
+    train_labels: Tensor | None = None
+    """(N,) int64."""
+    test_labels: Tensor | None = None
+    """(M,) int64."""
+    classes: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What belongs to one dataset only: sample_rate, words, vectors, masks, ..."""

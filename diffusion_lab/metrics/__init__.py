@@ -1,0 +1,73 @@
+"""Scores for generated samples, each a pure function on tensors, and each to be read beside its own floor.
+
+`Score` and `floor_of` say what a score is. The rest is by the kind of data:
+
+- normal distributions: `gaussian`; mixtures: `mixture`; point clouds: `energy`; curves: `curve`
+- images: `classifier`, `classifier_cache` and `frechet`
+- audio: `audio` and `noise_removal`
+- words and sentences: `words`; game boards: `games`
+"""
+
+from __future__ import annotations
+
+from diffusion_lab.metrics.audio import (
+    audio_frechet_distance,
+    log_spectral_distance,
+    pairwise_log_spectral_distance,
+    power_spectral_density,
+    spectral_features,
+)
+from diffusion_lab.metrics.classifier import FeatureClassifier, accuracy_of, train_classifier
+from diffusion_lab.metrics.classifier_cache import cached_classifier, load_classifier, save_classifier
+from diffusion_lab.metrics.curve import CurveDistance, coverage_along_curve, distance_to_curve
+from diffusion_lab.metrics.energy import energy_distance, random_directions, sliced_wasserstein
+from diffusion_lab.metrics.frechet import class_balance, confidence, frechet_distance
+from diffusion_lab.metrics.games import board_codes, board_total_variation, legality_rate, reconstruction_accuracy
+from diffusion_lab.metrics.gaussian import Moments, gaussian_w2, moments, sample_w2
+from diffusion_lab.metrics.mixture import mean_log_likelihood, mode_weights, nearest_mean, total_variation
+from diffusion_lab.metrics.noise_removal import si_sdr, wiener_filter
+from diffusion_lab.metrics.score import Score, floor_of, random_rows
+from diffusion_lab.metrics.words import nearest_word, sentence_accuracy, word_accuracy
+
+__all__ = [
+    "CurveDistance",
+    "FeatureClassifier",
+    "Moments",
+    "Score",
+    "accuracy_of",
+    "audio_frechet_distance",
+    "board_codes",
+    "board_total_variation",
+    "cached_classifier",
+    "class_balance",
+    "confidence",
+    "coverage_along_curve",
+    "distance_to_curve",
+    "energy_distance",
+    "floor_of",
+    "frechet_distance",
+    "gaussian_w2",
+    "legality_rate",
+    "load_classifier",
+    "log_spectral_distance",
+    "mean_log_likelihood",
+    "mode_weights",
+    "moments",
+    "nearest_mean",
+    "nearest_word",
+    "pairwise_log_spectral_distance",
+    "power_spectral_density",
+    "random_directions",
+    "random_rows",
+    "reconstruction_accuracy",
+    "sample_w2",
+    "save_classifier",
+    "sentence_accuracy",
+    "si_sdr",
+    "sliced_wasserstein",
+    "spectral_features",
+    "total_variation",
+    "train_classifier",
+    "wiener_filter",
+    "word_accuracy",
+]

@@ -1,0 +1,104 @@
+"""One function that builds a network for the shape of the data."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion_lab.errors import PieceError
+from diffusion_lab.networks.blocks import Network
+from diffusion_lab.networks.mlp import MLP
+from diffusion_lab.networks.transformer import Transformer
+from diffusion_lab.networks.unet import UNet1d, UNet2d
+
+KINDS: dict[str, type[Network]] = {"mlp": MLP, "unet1d": UNet1d, "unet2d": UNet2d, "transformer": Transformer}
+"""The networks, by the name that `build_network` takes."""
+
+_SHAPES = {"mlp": ("D",), "unet1d": ("C", "L"), "unet2d": ("C", "H", "W"), "transformer": ("L", "D")}
+_KIND_OF_RANK = {1: "mlp", 2: "unet1d", 3: "unet2d"}
+
+
+def build_network(
+    shape: tuple[int, ...],
+    *,
+    kind: str = "auto",
+    width: int | None = None,
+    depth: int | None = None,
+    classes: int = 0,
+    vocabulary: int = 0,
+    self_condition: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Network:
+    """Build a network for data of one shape, with weights drawn from one seed.
+
+    `kind="auto"` takes an MLP for (D,), a UNet1d for (C, L), a UNet2d for (C, H, W), and a Transformer wherever
+    there is a vocabulary. A row of L vectors has the shape (L, D), which nothing tells from (C, L): ask for
+    `kind="transformer"`.
+
+    Args:
+        shape: the shape of one sample, without the batch.
+        kind: "mlp", "unet1d", "unet2d", "transformer" or "auto".
+        width: see the class; None for its default.
+        depth: see the class; None for its default.
+        classes: number of classes of a conditional network, 0 for none.
+        vocabulary: number of different tokens of a board, 0 for data that are not tokens.
+        self_condition: whether the network also reads `last`, its previous estimate.
+        seed: the weights depend on this alone; the global random state is neither used nor changed.
+        options: further arguments of the class, such as `frequencies` of `MLP` or `patch` of `UNet2d`.
+
+    Returns:
+        A network on the CPU, called as `net(x, t, labels=None, mask=None, last=None)`.
+
+    Raises:
+        PieceError: if the kind is unknown, the shape does not fit it, or it does not take one of the options.
+    """
+    shape = tuple(shape)
+    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise PieceError(f"a network needs a shape of positive integers, not {shape}")
+    if kind == "auto":
+        kind = "transformer" if vocabulary else _KIND_OF_RANK.get(len(shape), "auto")
+    if kind == "auto":
+        raise PieceError(
+            f"no network takes data of shape {shape}; the shapes are {', '.join(map(_show, _SHAPES.values()))}"
+        )
+    if kind not in KINDS:
+        raise PieceError(f"unknown kind of network {kind!r}; choose one of {', '.join(KINDS)}, auto")
+    expected = ("cells",) if vocabulary else _SHAPES[kind]
+    if len(shape) != len(expected):
+        raise PieceError(f"a network of kind {kind!r} takes data of shape {_show(expected)}, not {shape}")
+
+    given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, **options}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    accepted = inspect.signature(KINDS[kind]).parameters
+    for name in arguments:
+        if name not in accepted:
+            raise PieceError(f"a network of kind {kind!r} takes no {name!r}; it takes {', '.join(accepted)}")
+    for name in ("width", "depth", "levels", "patch", "heads", "embedding"):
+        if arguments.get(name, 1) < 1:
+            raise PieceError(f"the {name} of a network must be at least 1, not {arguments[name]}")
+
+    # Weights are drawn on the CPU, so that they are the same on every machine. torch.manual_seed would also
+    # reseed every GPU, which fork_rng(devices=[]) does not put back.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return KINDS[kind](shape, classes=classes, self_condition=self_condition, **arguments)
+
+
+def _show(shape: tuple[str, ...]) -> str:
+    return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(shape)})"
+
+
+def count_parameters(net: nn.Module) -> int:
+    """The number of trainable numbers in a network."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+def describe(net: nn.Module) -> str:
+    """A network in a few words for a table, such as "UNet2d, 0.93 M parameters"."""
+    count = count_parameters(net)
+    size = f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count / 1e3:.1f} k"
+    return f"{type(net).__name__}, {size} parameters"

@@ -1,0 +1,72 @@
+"""A residual multi-layer perceptron for points."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion_lab.networks.blocks import Network, modulate, zero_init
+from diffusion_lab.networks.embeddings import TimeEmbedding, fourier_features
+
+
+class PerceptronBlock(nn.Module):
+    """One hidden layer around which h passes unchanged: (B, width) -> (B, width), with FiLM from the time."""
+
+    def __init__(self, width: int, conditioning: int):
+        super().__init__()
+        self.film = nn.Linear(conditioning, 2 * width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, h: Tensor, conditioning: Tensor) -> Tensor:
+        return h + F.silu(modulate(self.linear(h), self.film(conditioning)))
+
+
+class MLP(Network):
+    """A network for points of D numbers.
+
+    Args:
+        shape: (D,).
+        width: units of each hidden layer.
+        depth: number of residual blocks.
+        classes: number of classes; 0 builds a network that takes no labels.
+        self_condition: also read `last`, the previous estimate of the clean points.
+        frequencies: sines and cosines of x at this many octaves are added to the input; 0 for none. They help
+            with fine detail in few dimensions.
+        embedding: size of the embedding of the time.
+
+    Raises:
+        PieceError: in `forward`, for a shape or a condition that it was not built for.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int],
+        width: int = 128,
+        depth: int = 4,
+        classes: int = 0,
+        self_condition: bool = False,
+        frequencies: int = 0,
+        embedding: int = 32,
+    ):
+        super().__init__(shape, self_condition)
+        (dim,) = self.shape
+        self.frequencies = frequencies
+        self.embedding = TimeEmbedding(embedding, classes, frequencies=32)
+        self.stem = nn.Linear(dim * (2 if self_condition else 1) * (1 + 2 * frequencies), width)
+        self.blocks = nn.ModuleList(PerceptronBlock(width, embedding) for _ in range(depth))
+        self.head = zero_init(nn.Linear(width, dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        labels: Tensor | None = None,
+        mask: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Tensor:
+        self.check(x, t, mask, last)
+        conditioning = self.embedding(t, labels)
+        h = self.stem(fourier_features(self.with_last(x, last, dim=1), self.frequencies))
+        for block in self.blocks:
+            h = block(h, conditioning)
+        return self.head(F.silu(h))

@@ -1,0 +1,44 @@
+"""What every test shares: the folder of real data, quiet pictures, and one thread for each parallel worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Both are read when a library is first imported, so they are set before any test module is.
+os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+DATA_VARIABLE = "DIFFUSION_LAB_DATA"
+
+
+def _real_data_folder() -> Path | None:
+    value = os.environ.get(DATA_VARIABLE)
+    return Path(value).expanduser().resolve() if value and Path(value).expanduser().is_dir() else None
+
+
+def pytest_report_header() -> str:
+    return f"real data: {_real_data_folder() or 'none'} ({DATA_VARIABLE})"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked real_data where there is none, with a reason that says what to set."""
+    if _real_data_folder() is not None:
+        return
+    value = os.environ.get(DATA_VARIABLE)
+    reason = f"{DATA_VARIABLE} is {f'{value!r}, which is no folder' if value else 'not set'}"
+    for item in items:
+        if item.get_closest_marker("real_data"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def real_data_folder() -> Path:
+    """The folder of real data. A test that asks for it also carries the marker real_data."""
+    folder = _real_data_folder()
+    if folder is None:
+        pytest.skip(f"{DATA_VARIABLE} names no folder")
+    return folder

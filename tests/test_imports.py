@@ -1,0 +1,145 @@
+"""Who imports whom, read from the syntax tree; and that what must start fast loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import diffusion_lab
+
+PACKAGE = Path(diffusion_lab.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LAYERS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+
+# Names directly under diffusion_lab, each a module or a package. What is named nowhere here is mathematics, and so
+# under the strictest rule, until somebody decides that it sits higher.
+PARTS = {"data", "networks", "metrics"}
+TOP = {"plots", "devices", "train", "checkpoints", "chapters", "report", "cli", "__main__"}
+
+# Libraries that only one part of the package may know.
+ONLY_IN = {"matplotlib": {"plots"}, "typer": {"cli"}}
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio"}
+
+
+def module_name(path: Path) -> str:
+    """diffusion_lab/exact/normal.py -> diffusion_lab.exact.normal"""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str, module: str, is_package: bool) -> set[str]:
+    """Absolute dotted names of all that the source imports, inside functions and type-checking blocks too.
+
+    `from a import b` counts as `a.b`, for b may be a module.
+    """
+    package = module if is_package else module.rpartition(".")[0]
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
+    return names
+
+
+def faults(source: str, module: str, is_package: bool = False) -> list[str]:
+    """The imports of this source that its place in the package forbids."""
+    layer = module.partition(".")[2].partition(".")[0] or "__init__"
+    found = []
+    for name in sorted(imported(source, module, is_package)):
+        root, _, rest = name.partition(".")
+        inside = rest.partition(".")[0] if root == "diffusion_lab" else None
+        standard = root in sys.stdlib_module_names
+        if layer in TOP | {"__init__"}:
+            allowed = root not in {"tests", "benchmarks"}
+        elif layer in PARTS:
+            allowed = inside in (None, layer, "errors")
+        elif layer == "errors":
+            allowed = standard
+        elif inside is None:
+            allowed = standard or root == "torch"
+        else:
+            allowed = inside in LAYERS - PARTS - TOP
+        if not allowed or layer not in ONLY_IN.get(root, {layer}):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def test_every_named_layer_exists():
+    assert LAYERS >= PARTS | TOP | {"errors"} | set.union(*ONLY_IN.values())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_import_directions(path: Path):
+    assert faults(path.read_text(encoding="utf-8"), module_name(path), path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import numpy as np", "diffusion_lab.levels"),
+        ("from diffusion_lab.data import load", "diffusion_lab.losses"),
+        ("from diffusion_lab import sample", "diffusion_lab.samplers.ddim"),
+        ("from ..train import fit", "diffusion_lab.exact.normal"),
+        ("def f():\n    from diffusion_lab.networks import mlp", "diffusion_lab.metrics.frechet"),
+        ("from diffusion_lab.levels import Level", "diffusion_lab.networks.mlp"),
+        ("import matplotlib.pyplot as plt", "diffusion_lab.report"),
+        ("import torch", "diffusion_lab.errors"),
+        ("import tests.conftest", "diffusion_lab.cli"),
+    ],
+)
+def test_a_forbidden_import_is_found(source: str, module: str):
+    assert len(faults(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import math\nimport torch.nn.functional as F", "diffusion_lab.levels"),
+        (
+            "from ..levels import Level, expand\nfrom diffusion_lab.errors import PieceError",
+            "diffusion_lab.exact.normal",
+        ),
+        ("from .digits import load", "diffusion_lab.data.sources"),
+        ("from diffusion_lab.data import load", "diffusion_lab.chapters.mnist"),
+        ("from matplotlib.figure import Figure", "diffusion_lab.plots.trajectory"),
+    ],
+)
+def test_an_allowed_import_is_not(source: str, module: str):
+    assert faults(source, module) == []
+
+
+def loaded_by(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run Python in a new process; also the top-level names of all modules that it imported."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return done, {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import diffusion_lab; diffusion_lab.__version__; dir(diffusion_lab)"),
+        ("-m", "diffusion_lab", "--help"),
+        ("-m", "diffusion_lab", "run", "--help"),
+    ],
+    ids=["import", "help", "run help"],
+)
+def test_starts_without_heavy_libraries(arguments: tuple[str, ...]):
+    done, names = loaded_by(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "diffusion_lab" in names
+    assert names & HEAVY == set()
+
+
+def test_heavy_libraries_would_be_seen():
+    _, names = loaded_by("-c", "import numpy")
+    assert names & HEAVY == {"numpy"}
