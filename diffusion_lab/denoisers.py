@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.targets import Target
@@ -20,16 +20,17 @@ Denoiser = Callable[[Tensor, Level], Prediction]
 
 @contextmanager
 def evaluating(network) -> Iterator[None]:
-    """Run a module in evaluation mode without gradients, and leave it in the mode in which it was."""
-    training = getattr(network, "training", False)
-    if training:
-        network.eval()
+    """Run a module in evaluation mode without gradients, and leave every part of it in the mode in which it was."""
+    # A frozen part of a network in training is in evaluation mode; network.train() would wake it.
+    parts = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
+    for part in parts:
+        part.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        if training:
-            network.train()
+        for part in parts:
+            part.training = True
 
 
 def from_network(network: Callable[..., Tensor], target: Target, cond: dict | None = None) -> Denoiser:

@@ -39,9 +39,10 @@ class Schedule:
 
         With `like` of shape (B, *S), a (B,) time gives fields of shape (B, 1, ..., 1).
         """
-        t = t.detach().to("cpu", torch.float64)
         # Forward-mode differentiation gives the rates of any path, the caller's own included, at the cost of the path itself.
-        with forward_ad.dual_level():
+        # Inference mode would silently make every rate zero; no_grad does not.
+        with torch.inference_mode(False), forward_ad.dual_level():
+            t = t.detach().to("cpu", torch.float64).clone()
             outputs = [forward_ad.unpack_dual(f) for f in self.path(forward_ad.make_dual(t, torch.ones_like(t)))]
             (alpha, dalpha), (sigma, dsigma) = ((o.primal, o.tangent) for o in outputs)
         # A constant has no tangent.

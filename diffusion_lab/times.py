@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffusion_lab.errors import PieceError
+
 if TYPE_CHECKING:
     from diffusion_lab.schedules import Schedule
 
@@ -94,10 +96,13 @@ def karras_spacing(rho: float = 7.0) -> Spacing:
 
 
 def shifted_spacing(shift: float) -> Spacing:
-    """Equal steps pushed towards noise by t -> shift t / (1 + (shift - 1) t) (Esser et al. 2024, equation 23)."""
+    """Equal steps pushed towards noise by t -> shift t / (1 + (shift - 1) t), shift at least 1 (Esser et al. 2024, equation 23)."""
+    if shift < 1:
+        raise PieceError(f"a shift towards noise must be at least 1, got {shift:g}")
 
     def spacing(n: int, schedule: Schedule) -> Tensor:
-        t = uniform_spacing(n, schedule)
-        return (shift * t / (1 + (shift - 1) * t)).clamp(schedule.t_min, schedule.t_max)
+        # Relative to t_max, so that the first time stays there and no two times fall together.
+        t = uniform_spacing(n, schedule) / schedule.t_max
+        return schedule.t_max * (shift * t / (1 + (shift - 1) * t))
 
     return spacing

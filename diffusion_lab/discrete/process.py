@@ -48,10 +48,10 @@ class DiscreteProcess:
 
     @property
     def prior(self) -> Tensor:
-        """The distribution of a token of pure noise, (states,)."""
+        """The distribution of a token of pure noise, (states,), float64."""
         if self.kind == "uniform":
-            return torch.full((self.states,), 1 / self.states)
-        return functional.one_hot(torch.tensor(self.categories), self.states).float()
+            return torch.full((self.states,), 1 / self.states, dtype=torch.float64)
+        return functional.one_hot(torch.tensor(self.categories), self.states).double()
 
     def transition_matrix(self, alpha_bar: Tensor) -> Tensor:
         """Q[..., i, j] = q(x_t = j | x_s = i), where alpha_bar (...) is the ratio of the two levels' alpha_bar.
@@ -59,7 +59,7 @@ class DiscreteProcess:
         alpha_bar I + (1 - alpha_bar) 1 prior^T: rows sum to 1, and the matrices of successive steps multiply.
         """
         keep = alpha_bar[..., None, None]
-        return keep * torch.eye(self.states, dtype=alpha_bar.dtype) + (1 - keep) * self.prior.to(alpha_bar)
+        return keep * torch.eye(self.states).to(alpha_bar) + (1 - keep) * self.prior.to(alpha_bar)
 
     def marginal(self, p_x0: Tensor, alpha_bar: Tensor) -> Tensor:
         """sum over x0 of p_x0 q(x_t | x0), (B, cells, states); p_x0 (B, cells, categories) need not sum to 1."""

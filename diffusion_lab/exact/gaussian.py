@@ -70,4 +70,4 @@ class Gaussian:
         """E |x0 - E[x0 | x]|^2 / D, with the shape of the level's fields less the data's axes: (B,) or ()."""
         variances = self.variances.to(level.alpha)
         alpha, sigma = (f.flatten().unsqueeze(-1) for f in (level.alpha, level.sigma))  # (B, 1)
-        return (variances * sigma**2 / (alpha**2 * variances + sigma**2)).mean(dim=-1).reshape(-1)
+        return (variances * sigma**2 / (alpha**2 * variances + sigma**2)).mean(dim=-1).reshape(level.alpha.shape[:1])

@@ -43,12 +43,14 @@ def min_snr_weight(gamma: float = 5.0) -> Weight:
 def edm_weight(sigma_data: float = 1.0) -> Weight:
     """(sigma^2 + sigma_data^2) / (sigma sigma_data)^2 on the error of x0 (Karras et al. 2022, table 1).
 
-    It cancels c_out^2, so for the `edm` target it is 1 (times alpha^2 where alpha is not 1): each level starts with the same loss.
+    Here sigma stands for sigma / alpha, on any path. It cancels c_out^2, so for the `edm` target it is 1: each level starts
+    with the same loss.
     """
 
     def weight(level: Level, target: Target) -> Tensor:
-        ratio = level.sigma / level.alpha
-        return (ratio**2 + sigma_data**2) / (ratio * sigma_data) ** 2 / target.error_scale(level)
+        # Numerator and denominator times alpha^2, so that it is finite where alpha is 0.
+        on_x0 = (level.sigma**2 + (level.alpha * sigma_data) ** 2) / (level.sigma * sigma_data) ** 2
+        return on_x0 / target.error_scale(level)
 
     return weight
 

@@ -119,8 +119,12 @@ def train_classifier(
     net = FeatureClassifier(classes, mean, std.clamp(min=1e-6)).initialise(generator).train()
     batch = min(batch, len(images))
     steps = epochs * (len(images) // batch)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps + 1, pct_start=0.2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.02)
+    # One cycle: up for the first fifth of the steps, then down to nothing.
+    top = max(1, steps // 5)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / top, (steps - step) / max(1, steps - top))
+    )
     done = 0
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator)

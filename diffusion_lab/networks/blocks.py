@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from diffusion_lab.errors import PieceError
 
+HEAD_SIZE = 32
+"""Numbers for each head of attention; the width of what attends is a multiple of it."""
+
 
 class Network(nn.Module):
     """Base of the networks: what data they take, and the checks that they share.
@@ -113,18 +116,18 @@ class ResidualBlock(nn.Module):
         return self.skip(x) + h
 
 
-def attend(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def attend(qkv: Tensor, mask: Tensor | None = None) -> Tensor:
     """Multi-head attention (Vaswani et al. 2017, equation 1) on projected tokens: (B, L, 3 D) -> (B, L, D).
 
-    `mask` (B, L) is True at the tokens that may be attended to.
+    There are D / HEAD_SIZE heads. `mask` (B, L) is True at the tokens that may be attended to.
     """
     batch, length, width = qkv.shape
-    qkv = qkv.reshape(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, d)
+    qkv = qkv.reshape(batch, length, 3, -1, HEAD_SIZE).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, HEAD_SIZE)
     query, key, value = qkv.unbind(0)
     keep = None if mask is None else mask[:, None, None, :]  # (B, L) -> (B, 1, 1, L)
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and keep is None:
         # The fused kernel was 5 times slower than these two lines here (49 tokens, forward and backward).
-        weights = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        weights = (query @ key.transpose(-1, -2) / math.sqrt(HEAD_SIZE)).softmax(dim=-1)
         mixed = weights @ value
     else:
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
@@ -134,14 +137,13 @@ def attend(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
 class SpatialAttention(nn.Module):
     """Every pixel looks at every other, with a residual connection: (B, C, H, W) -> the same shape."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.heads = heads
         self.norm = group_norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zero_init(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H W, C)
-        mixed = self.out(attend(self.qkv(tokens), self.heads))
+        mixed = self.out(attend(self.qkv(tokens)))
         return x + mixed.transpose(1, 2).reshape(x.shape)

@@ -18,6 +18,14 @@ KINDS: dict[str, type[Network]] = {"mlp": MLP, "unet1d": UNet1d, "unet2d": UNet2
 """The networks, by the name that `build_network` takes."""
 
 _SHAPES = {"mlp": ("D",), "unet1d": ("C", "L"), "unet2d": ("C", "H", "W"), "transformer": ("L", "D")}
+_SMALLEST = {
+    "width": 1,
+    "depth": 1,
+    "levels": 1,
+    "patch": 1,
+    "classes": 0,
+    "frequencies": 0,
+}
 _KIND_OF_RANK = {1: "mlp", 2: "unet1d", 3: "unet2d"}
 
 
@@ -71,21 +79,22 @@ def build_network(
     if len(shape) != len(expected):
         raise PieceError(f"a network of kind {kind!r} takes data of shape {_show(expected)}, not {shape}")
 
-    given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, **options}
+    given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, "classes": classes, **options}
     arguments = {name: value for name, value in given.items() if value is not None}
     accepted = inspect.signature(KINDS[kind]).parameters
     for name in arguments:
         if name not in accepted:
             raise PieceError(f"a network of kind {kind!r} takes no {name!r}; it takes {', '.join(accepted)}")
-    for name in ("width", "depth", "levels", "patch", "heads", "embedding"):
-        if arguments.get(name, 1) < 1:
-            raise PieceError(f"the {name} of a network must be at least 1, not {arguments[name]}")
+    for name, smallest in _SMALLEST.items():
+        value = arguments.get(name, smallest)
+        if not isinstance(value, int) or value < smallest:
+            raise PieceError(f"the {name} of a network must be an integer of at least {smallest}, not {value!r}")
 
     # Weights are drawn on the CPU, so that they are the same on every machine. torch.manual_seed would also
     # reseed every GPU, which fork_rng(devices=[]) does not put back.
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return KINDS[kind](shape, classes=classes, self_condition=self_condition, **arguments)
+        return KINDS[kind](shape, self_condition=self_condition, **arguments)
 
 
 def _show(shape: tuple[str, ...]) -> str:
@@ -100,5 +109,5 @@ def count_parameters(net: nn.Module) -> int:
 def describe(net: nn.Module) -> str:
     """A network in a few words for a table, such as "UNet2d, 0.93 M parameters"."""
     count = count_parameters(net)
-    size = f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count / 1e3:.1f} k"
+    size = f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,}"
     return f"{type(net).__name__}, {size} parameters"

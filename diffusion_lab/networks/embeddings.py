@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from diffusion_lab.errors import PieceError
 
-TIME_SCALE = 1000.0
-"""Times in [0, 1] are spread over the range 0..1000 for which the frequencies below were chosen."""
-
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Sines and cosines of t at frequencies from 1 down to 1 / max_period, in a geometric sequence.
@@ -58,16 +55,24 @@ def fourier_features(x: Tensor, frequencies: int) -> Tensor:
 class TimeEmbedding(nn.Module):
     """Time, and the class where there is one, as a vector of `dim` numbers for each sample.
 
-    Sinusoids of 1000 t go through a small MLP; a learned vector for the class is added. The table of classes has
+    Sinusoids of scale * t go through a small MLP; a learned vector for the class is added. The table of classes has
     one row more than there are classes: index == `classes` means "no label", which a network needs to be trained
     for classifier-free guidance (Ho and Salimans 2022). No labels at all mean "no label" for every sample.
+
+    Args:
+        dim: size of the embedding.
+        classes: number of classes; 0 for none.
+        frequencies: number of sinusoids.
+        scale: 1000 spreads times in [0, 1] over the steps for which the frequencies were chosen; a smaller one makes
+            the network smoother in t.
 
     Raises:
         PieceError: if labels come to a network without classes, or have a wrong shape, dtype or value.
     """
 
-    def __init__(self, dim: int, classes: int = 0, frequencies: int = 64):
+    def __init__(self, dim: int, classes: int = 0, frequencies: int = 64, scale: float = 1000.0):
         super().__init__()
+        self.scale = scale
         self.frequencies = frequencies
         self.classes = classes
         self.time = nn.Sequential(nn.Linear(frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
@@ -75,7 +80,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
         # (B,) -> (B, dim)
-        embedding = self.time(timestep_embedding(TIME_SCALE * t, self.frequencies).to(self.time[0].weight.dtype))
+        embedding = self.time(timestep_embedding(self.scale * t, self.frequencies).to(self.time[0].weight.dtype))
         if self.label is None:
             if labels is not None:
                 raise PieceError("labels were given to a network without classes; build it with classes=N")

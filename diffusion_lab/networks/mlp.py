@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffusion_lab.networks.blocks import Network, modulate, zero_init
+from diffusion_lab.networks.blocks import Network, zero_init
 from diffusion_lab.networks.embeddings import TimeEmbedding, fourier_features
+
+CONDITIONING = 32
+"""Size of the embedding of the time. Each sample has its own time, so a large one would cost as much as the layers."""
 
 
 class PerceptronBlock(nn.Module):
-    """One hidden layer around which h passes unchanged: (B, width) -> (B, width), with FiLM from the time."""
+    """One hidden layer around which h passes unchanged: (B, width) -> (B, width).
+
+    The time scales what the layer adds. On two-dimensional data this reached a lower loss in the same seconds than
+    a scale and a shift before the nonlinearity, and than a shift alone.
+    """
 
     def __init__(self, width: int, conditioning: int):
         super().__init__()
-        self.film = nn.Linear(conditioning, 2 * width)
+        self.gate = nn.Linear(conditioning, width)
         self.linear = nn.Linear(width, width)
 
     def forward(self, h: Tensor, conditioning: Tensor) -> Tensor:
-        return h + F.silu(modulate(self.linear(h), self.film(conditioning)))
+        return torch.addcmul(h, F.silu(self.linear(h)), self.gate(conditioning))
 
 
 class MLP(Network):
@@ -32,7 +40,6 @@ class MLP(Network):
         self_condition: also read `last`, the previous estimate of the clean points.
         frequencies: sines and cosines of x at this many octaves are added to the input; 0 for none. They help
             with fine detail in few dimensions.
-        embedding: size of the embedding of the time.
 
     Raises:
         PieceError: in `forward`, for a shape or a condition that it was not built for.
@@ -46,14 +53,13 @@ class MLP(Network):
         classes: int = 0,
         self_condition: bool = False,
         frequencies: int = 0,
-        embedding: int = 32,
     ):
         super().__init__(shape, self_condition)
         (dim,) = self.shape
         self.frequencies = frequencies
-        self.embedding = TimeEmbedding(embedding, classes, frequencies=32)
+        self.embedding = TimeEmbedding(CONDITIONING, classes, frequencies=CONDITIONING, scale=100.0)
         self.stem = nn.Linear(dim * (2 if self_condition else 1) * (1 + 2 * frequencies), width)
-        self.blocks = nn.ModuleList(PerceptronBlock(width, embedding) for _ in range(depth))
+        self.blocks = nn.ModuleList(PerceptronBlock(width, CONDITIONING) for _ in range(depth))
         self.head = zero_init(nn.Linear(width, dim))
 
     def forward(

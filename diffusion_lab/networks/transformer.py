@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.networks.blocks import Network, attend, zero_init
+from diffusion_lab.networks.blocks import HEAD_SIZE, Network, attend, zero_init
 from diffusion_lab.networks.embeddings import TimeEmbedding
 
 
@@ -18,9 +18,8 @@ class TransformerBlock(nn.Module):
     new block is the identity ("adaLN-Zero", Peebles and Xie 2023, section 3.2).
     """
 
-    def __init__(self, width: int, conditioning: int, heads: int):
+    def __init__(self, width: int, conditioning: int):
         super().__init__()
-        self.heads = heads
         self.modulation = zero_init(nn.Linear(conditioning, 6 * width))
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
@@ -32,7 +31,7 @@ class TransformerBlock(nn.Module):
     def forward(self, h: Tensor, conditioning: Tensor, mask: Tensor | None) -> Tensor:
         modulation = self.modulation(conditioning)[:, None]  # (B, 6 W) -> (B, 1, 6 W)
         scale1, shift1, gate1, scale2, shift2, gate2 = modulation.chunk(6, dim=-1)
-        mixed = attend(self.qkv(self.norm1(h) * (1 + scale1) + shift1), self.heads, mask)
+        mixed = attend(self.qkv(self.norm1(h) * (1 + scale1) + shift1), mask)
         h = h + gate1 * self.out(mixed)
         return h + gate2 * self.contract(F.gelu(self.expand(self.norm2(h) * (1 + scale2) + shift2)))
 
@@ -46,13 +45,12 @@ class Transformer(Network):
 
     Args:
         shape: (L, D), or (L,) with a vocabulary.
-        width: numbers for each token inside. Divisible by `heads`.
+        width: numbers for each token inside. A multiple of 32, the size of one head of attention.
         depth: number of blocks.
         classes: number of classes; 0 builds a network that takes no labels.
         vocabulary: number of different tokens K; 0 for vectors.
         mask_token: also read token K.
         self_condition: also read `last`, the previous estimate of the clean vectors; for vectors only.
-        heads: attention heads.
 
     Raises:
         PieceError: for sizes that do not fit, and in `forward` for a shape, dtype or condition it was not built for.
@@ -67,7 +65,6 @@ class Transformer(Network):
         vocabulary: int = 0,
         mask_token: bool = False,
         self_condition: bool = False,
-        heads: int = 4,
     ):
         super().__init__(shape, self_condition)
         if len(self.shape) != (1 if vocabulary else 2):
@@ -77,8 +74,8 @@ class Transformer(Network):
             raise PieceError("self_condition is for vectors; a Transformer of tokens has no previous estimate to read")
         if mask_token and not vocabulary:
             raise PieceError("mask_token needs a vocabulary")
-        if width % heads:
-            raise PieceError(f"the width {width} of a Transformer must be divisible by its {heads} heads")
+        if width % HEAD_SIZE:
+            raise PieceError(f"the width of a Transformer must be a multiple of {HEAD_SIZE}, not {width}")
         self.tokens = vocabulary + mask_token
         if vocabulary:
             self.stem = nn.Embedding(self.tokens, width)
@@ -86,7 +83,7 @@ class Transformer(Network):
             self.stem = nn.Linear(self.shape[1] * (2 if self_condition else 1), width)
         self.positions = nn.Parameter(0.02 * torch.randn(self.shape[0], width))
         self.embedding = TimeEmbedding(width, classes)
-        self.blocks = nn.ModuleList(TransformerBlock(width, width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = zero_init(nn.Linear(width, vocabulary or self.shape[1]))
 

@@ -46,7 +46,6 @@ class Trunk(nn.Module):
         channels: tuple[int, ...],
         depth: int,
         conditioning: int,
-        heads: int,
         kernel: tuple[int, int],
         halving: tuple[int, int],
     ):
@@ -59,7 +58,7 @@ class Trunk(nn.Module):
         self.stem = nn.Conv2d(inputs, channels[0], kernel, padding=padding)
         self.down = nn.ModuleList(nn.ModuleList(block(c, c) for _ in range(depth)) for c in channels)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, halving, stride=halving) for a, b in pairwise(channels))
-        self.attention = SpatialAttention(channels[-1], heads)
+        self.attention = SpatialAttention(channels[-1])
         self.middle = block(channels[-1], channels[-1])
         self.up = nn.ModuleList(nn.ModuleList(block(2 * c if i == 0 else c, c) for i in range(depth)) for c in channels)
         self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, halving, stride=halving) for a, b in pairwise(channels))
@@ -85,12 +84,16 @@ class Trunk(nn.Module):
         return self.head(F.silu(self.norm(h)))
 
 
-def _check_side(name: str, side: int, patch: int, levels: int) -> None:
-    if side % (patch * 2 ** (levels - 1)):
-        raise PieceError(
-            f"{name} {side} cannot be cut into patches of {patch} and halved {levels - 1} times; "
-            f"it must be divisible by {patch * 2 ** (levels - 1)}, or take another patch or number of levels"
-        )
+def _check_sizes(sides: dict[str, int], patch: int, levels: int, width: int) -> None:
+    divisor = patch * 2 ** (levels - 1)
+    for name, side in sides.items():
+        if side % divisor:
+            raise PieceError(
+                f"the {name} {side} cannot be cut into patches of {patch} and halved {levels - 1} times; it must be "
+                f"divisible by {divisor}, or take another patch or number of levels"
+            )
+    if width % 16:
+        raise PieceError(f"the width of a U-Net must be a multiple of 16, not {width}")
 
 
 class UNet2d(Network):
@@ -104,7 +107,6 @@ class UNet2d(Network):
         patch: side of the square patches that the image is cut into first.
         classes: number of classes; 0 builds a network that takes no labels.
         self_condition: also read `last`, the previous estimate of the clean image.
-        heads: attention heads at the lowest resolution.
 
     Raises:
         PieceError: for a shape or a size that does not fit, and in `forward` for a condition it was not built for.
@@ -113,18 +115,16 @@ class UNet2d(Network):
     def __init__(
         self,
         shape: tuple[int, int, int],
-        width: int = 64,
+        width: int = 48,
         depth: int = 1,
         levels: int = 2,
         patch: int = 2,
         classes: int = 0,
         self_condition: bool = False,
-        heads: int = 4,
     ):
         super().__init__(shape, self_condition)
         channels, height, breadth = self.shape
-        _check_side("the image height", height, patch, levels)
-        _check_side("the image width", breadth, patch, levels)
+        _check_sizes({"image height": height, "image width": breadth}, patch, levels, width)
         self.patch = (patch, patch)
         self.embedding = TimeEmbedding(2 * width, classes)
         self.trunk = Trunk(
@@ -133,7 +133,6 @@ class UNet2d(Network):
             channels=(width,) + (2 * width,) * (levels - 1),
             depth=depth,
             conditioning=2 * width,
-            heads=heads,
             kernel=(3, 3),
             halving=(2, 2),
         ).to(memory_format=torch.channels_last)
@@ -148,7 +147,9 @@ class UNet2d(Network):
     ) -> Tensor:
         self.check(x, t, mask, last)
         patches = to_patches(self.with_last(x, last, dim=1), self.patch)
-        return from_patches(self.trunk(patches, self.embedding(t, labels)), self.patch)
+        y = from_patches(self.trunk(patches, self.embedding(t, labels)), self.patch)
+        keep = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return y.contiguous(memory_format=torch.channels_last if keep else torch.contiguous_format)
 
 
 class UNet1d(Network):
@@ -162,7 +163,6 @@ class UNet1d(Network):
         patch: number of consecutive samples that become the channels of one position.
         classes: number of classes; 0 builds a network that takes no labels.
         self_condition: also read `last`, the previous estimate of the clean sound.
-        heads: attention heads at the lowest resolution.
 
     Raises:
         PieceError: for a shape or a size that does not fit, and in `forward` for a condition it was not built for.
@@ -171,17 +171,16 @@ class UNet1d(Network):
     def __init__(
         self,
         shape: tuple[int, int],
-        width: int = 64,
+        width: int = 48,
         depth: int = 1,
         levels: int = 4,
         patch: int = 16,
         classes: int = 0,
         self_condition: bool = False,
-        heads: int = 4,
     ):
         super().__init__(shape, self_condition)
         channels, length = self.shape
-        _check_side("the sound length", length, patch, levels)
+        _check_sizes({"sound length (for a row of vectors, kind='transformer')": length}, patch, levels, width)
         self.patch = (1, patch)
         self.embedding = TimeEmbedding(2 * width, classes)
         self.trunk = Trunk(
@@ -190,7 +189,6 @@ class UNet1d(Network):
             channels=(width,) + (2 * width,) * (levels - 1),
             depth=depth,
             conditioning=2 * width,
-            heads=heads,
             kernel=(1, 3),
             halving=(1, 2),
         ).to(memory_format=torch.channels_last)

@@ -27,10 +27,11 @@ def _rate(info: Mapping[str, Any]) -> float:
 
 def log_spectrogram(wave: Tensor) -> Tensor:
     """The short-time spectrum of a wave (L,) in decibels over full scale, (frequencies, frames)."""
-    size = min(256, 2 ** max(2, len(wave).bit_length() - 2))
+    size = min(256, 2 ** (len(wave).bit_length() - 1))
     window = torch.hann_window(size)
-    padded = torch.nn.functional.pad(wave.nan_to_num(0.0, 0.0, 0.0), (size // 2, size // 2))
-    spectrum = torch.stft(padded, size, hop_length=size // 4, window=window, center=False, return_complex=True)
+    wave = wave.nan_to_num(0.0, 0.0, 0.0)
+    # A mirror image beyond the ends, for silence there would look like a click.
+    spectrum = torch.stft(wave, size, hop_length=size // 4, window=window, pad_mode="reflect", return_complex=True)
     # A sine of amplitude 1 has magnitude sum(window) / 2, which is put at 0 dB.
     return 20 * torch.log10((spectrum.abs() / (window.sum() / 2)).clamp(min=10 ** (FLOOR_DB / 20 - 1)))
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.plots.figure import LabFigure, new_figure
+from diffusion_lab.plots.figure import LabFigure, caption, new_figure
 from diffusion_lab.plots.inputs import same_count, spread
 from diffusion_lab.plots.style import COLUMNS, DATA, FAINT, FAULT, INK, NOISE, SAMPLES, bare, printable, row_label
 
@@ -35,7 +35,7 @@ def _strokes(symbol: str) -> list[Tensor]:
 def draw(
     ax: Axes, boards: Tensor, columns: int, info: Mapping[str, Any], legal: Sequence[bool] | None, wrong: Tensor | None
 ) -> None:
-    """Draw boards (N, cells), `columns` in a row, outlining illegal ones and shading `wrong` (N, cells) cells in red."""
+    """Draw boards (N, cells), `columns` in a row, outlining illegal ones and shading `wrong` cells (N, cells) red."""
     side = isqrt(boards.shape[1])
     symbols = tuple(info.get("symbols", SYMBOLS))
     if side * side != boards.shape[1]:
@@ -62,7 +62,7 @@ def draw(
                 masked = token == len(symbols)
                 ax.text(
                     *(corner + 0.5), printable(symbol), ha="center", va="center", color=NOISE if masked else INK,
-                    fontsize=max(5.0, min(0.6 * scale, 16)),
+                    fontsize=max(5.0, min(0.8 * scale, 18)),
                 )  # fmt: skip
             if wrong is not None and wrong[index, cell]:
                 shaded.append(Rectangle(corner.tolist(), 1, 1))
@@ -131,6 +131,7 @@ def denoising(
     few = spread(columns["clean"].shape[1], 3)
     figure = new_figure(0.82 * len(few) * len(columns) + 2.2, 0.95 * len(rows) + 1)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    caption(figure, "shaded cells differ from the clean board")
     for row, label in enumerate(rows):
         clean = columns["clean"][row][few]
         for ax, (name, values) in zip(panels[row], columns.items(), strict=True):
@@ -143,5 +144,5 @@ def denoising(
     text = ", ".join(f"{value:.3g} % {name}" for name, value in errors.items())
     return (
         figure,
-        f"{len(few)} boards a level, {', '.join(columns)} in columns; cells that differ from the clean board: {text}",
+        f"{len(few)} boards a level, {', '.join(columns)} in columns; cells that differ: {text}",
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.plots.figure import LabFigure, finish, new_figure, styled
+from diffusion_lab.plots.figure import LabFigure, caption, finish, new_figure, styled
 from diffusion_lab.plots.plane import AXES, frame
 from diffusion_lab.plots.style import EXACT, SAMPLES
 
@@ -59,7 +59,7 @@ def score_field_2d(
     error = ((fields[0] - fields[1])[good].norm() / fields[1][good].norm().clamp(min=1e-12)).item()
     longest = max([field[good].norm(dim=1).max().item() for field in fields] if good.any() else [0.0]) or 1.0
     pitch = min((high1 - low1) / max(wide - 1, 1), (high2 - low2) / max(high - 1, 1))
-    figure = new_figure(9.5, 5.2)
+    figure = new_figure(9.5, 6)
     panels = figure.subplots(1, 2)
     for ax, field, colour, name in zip(panels, fields, (SAMPLES, EXACT), ("learned", "exact"), strict=True):
         arrows = field[good]
@@ -71,6 +71,7 @@ def score_field_2d(
         )  # fmt: skip
         ax.set_title(f"{name} score", color=colour)
         frame(ax, ((low1 - pitch, high1 + pitch), (low2 - pitch, high2 + pitch)), AXES, left=ax is panels[0])
+    caption(figure, "arrow length: square root of the length of the score, one scale for both")
     alt = (
         f"Arrows of the learned and the exact score at {int(good.sum())} points, arrow length the square root of the "
         f"score's; root mean square difference {100 * error:.3g} % of the exact score, longest score {longest:.3g}"

@@ -15,6 +15,7 @@ from diffusion_lab.errors import PieceError
 from diffusion_lab.plots.style import FAULT, RC, printable, wrap
 
 DPI = 120
+MIN_WIDTH = 5  # inches, room for a title
 
 
 class LabFigure(Figure):
@@ -39,7 +40,15 @@ def styled(draw: Callable) -> Callable:
 
 def new_figure(width: float, height: float) -> LabFigure:
     """An empty figure of `width` by `height` inches whose panels keep clear of one another."""
-    return LabFigure(figsize=(width, height), layout="constrained")
+    # "compressed" is the constrained layout that leaves no gaps beside panels of a fixed shape.
+    figure = LabFigure(figsize=(max(width, MIN_WIDTH), height), layout="compressed")
+    figure.get_layout_engine().set(h_pad=0.09)  # inches between the titles of panels and what is above them
+    return figure
+
+
+def caption(figure: LabFigure, text: str) -> None:
+    """Write below the panels how to read them."""
+    figure.supxlabel(text, fontsize=10)
 
 
 def finish(figure: LabFigure, title: str, alt: str, notes: Sequence[str] = ()) -> LabFigure:
@@ -47,7 +56,8 @@ def finish(figure: LabFigure, title: str, alt: str, notes: Sequence[str] = ()) -
     width = figure.get_figwidth()
     figure.suptitle(wrap(printable(title), int(width * 9), 3), fontweight="bold")
     if notes:
-        figure.supxlabel(wrap("; ".join(notes), int(width * 11), 3), color=FAULT, fontsize=10)
+        warning = wrap("; ".join(notes), int(width * 11), 3)
+        figure.supxlabel("\n".join(filter(None, (figure.get_supxlabel(), warning))), color=FAULT, fontsize=10)
     figure.alt = " ".join(" ".join([alt, *(f"{note[0].upper()}{note[1:]}." for note in notes)]).split())
     return figure
 

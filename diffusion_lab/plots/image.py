@@ -79,8 +79,8 @@ def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[
     ax.tick_params(length=0)
     ax.set_xlabel("time t (from noise to data)")
     return figure, (
-        f"A film strip of {len(count)} samples of {high} by {wide} pixels at {len(steps)} times from t = {times[0]:.3g} "
-        f"to t = {times[-1]:.3g}; the pixels go from {moments(states[0])} to {moments(states[-1])}"
+        f"A film strip of {len(count)} samples of {high} by {wide} pixels at {len(steps)} times, from t = "
+        f"{times[0]:.3g} to t = {times[-1]:.3g}; the pixels go from {moments(states[0])} to {moments(states[-1])}"
     )
 
 
@@ -90,13 +90,14 @@ def denoising(
     info: Mapping[str, Any],
 ) -> tuple[LabFigure, str]:
     """A row for each level, and in each column the same few images."""
-    few = spread(columns["clean"].shape[1], 4)
+    few = spread(columns["clean"].shape[1], 3)
     high, wide = columns["clean"].shape[-2:]
     side = 0.8  # inches an image
     figure = new_figure(
         side * len(few) * len(columns) + 0.4 * len(columns) + 2, (side * high / wide + 0.15) * len(rows) + 1
     )
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    figure.get_layout_engine().set(wspace=0.04)
     for row, label in enumerate(rows):
         for ax, (name, values) in zip(panels[row], columns.items(), strict=True):
             _show(ax, values[row][few], len(few))

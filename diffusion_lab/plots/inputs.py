@@ -48,6 +48,8 @@ def tensor(name: str, kind: str, values: Any, leading: str, notes: list[str]) ->
         raise PieceError(f"{name}: an image has 1 channel (grey) or 3 (RGB), not {values.shape[-3]}")
     if kind == "audio" and values.shape[-2] != 1:
         raise PieceError(f"{name}: audio has 1 channel, not {values.shape[-2]}")
+    if kind == "audio" and values.shape[-1] < 8:
+        raise PieceError(f"{name}: a sound of {values.shape[-1]} values is too short for a spectrum; 8 are needed")
     if kind == "board":
         return values.long()
     values = values.float()

@@ -13,7 +13,7 @@ from diffusion_lab.plots.figure import LabFigure, new_figure
 from diffusion_lab.plots.inputs import finite_rows, moments, span, spread
 from diffusion_lab.plots.style import DATA, EXACT, NOISE, SAMPLES, SHADING
 
-BINS = 60
+BINS = 48
 
 
 def _histogram(ax: Axes, x: Tensor, low: float, high: float, **style: Any) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 from diffusion_lab.errors import PieceError
 from diffusion_lab.plots.figure import LabFigure, finish, new_figure, styled
 from diffusion_lab.plots.inputs import same_count
-from diffusion_lab.plots.style import EXACT, FAULT, SAMPLES
+from diffusion_lab.plots.style import EXACT, FAULT, SAMPLES, log_scale
 
 
 def _series(name: str, values: Tensor | Sequence[float], notes: list[str]) -> Tensor:
-    values = torch.as_tensor(values).detach().cpu().double().flatten()
+    values = torch.as_tensor(values, dtype=torch.float64).detach().cpu().flatten()
     if not len(values):
         raise PieceError(f"{name} is empty; at least one number is needed")
     bad = int((~torch.isfinite(values)).sum())
@@ -24,7 +24,7 @@ def _series(name: str, values: Tensor | Sequence[float], notes: list[str]) -> Te
 
 
 def running_mean(values: Tensor, width: int) -> Tensor:
-    """The mean of the last `width` finite values at each place, of fewer at the start; NaN where there are none."""
+    """The mean of the last `width` finite values at each place, of fewer at the start; NaN at what is not finite."""
     good = torch.isfinite(values)
     totals = torch.where(good, values, 0.0).cumsum(0)
     counts = good.double().cumsum(0)
@@ -32,13 +32,14 @@ def running_mean(values: Tensor, width: int) -> Tensor:
     early = before < 0
     totals = totals - torch.where(early, 0.0, totals[before.clamp(min=0)])
     counts = counts - torch.where(early, 0.0, counts[before.clamp(min=0)])
-    return totals / counts  # 0 / 0 is NaN, which is not drawn
+    return torch.where(good, totals / counts, torch.nan)
 
 
-def _log_scale(*values: Tensor) -> bool:
-    """Whether the values are all positive and range over more than a factor of ten."""
-    finite = torch.cat([v[torch.isfinite(v)] for v in values])
-    return bool(len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min())
+def _wide(values: Tensor, smooth: Tensor, floor: float | None) -> bool:
+    """Whether a logarithmic axis serves: all is positive, and what matters ranges over more than a factor of ten."""
+    drawn = torch.cat([smooth, torch.tensor([] if floor is None else [floor], dtype=smooth.dtype)])
+    drawn, values = drawn[torch.isfinite(drawn)], values[torch.isfinite(values)]
+    return bool(len(values) and min(values.min(), drawn.min()) > 0 and drawn.max() > 10 * drawn.min())
 
 
 @styled
@@ -79,14 +80,16 @@ def loss_curve(
     bad = ~torch.isfinite(losses)
     if bad.any():
         ax.axvline(steps[bad][0].item(), color=FAULT, linestyle=":", label=f"first not finite: step {steps[bad][0]}")
-    end = smooth[-1].item()
-    alt = f"The training loss over {len(losses)} steps, from {smooth[0]:.3g} to {end:.3g} (running mean of {width})"
+    alt = f"The training loss over {len(losses)} steps"
+    known = smooth[torch.isfinite(smooth)]
+    if len(known):
+        alt += f", from {known[0]:.3g} to {known[-1]:.3g} (running mean of {width})"
     if floor is not None:
         ax.axhline(floor, color=EXACT, linestyle="--", label=f"{floor_label}: {floor:.4g}")
         alt += f"; {floor_label} {floor:.4g}"
     finite = losses[~bad]
-    if _log_scale(losses, *([torch.tensor([floor]).double()] if floor is not None else [])):
-        ax.set_yscale("log")
+    if _wide(losses, smooth, floor):
+        log_scale(ax)
     elif len(finite):
         # The first few steps may be far above the rest; they may leave the panel, the rest may not.
         high = torch.quantile(finite, 0.995).item() if len(finite) > 200 else finite.max().item()
@@ -131,8 +134,8 @@ def loss_by_time(
         ax.fill_between(times, exact, learned, color=SAMPLES, alpha=0.15, linewidth=0, label="what could be learned")
         alt += f" and {exact.nanmean():.4g} for the exact floor"
         both.append(exact)
-    if _log_scale(*both):
-        ax.set_yscale("log")
+    if _wide(torch.cat(both), torch.cat(both), None):
+        log_scale(ax)
     else:
         ax.set_ylim(bottom=0)
     ax.set(xlabel="time t (0 is data, 1 is noise)", ylabel="loss")

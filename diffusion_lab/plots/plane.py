@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusion_lab.plots.figure import LabFigure, new_figure
 from diffusion_lab.plots.inputs import finite_rows, moments, span, spread
-from diffusion_lab.plots.style import DATA, EXACT, NOISE, SAMPLES
+from diffusion_lab.plots.style import COLUMNS, DATA, EXACT, NOISE, SAMPLES
 
 AXES = ("x₁", "x₂")
 DOTS = 2000
@@ -51,7 +51,7 @@ def data_against_samples(
     data: Tensor, samples: Tensor, density: Callable[[Tensor], Tensor] | None, info: Mapping[str, Any]
 ) -> tuple[LabFigure, str]:
     """Two scatter panels with the same axes, and contours of the exact density in both."""
-    figure = new_figure(9, 4.9)
+    figure = new_figure(9, 5.4)
     panels = figure.subplots(1, 2)
     limits = square(data)
     alt = []
@@ -63,7 +63,15 @@ def data_against_samples(
             height = density(grid).detach().cpu().reshape(160, 160).T  # (up, across)
             if height.isfinite().all() and height.max() > 0:
                 steps = height.max() * torch.tensor([0.02, 0.1, 0.3, 0.6, 0.9])
-                ax.contour(across.numpy(), up.numpy(), height.numpy(), levels=steps.tolist(), colors=EXACT, linewidths=0.8, alpha=0.8)
+                ax.contour(
+                    across.numpy(),
+                    up.numpy(),
+                    height.numpy(),
+                    levels=steps.tolist(),
+                    colors=EXACT,
+                    linewidths=0.8,
+                    alpha=0.8,
+                )
         lost = _outside(x, limits)
         shown = min(len(x), DOTS)
         ax.set_title(f"{name}: {shown} of {len(x)}" + (f", {lost} outside" if lost else ""), color=colour)
@@ -105,10 +113,9 @@ def trajectory(
     ax.set_title(f"paths of {len(particles)} of {states.shape[1]}")
     frame(ax, common if shared else first, names, left=not shared)
     ax.legend(loc="best", handletextpad=0.1)
-    spreads = [states[i][states[i].isfinite()].std(correction=0).item() for i in (0, -1)]
     return figure, (
         f"{states.shape[1]} points at {len(picked)} times from t = {times[0]:.3g} to t = {times[-1]:.3g} and the paths "
-        f"of {len(particles)} of them; the standard deviation goes from {spreads[0]:.3g} to {spreads[1]:.3g}"
+        f"of {len(particles)} of them; the coordinates go from {moments(states[0])} to {moments(states[-1])}"
     )
 
 
@@ -121,24 +128,26 @@ def denoising(
     """A row for each level: clean points, noisy points, and arrows from noisy to denoised, learned and exact."""
     figure = new_figure(2.6 * len(columns) + 1.2, 2.55 * len(rows) + 0.9)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
-    colours = {"clean": DATA, "noisy": NOISE, "learned": SAMPLES, "exact": EXACT}
+    wide = [square(columns["clean"][row], columns["noisy"][row]) for row in range(len(rows))]
+    sizes = [limits[0][1] - limits[0][0] for limits in wide]
+    shared = max(sizes) < 4 * min(sizes)
     for row, label in enumerate(rows):
-        limits = square(columns["clean"][row], columns["noisy"][row])
+        limits = wide[sizes.index(max(sizes))] if shared else wide[row]
         start = columns["noisy"][row]
-        some = spread(len(start), 60)
+        some = spread(len(start), 40)
         for ax, (name, values) in zip(panels[row], columns.items(), strict=True):
             if name in ("learned", "exact"):
                 move = (values[row] - start)[some]
                 dots(ax, columns["clean"][row], DATA, alpha=0.15, s=5)
                 ax.quiver(
-                    *start[some].T, *move.T, color=colours[name], angles="xy", scale_units="xy", scale=1, width=0.008
+                    *start[some].T, *move.T, color=COLUMNS[name], angles="xy", scale_units="xy", scale=1, width=0.007
                 )
             else:
-                dots(ax, values[row], colours[name])
-            frame(ax, limits, names, left=False, below=row == len(rows) - 1)
+                dots(ax, values[row], COLUMNS[name])
+            frame(ax, limits, names, left=False, below=not shared or row == len(rows) - 1)
             if row == 0:
-                ax.set_title(f"{name}: x → x₀" if name in ("learned", "exact") else name, color=colours[name])
+                ax.set_title(f"{name}: x → x₀" if name in ("learned", "exact") else name, color=COLUMNS[name])
         panels[row, 0].tick_params(labelleft=True)
         panels[row, 0].set_ylabel(f"{label}\n\n{names[1]}")
     text = "learned and exact denoiser" if "exact" in columns else "learned denoiser"
-    return figure, f"Clean and noisy points, and arrows from noisy to denoised points of the {text}, 60 at most a panel"
+    return figure, f"Clean and noisy points, and arrows from noisy to denoised points of the {text}, 40 at most a panel"

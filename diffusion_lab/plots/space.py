@@ -11,7 +11,7 @@ from torch import Tensor
 from diffusion_lab.plots import plane
 from diffusion_lab.plots.figure import LabFigure, new_figure
 from diffusion_lab.plots.inputs import finite_rows
-from diffusion_lab.plots.style import DATA, SAMPLES, SIGNED
+from diffusion_lab.plots.style import DATA, SAMPLES, SIGNED, log_scale
 
 PRINCIPAL = ("principal axis 1", "principal axis 2")
 
@@ -36,7 +36,7 @@ def data_against_samples(
     data: Tensor, samples: Tensor, density: Callable[[Tensor], Tensor] | None, info: Mapping[str, Any]
 ) -> tuple[LabFigure, str]:
     """Both covariance matrices, both spectra, and both clouds on the principal axes of the data."""
-    figure = new_figure(9.5, 8)
+    figure = new_figure(9.5, 8.8)
     panels = figure.subplots(2, 2)
     colours, names = (DATA, SAMPLES), ("data", "samples")
     matrices = [_covariance(x) for x in (data, samples)]
@@ -55,7 +55,7 @@ def data_against_samples(
     for values, colour, name, marker in zip(spectra, colours, names, "os", strict=True):
         panels[1, 0].plot(range(1, dim + 1), values, marker=marker, color=colour, label=name, alpha=0.8)
     if all((values > 0).all() for values in spectra):
-        panels[1, 0].set_yscale("log")
+        log_scale(panels[1, 0])
     panels[1, 0].set(xlabel="rank of the eigenvalue", ylabel="eigenvalue (variance)", title="spectrum")
     panels[1, 0].set_xticks(range(1, dim + 1, max(1, dim // 8)))
     panels[1, 0].legend()
@@ -66,12 +66,12 @@ def data_against_samples(
         plane.dots(panels[1, 1], cloud, colour, label=name)
     plane.frame(panels[1, 1], plane.square(*clouds), PRINCIPAL)
     panels[1, 1].set_title("on the principal axes of the data")
-    panels[1, 1].legend()
+    panels[1, 1].legend(markerscale=2.5)
     error = torch.linalg.matrix_norm(matrices[0] - matrices[1]) / max(torch.linalg.matrix_norm(matrices[0]), 1e-12)
     return figure, (
         f"Covariances, eigenvalues and two principal axes of {len(data)} data points and {len(samples)} samples in "
-        f"{dim} dimensions; the largest eigenvalue is {spectra[0][0]:.3g} for data and {spectra[1][0]:.3g} for samples, "
-        f"and the covariances differ by {100 * error:.3g} % (Frobenius)"
+        f"{dim} dimensions; the largest eigenvalue is {spectra[0][0]:.3g} for data, {spectra[1][0]:.3g} for samples; "
+        f"the covariances differ by {100 * error:.3g} % (Frobenius)"
     )
 
 

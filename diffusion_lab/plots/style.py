@@ -12,6 +12,7 @@ from functools import lru_cache
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 DATA = "#0072B2"
 SAMPLES = "#D55E00"
@@ -50,7 +51,8 @@ RC = {
     "ytick.labelsize": 9.5,
     "xtick.color": "#444444",
     "ytick.color": "#444444",
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
     "legend.fontsize": 9.5,
     "image.interpolation": "nearest",
 }
@@ -81,6 +83,15 @@ def bare(ax: Axes) -> None:
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+
+
+def log_scale(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at its ticks."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def row_label(ax: Axes, text: str) -> None:

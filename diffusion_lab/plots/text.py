@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.plots.figure import LabFigure, new_figure
+from diffusion_lab.plots.figure import LabFigure, caption, new_figure
 from diffusion_lab.plots.inputs import needed, spread
 from diffusion_lab.plots.style import (
     COLUMNS,
@@ -73,18 +73,20 @@ def data_against_samples(
     across = 3 if single else 1
     texts = [text[: rows * across] if single else [text[i] for i in spread(len(text), rows)] for text in texts]
     rows = max(-(-len(text) // across) for text in texts)
-    figure = new_figure(10.5, (0.3 if single else 0.46) * rows + 1.3)
+    # Two lines a row where one of the texts needs them.
+    texts = [[shorten(t, 17) if single else wrap(t, 60, 2) for t in text] for text in texts]
+    tall = any("\n" in t for text in texts for t in text)
+    figure = new_figure(10.5, (0.46 if tall else 0.3) * rows + 1.1)
     for ax, text, name, values, colour in zip(
         figure.subplots(1, 2), texts, ("data", "samples"), (data, samples), (DATA, SAMPLES), strict=True
     ):
         _table(ax, f"{name}: {len(text)} of {len(values)}", colour)
         for place, words in enumerate(text):
             row, column = place // across, place % across
-            words = shorten(words, 17) if single else wrap(words, 50, 2)
             ax.text(column / across + 0.02, (row + 0.5) / rows, words, va="center", color=INK)
             if column == 0:
                 ax.axhspan(row / rows, (row + 1) / rows, color="#F4F4F4" if row % 2 else "white", linewidth=0)
-    first = [f"the first is “{text[0]}”" for text in texts]
+    first = [f"the first is “{' '.join(text[0].split())}”" for text in texts]
     return figure, (
         f"A table of {len(texts[0])} texts of the data ({first[0]}) beside {len(texts[1])} samples ({first[1]})"
     )
@@ -116,6 +118,7 @@ def trajectory(states: Any, times: Tensor, info: Mapping[str, Any]) -> tuple[Lab
     columns = max(len(words) for moment in texts for words in moment)
     columns = min(max(columns, 4), 10)
     figure = new_figure(10.5, (0.3 * len(steps) + 0.5) * len(heads) + 0.9)
+    caption(figure, "words are coloured while they are what they end as")
     for number, (ax, head) in enumerate(zip(figure.subplots(len(heads), 1, squeeze=False)[:, 0], heads, strict=True)):
         _table(ax, head, INK)
         for row, step in enumerate(steps):
@@ -145,6 +148,7 @@ def denoising(
     longest = max(len(words) for rows in texts.values() for words in rows)
     figure = new_figure(2.1 * len(columns) + 2.4, (0.23 * longest + 0.35) * len(rows) + 0.9)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    caption(figure, "words other than the clean ones are red")
     wrong = {name: 0 for name in columns}
     for row, label in enumerate(rows):
         for ax, name in zip(panels[row], columns, strict=True):

@@ -105,13 +105,14 @@ def sample(
     path = schedule.at(times)  # all levels at once
     levels = [Level(*(f[i].to(like.device, like.dtype) for f in path)) for i in range(len(times))]
     context = Context(denoiser, generator)
-    states = [x[:keep].cpu()]
+    # A copy: a view would keep the whole batch of every step in memory.
+    states = [x[:keep].cpu().clone()]
     for i, (now, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
         prediction = context.predict(x, now)
         x = step(x, now, after, prediction, context)
         context.history = [(now, prediction)]
         if keep:
-            states.append(x[:keep].cpu())
+            states.append(x[:keep].cpu().clone())
         if on_step is not None:
             on_step(i + 1, len(levels) - 1)
     return x, Trajectory(times, states, context.evaluations)

@@ -121,6 +121,11 @@ def annealed_langevin(repeats: int = 5, step_size: float = 0.1) -> Step:
         raise PieceError(f"repeats must be at least 1 and step_size positive, got {repeats} and {step_size:g}")
 
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
+        if now.alpha == 0:
+            raise PieceError(
+                "annealed Langevin dynamics follows x / alpha, and this schedule starts where alpha is 0; "
+                "use `schedule.limit_log_snr(-10, 12)`"
+            )
         for repeat in range(repeats):
             if repeat:
                 prediction = context.predict(x, now)

@@ -63,7 +63,7 @@ def test_sliced_wasserstein_on_a_line_is_the_best_assignment(n, m, seed):
     """Unequal sizes become an assignment when every point is repeated to the common multiple."""
     a, b = cloud(n, 1, seed), cloud(m, 1, seed + 1)
     size = math.lcm(n, m)
-    cost = (np.repeat(a.numpy(), size // n) [:, None] - np.repeat(b.numpy(), size // m)[None]) ** 2
+    cost = (np.repeat(a.numpy(), size // n)[:, None] - np.repeat(b.numpy(), size // m)[None]) ** 2
     expected = math.sqrt(cost[scipy.optimize.linear_sum_assignment(cost)].mean())
     assert sliced_wasserstein(a, b, torch.tensor([[-3.0]])) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 

@@ -47,7 +47,9 @@ def test_w2_of_equal_and_of_degenerate_normals():
 
 
 def test_w2_takes_float32_covariances_with_their_rounding():
-    samples = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))  # rank 29: zero eigenvalues come out negative
+    samples = torch.randn(
+        30, 40, generator=torch.Generator().manual_seed(0)
+    )  # rank 29: zero eigenvalues come out negative
     cov = torch.cov(samples.T)
     assert gaussian_w2(torch.zeros(40), cov, torch.zeros(40), cov) < 1e-3
 

@@ -61,7 +61,7 @@ def test_refusals():
         mode_weights(samples, lambda x: posterior(x).T)
     with pytest.raises(DataError, match="axis 1"):
         mode_weights(samples, lambda x: posterior(x).softmax(dim=0))
-    with pytest.raises(DataError, match="3 and 1 values|1 and 3 values"):
+    with pytest.raises(DataError, match="1 and 3 values"):
         mode_weights(samples, nearest_mean(torch.zeros(2, 3)))
     with pytest.raises(DataError, match="the sum 1"):
         total_variation(WEIGHTS, 2 * WEIGHTS)
