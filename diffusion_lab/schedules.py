@@ -158,10 +158,12 @@ def cosine(log_snr_min: float = -10.0, log_snr_max: float = 12.0) -> Schedule:
 
 def sigmoid(start: float = -3.0, end: float = 3.0, temperature: float = 1.0) -> Schedule:
     """alpha_bar falls along a logistic curve from 1 to 0 (Jabri et al. 2022, section 3; Chen 2023, algorithm 1)."""
-    first, last = (1 / (1 + math.exp(-end_point / temperature)) for end_point in (start, end))
+    width = (end - start) / (2 * temperature)
 
     def path(t: Tensor) -> tuple[Tensor, Tensor]:
-        noise = (torch.sigmoid((t * (end - start) + start) / temperature) - first) / (last - first)
+        # sigmoid(b) - sigmoid(a) = sinh((b - a) / 2) / (2 cosh(a / 2) cosh(b / 2)), which is exactly 0 at t = 0.
+        rise = torch.sinh(t * width) / torch.cosh(t * width + start / (2 * temperature))
+        noise = rise / (math.sinh(width) / math.cosh(end / (2 * temperature)))
         return torch.sqrt((1 - noise).clamp(min=0)), torch.sqrt(noise.clamp(min=0))
 
     return Schedule("sigmoid", path).limit_log_snr(-10.0, 12.0)

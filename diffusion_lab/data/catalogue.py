@@ -178,7 +178,9 @@ def load(name: str, *, source: str = "auto", root: str | Path | None = None, see
 def _absent(name: str, entry: Entry, folder: Path) -> str:
     where = ", ".join(str(folder / pattern) for pattern in entry.patterns)
     remedy = f"`diffusion-lab data fetch {name}` downloads it" if entry.fetchable else "put yours there"
-    return f"{entry.real_name} not found; looked for {where}; {remedy} ({ENVIRONMENT} or a data root names another folder)"
+    return (
+        f"{entry.real_name} not found; looked for {where}; {remedy} ({ENVIRONMENT} or a data root names another folder)"
+    )
 
 
 def _function(loader: str):

@@ -126,5 +126,3 @@ def _from_batches(path: Path) -> Dataset:
 def _scaled(images: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
-
-

@@ -75,7 +75,9 @@ def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, 
 
     def decode():
         members = list(read_members(path, (".wav",)))
-        clips = [fit(read_wav(content, sample_rate, f"{path}/{name}"), length, sample_rate) for name, content in members]
+        clips = [
+            fit(read_wav(content, sample_rate, f"{path}/{name}"), length, sample_rate) for name, content in members
+        ]
         return {"waves": torch.from_numpy(np.stack(clips))[:, None]}, {"names": [name for name, _ in members]}
 
     tensors, words = decoded(f"wav-{length}-{sample_rate}", [path], decode) if path.is_file() else decode()

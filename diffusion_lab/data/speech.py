@@ -27,9 +27,9 @@ class Sound(NamedTuple):
     f2: float
     f3: float
     voice: float
-    """Amplitude of the glottal buzz."""
+    """Amplitude of the glottal buzz, relative to a vowel."""
     noise: float = 0.0
-    """Amplitude of the hiss."""
+    """Root mean square of the hiss, relative to the utterance's voiced sound."""
     noise_hz: float = 3000.0
     """Centre of the hiss."""
     duration: float = 1.0
@@ -50,13 +50,13 @@ SOUNDS = {
     "r": Sound(330, 1060, 1400, 0.7, duration=0.7),
     "n": Sound(250, 1450, 2400, 0.35, duration=0.8),
     "v": Sound(250, 1100, 2080, 0.3, 0.06, 3000, 0.7),
-    "z": Sound(250, 1500, 2500, 0.2, 0.25, 3600, 0.8),
-    "s": Sound(320, 1500, 2500, 0.0, 0.50, 3600, 1.3),
-    "f": Sound(340, 1100, 2080, 0.0, 0.14, 2700, 1.0),
+    "z": Sound(250, 1500, 2500, 0.25, 0.2, 3600, 0.8),
+    "s": Sound(320, 1500, 2500, 0.0, 0.35, 3600, 1.3),
+    "f": Sound(340, 1100, 2080, 0.0, 0.15, 2700, 1.0),
     "th": Sound(320, 1290, 2540, 0.0, 0.10, 3200, 0.8),
     "-": Sound(350, 1700, 2500, 0.0, duration=0.5),  # the closure before a burst
-    "k!": Sound(350, 1800, 2300, 0.0, 0.45, 1800, 0.25),  # bursts
-    "t!": Sound(350, 1700, 2600, 0.0, 0.55, 3400, 0.3),
+    "k!": Sound(350, 1800, 2300, 0.0, 0.6, 1800, 0.25),  # bursts
+    "t!": Sound(350, 1700, 2600, 0.0, 0.7, 3400, 0.3),
 }
 WORDS = (
     ("z", "ih", "r", "ao", "uh"),
@@ -112,11 +112,15 @@ def synthesise(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     fourth = np.broadcast_to(np.minimum(3400 * tract, 3700)[:, None], (count, LENGTH))
     for centre, width in zip([*formants.transpose(1, 0, 2), fourth], widths, strict=True):
         filtered = _resonate(filtered, np.minimum(centre, 3800), width)
-    waves = filtered + noise * _resonate(hiss, noise_hz, 900.0)
-    # Sound leaves the lips as the derivative of the flow.
-    waves = np.diff(waves, prepend=0.0) + 0.1 * waves
+    waves = _radiated(filtered) + noise * _radiated(_resonate(hiss, noise_hz, 900.0))
     waves += 0.002 * np.abs(waves).max(axis=1, keepdims=True) * rng.standard_normal(waves.shape)  # the room
     return (0.9 * waves / np.abs(waves).max(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _radiated(flow: np.ndarray) -> np.ndarray:
+    """The sound of a flow (N, L) at the lips, close to its derivative, scaled to a root mean square of 1."""
+    sound = np.diff(flow, prepend=0.0, axis=1) + 0.1 * flow
+    return sound / np.sqrt((sound**2).mean(axis=1, keepdims=True))
 
 
 def _tracks(word: tuple[str, ...], seconds: float, rng: np.random.Generator) -> np.ndarray:

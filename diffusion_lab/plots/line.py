@@ -16,10 +16,13 @@ from diffusion_lab.plots.style import DATA, EXACT, NOISE, SAMPLES, SHADING
 BINS = 48
 
 
+def _bins(count: int) -> int:
+    return max(5, min(BINS, 2 * int(count**0.5)))
+
+
 def _histogram(ax: Axes, x: Tensor, low: float, high: float, **style: Any) -> None:
     x = finite_rows(x)[:, 0]
-    bins = max(5, min(BINS, 2 * int(len(x) ** 0.5)))
-    counts, edges = torch.histogram(x.double(), bins=bins, range=(low, high))
+    counts, edges = torch.histogram(x.double(), bins=_bins(len(x)), range=(low, high))
     # Divided by all of x, not by what falls inside the panel, so that the height is a density.
     ax.stairs(counts / max(len(x), 1) / (edges[1] - edges[0]), edges, **style)
 
@@ -49,14 +52,15 @@ def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[
     ax, side = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
     x = states[..., 0]  # (steps, B)
     low, high = span(x)
+    bins = _bins(x.shape[1])
     falls = bool((times.diff() < 0).all())
     clock = times if falls else torch.arange(len(times)).float()
     if len(clock) > 1:
         middle = (clock[1:] + clock[:-1]) / 2
         edges = torch.cat([clock[:1], middle, clock[-1:]])
-        shade = torch.stack([torch.histogram(row[row.isfinite()], bins=BINS, range=(low, high)).hist for row in x])
+        shade = torch.stack([torch.histogram(row[row.isfinite()], bins=bins, range=(low, high)).hist for row in x])
         shade = shade / shade.amax(dim=1, keepdim=True).clamp(min=1)  # the noise is as visible as the narrow data
-        values = torch.linspace(low, high, BINS + 1)
+        values = torch.linspace(low, high, bins + 1)
         ax.pcolormesh(edges.numpy(), values.numpy(), shade.T.numpy(), cmap=SHADING, vmin=0, vmax=1.6)
         ax.set_xlim(clock[0].item(), clock[-1].item())
     shown = spread(x.shape[1], 16)
@@ -66,7 +70,7 @@ def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[
     ax.grid(False)
     for row, colour, name in ((x[0], NOISE, "first"), (x[-1], SAMPLES, "last")):
         row = row[row.isfinite()]
-        counts, edges = torch.histogram(row, bins=40, range=(low, high))
+        counts, edges = torch.histogram(row, bins=bins, range=(low, high))
         height = counts / max(len(row), 1) / (edges[1] - edges[0])
         side.stairs(height, edges, orientation="horizontal", color=colour, linewidth=1.8, label=name)
     side.legend(loc="upper right")
@@ -96,7 +100,15 @@ def denoising(
         ax = panels.flat[row]
         x, order = noisy[row].sort()
         dots = spread(len(x), 400)
-        ax.scatter(x[dots], clean[row][order][dots], s=5, color=NOISE, alpha=0.35, linewidth=0, label="clean x₀")
+        ax.scatter(
+            x[dots],
+            clean[row][order][dots],
+            s=5 if len(dots) > 100 else 16,
+            color=NOISE,
+            alpha=0.5,
+            linewidth=0,
+            label="clean x₀",
+        )
         ax.plot(x, columns["learned"][row, :, 0][order], "o-", ms=2, color=SAMPLES, linewidth=2, label="learned")
         if "exact" in columns:
             ax.plot(x, columns["exact"][row, :, 0][order], color=EXACT, linestyle="--", label="exact E[x₀ | x]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
@@ -73,7 +74,8 @@ def loss_curve(
     figure = new_figure(8.5, 4.6)
     ax = figure.subplots()
     marker = {"marker": "o", "markersize": 5} if len(losses) == 1 else {}
-    ax.plot(steps, losses, color=SAMPLES, alpha=0.25, linewidth=0.8, label="each step")
+    if width > 1:
+        ax.plot(steps, losses, color=SAMPLES, alpha=0.25, linewidth=0.8, label="each step")
     ax.plot(
         steps, smooth, color=SAMPLES, linewidth=2, label=f"mean of {width} steps" if width > 1 else "loss", **marker
     )
@@ -96,6 +98,7 @@ def loss_curve(
         low = min(finite.min().item(), floor if floor is not None else finite.min().item(), 0.0)
         ax.set_ylim(low * 1.05, max(high, floor or 0.0, 1e-12) * 1.1)
     ax.set(xlabel="training step", ylabel="loss", xlim=(1, max(len(losses), 2)))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="upper right")
     return finish(figure, f"Training loss: {dataset}", f"{dataset}. {alt}.", notes)
 

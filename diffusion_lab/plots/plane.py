@@ -62,7 +62,7 @@ def data_against_samples(
             grid = torch.cartesian_prod(across, up)
             height = density(grid).detach().cpu().reshape(160, 160).T  # (up, across)
             if height.isfinite().all() and height.max() > 0:
-                steps = height.max() * torch.tensor([0.02, 0.1, 0.3, 0.6, 0.9])
+                steps = height.max() * torch.tensor([0.03, 0.2, 0.6])
                 ax.contour(
                     across.numpy(),
                     up.numpy(),
@@ -70,7 +70,7 @@ def data_against_samples(
                     levels=steps.tolist(),
                     colors=EXACT,
                     linewidths=0.8,
-                    alpha=0.8,
+                    zorder=0.9,
                 )
         lost = _outside(x, limits)
         shown = min(len(x), DOTS)
