@@ -48,7 +48,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             settings = json.loads((file.metadata() or {})["settings"])
-            return {name: file.get_tensor(name) for name in file.keys()}, settings  # noqa: SIM118 - not a dict
+            return {name: file.get_tensor(name) for name in file.keys()}, settings
     except (SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors checkpoint: {error}") from error
     except KeyError as error:

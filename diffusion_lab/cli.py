@@ -21,7 +21,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="The datasets: what is bundled, what is on disk, and how to fetch the rest.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="The datasets: what is bundled, what is on disk, and how to fetch the rest.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 
@@ -44,8 +46,12 @@ class DeviceName(str, enum.Enum):
     mps = "mps"
 
 
-ChapterName = Annotated[str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; see `diffusion-lab list`.")]
-SourceOption = Annotated[SourceName, typer.Option(help="Which data: real where they are on disk (auto), or one kind only.")]
+ChapterName = Annotated[
+    str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; see `diffusion-lab list`.")
+]
+SourceOption = Annotated[
+    SourceName, typer.Option(help="Which data: real where they are on disk (auto), or one kind only.")
+]
 RootOption = Annotated[
     Path | None, typer.Option(help="Folder of the real data. By default $DIFFUSION_LAB_DATA, else the user's cache.")
 ]
@@ -72,7 +78,9 @@ def list_chapters() -> None:
 @app.command()
 def run(
     chapter: Annotated[str, typer.Argument(metavar="CHAPTER|all", help="A chapter's name or number, or all ten.")],
-    budget: Annotated[BudgetName, typer.Option(help="smoke proves that it runs; quick and full are scored.")] = BudgetName.quick,
+    budget: Annotated[
+        BudgetName, typer.Option(help="smoke proves that it runs; quick and full are scored.")
+    ] = BudgetName.quick,
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,
     seed: SeedOption = 0,
@@ -157,7 +165,9 @@ def sample(
     chapter: ChapterName,
     checkpoint: CheckpointOption = None,
     count: Annotated[int, typer.Option(help="How many samples.", min=1)] = 64,
-    steps: Annotated[int | None, typer.Option(help="Sampler steps; by default those of the checkpoint's budget.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampler steps; by default those of the checkpoint's budget.", min=1)
+    ] = None,
     data_root: RootOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
@@ -228,7 +238,8 @@ def data_list(data_root: RootOption = None) -> None:
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="A dataset's name; see `diffusion-lab data list`.")], data_root: RootOption = None
+    name: Annotated[str, typer.Argument(help="A dataset's name; see `diffusion-lab data list`.")],
+    data_root: RootOption = None,
 ) -> None:
     """Download real data, with progress and a checksum."""
     with _told():

@@ -57,7 +57,9 @@ class Source:
         index = torch.randint(len(self.data), (n,), generator=generator)
         x0 = self.data[index]
         # One uniform in each n-th of [0, 1), in random order: the times of a batch cover the path evenly.
-        uniforms = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator, dtype=torch.float64)) / n
+        uniforms = (
+            torch.randperm(n, generator=generator) + torch.rand(n, generator=generator, dtype=torch.float64)
+        ) / n
         if x0.is_floating_point():
             noise = torch.randn(x0.shape, generator=generator)
         else:

@@ -61,7 +61,9 @@ def evaluate(experiment: Experiment) -> list[Score]:
 
     return [
         Score("Fréchet distance of log-mel features", spectra(samples), floor_of(spectra, draw), 60.0),
-        Score("log-spectral distance of the average spectrum", average(samples), floor_of(average, draw), 6.0, unit="dB"),
+        Score(
+            "log-spectral distance of the average spectrum", average(samples), floor_of(average, draw), 6.0, unit="dB"
+        ),
         noise_removal(experiment),
     ]
 
@@ -121,7 +123,11 @@ CHAPTER = Chapter(
     denoise_score=removal_score,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=50, sample_steps=5),
-        "quick": Budget(Settings(steps=700, batch=64, learning_rate=2e-3, ema_decay=0.99), samples=250, sample_steps=30),
-        "full": Budget(Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=500, sample_steps=50),
+        "quick": Budget(
+            Settings(steps=700, batch=64, learning_rate=2e-3, ema_decay=0.99), samples=250, sample_steps=30
+        ),
+        "full": Budget(
+            Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=500, sample_steps=50
+        ),
     },
 )

@@ -31,7 +31,17 @@ CHAPTER = Chapter(
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=6),
-        "full": Budget(Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999), samples=2000, sample_steps=50, judge_epochs=10),
+        "quick": Budget(
+            Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99),
+            samples=500,
+            sample_steps=25,
+            judge_epochs=6,
+        ),
+        "full": Budget(
+            Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
+            samples=2000,
+            sample_steps=50,
+            judge_epochs=10,
+        ),
     },
 )

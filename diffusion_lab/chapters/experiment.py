@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,8 +20,15 @@ from diffusion_lab.samplers import Trajectory
 
 BLOCK = 500
 """How many images, sounds or sentences are sampled at once; more would not be faster and needs more memory."""
-KEPT = 64
-"""How many samples of the trajectory are kept for the figure."""
+KEPT = {"points": 500, "board": 64, "image": 16, "audio": 8, "phrases": 16, "words": 16}
+"""How many samples of the trajectory are kept for the figure, by kind of data."""
+SHOWN = {"points": 256}
+"""How many denoised samples are shown at each level; 8 where no number stands here."""
+
+
+def visible(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Sentences (B, L, D) with zeros, the vector of padding, where `mask` (B, L) has no word."""
+    return x if mask is None else x * mask.to(x).unsqueeze(-1)
 
 
 @dataclass
@@ -106,18 +113,19 @@ class Experiment:
                     self.start(rows.stop - rows.start, generator),
                     steps=steps,
                     generator=generator,
-                    keep=KEPT if number == 0 else 0,
+                    keep=KEPT[self.kind] if number == 0 else 0,
                     on_step=lambda done, total, number=number: self.on_step(
                         "sampling", number * total + done, len(blocks) * total
                     ),
                 )
             drawn.append(x.float().cpu() if x.is_floating_point() else x.cpu())
             if number == 0:
-                self.trajectory = trajectory
+                seen = None if mask is None else mask[: KEPT[self.kind]]
+                self.trajectory = replace(trajectory, states=[visible(state, seen) for state in trajectory.states])
                 doubled = labels is not None and self.chapter.guidance != 1.0
                 self.evaluations = trajectory.evaluations * (2 if doubled else 1)
         self.sample_labels, self.sample_mask = labels, mask
-        self.samples = self.decode(torch.cat(drawn))
+        self.samples = self.decode(visible(torch.cat(drawn), mask))
         return self.samples
 
     def decode(self, x: Tensor) -> Tensor:
@@ -134,7 +142,7 @@ class Experiment:
             mask = masks[torch.randint(len(masks), (n,), generator=generator)]
         return labels, mask
 
-    def denoised(self, count: int = 8) -> dict[str, Any]:
+    def denoised(self) -> dict[str, Any]:
         """Held-out data at the chapter's noise levels, with the learned and the exact answer to each.
 
         Returns:
@@ -144,8 +152,8 @@ class Experiment:
         generator = self.generator("denoising")
         schedule, chapter = self.pieces.schedule, self.chapter
         data = self.dataset.test
-        # The score is taken over more samples than are drawn.
-        many = min(len(data), 256)
+        # The score is taken over more samples than are shown.
+        many, count = min(len(data), 256), SHOWN.get(self.kind, 8)
         rows = torch.randperm(len(data), generator=generator)[:many]
         clean = data[rows]
         labels = self.dataset.test_labels[rows] if chapter.labelled else None
@@ -171,10 +179,11 @@ class Experiment:
                 scores.setdefault(f"{measure} {name}", []).append(value)
             result["levels"].append(float(schedule.log_snr(t)))
             for key, value in {"clean": clean, "noisy": noisy, **answers}.items():
-                result[key].append(self.decode(value[:count]) if chapter.process is None else value[:count])
+                shown = visible(value[:count], None if mask is None else mask[:count])
+                result[key].append(self.decode(shown))
         if self.exact is None:
             result["exact"] = None
-        return {**result, "scores": scores, "mask": None if mask is None else mask[:count]}
+        return {**result, "scores": scores}
 
     def conditional(self, labels: Tensor | None, mask: Tensor | None) -> Callable[[Tensor, Level], Any]:
         """The network's own estimate, without guidance or polishing: the posterior mean that it was trained to give."""

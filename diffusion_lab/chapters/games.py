@@ -15,10 +15,17 @@ from diffusion_lab.data import Dataset, load
 from diffusion_lab.data.games import bits_to_board, board_to_bits
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.exact import FiniteTokens
-from diffusion_lab.metrics import Score, board_total_variation, floor_of, legality_rate, random_rows, reconstruction_accuracy
+from diffusion_lab.metrics import (
+    Score,
+    board_total_variation,
+    floor_of,
+    legality_rate,
+    random_rows,
+    reconstruction_accuracy,
+)
 from diffusion_lab.train import Settings
 
-TOKENS, CELLS, TRUSTED = 3, 9, 5
+TOKENS, CELLS, TRUSTED = 3, 9, 6
 """Empty, X and O; nine cells; how many of them are trusted when a board is reconstructed."""
 ABSORBING = DiscreteProcess("absorbing", TOKENS)
 UNIFORM = DiscreteProcess("uniform", TOKENS)
@@ -41,7 +48,7 @@ def evaluate(experiment: Experiment) -> list[Score]:
         Score("total variation from the enumeration", distance(samples), floor, floor + 0.2),
     ]
     if experiment.chapter.process is not None:
-        scores.append(_reconstruction(experiment, random_rows(boards, 2000, generator)))
+        scores.append(_reconstruction(experiment, random_rows(boards, 1000, generator)))
     return scores
 
 
@@ -55,7 +62,7 @@ def _reconstruction(experiment: Experiment, truth: Tensor) -> Score:
         x = process.start(tuple(truth.shape), torch.rand(truth.shape, generator=generator))
         x = torch.where(trusted, truth, x)
         step = discrete.keeping(experiment.pieces.step, truth, trusted)
-        restored, _ = samplers.sample(denoiser, schedule, step, x, steps=32, generator=generator)
+        restored, _ = samplers.sample(denoiser, schedule, step, x, steps=16, generator=generator)
         return reconstruction_accuracy(restored, truth, ~trusted)
 
     device = experiment.accelerator.device

@@ -78,7 +78,9 @@ def image_scores(
                 agreement,
                 better="higher",
             ),
-            Score("mean confidence of the judge", confidence(opinions), confidence(real_opinions), sure, better="higher"),
+            Score(
+                "mean confidence of the judge", confidence(opinions), confidence(real_opinions), sure, better="higher"
+            ),
         ]
 
     return evaluate

@@ -31,9 +31,9 @@ TRUTH = five_modes()
 
 
 def evaluate(experiment: Experiment) -> list[Score]:
-    """Energy distance to a large exact sample, weights of the modes, and log-likelihood under the exact density."""
+    """Energy distance to an exact sample, weights of the modes, and log-likelihood under the exact density."""
     samples, generator = experiment.samples, experiment.generator("floor")
-    reference = TRUTH.sample(10_000, generator)
+    reference = TRUTH.sample(len(samples), generator)
 
     def draw() -> Tensor:
         return TRUTH.sample(len(samples), generator)
@@ -69,15 +69,15 @@ CHAPTER = Chapter(
     method="geometric sigmas, score matching, annealed Langevin",
     load=load_normal(TRUTH, "mixture of five normals"),
     exact=lambda dataset: TRUTH,
-    schedule=lambda dataset: schedules.geometric(sigma_min=0.02, sigma_max=8.0),
+    schedule=lambda dataset: schedules.geometric(sigma_min=0.02, sigma_max=15.0),
     target=targets.score,
-    step=lambda dataset: samplers.annealed_langevin(repeats=5, step_size=0.1),
+    step=lambda dataset: samplers.annealed_langevin(repeats=20, step_size=0.3),
     network={"width": 128, "depth": 4},
     evaluate=evaluate,
     floor=exact_floor,
     budgets={
-        "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=20),
-        "quick": Budget(Settings(steps=7000, batch=1024), samples=5000, sample_steps=60),
+        "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=6),
+        "quick": Budget(Settings(steps=7000, batch=1024), samples=3000, sample_steps=50),
         "full": Budget(Settings(steps=20000, batch=2048), samples=10000, sample_steps=100),
     },
     denoise_log_snr=(3.0, 0.0, -2.0),

@@ -20,7 +20,7 @@ CHAPTER = Chapter(
     schedule=lambda dataset: schedules.cosine(),
     target=targets.v,
     step=lambda dataset: samplers.ddim(),
-    network={"width": 64},
+    network={"width": 32},
     labelled=True,
     drop_labels=0.1,
     guidance=1.5,
@@ -30,7 +30,17 @@ CHAPTER = Chapter(
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=20, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=2),
-        "full": Budget(Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998), samples=2000, sample_steps=50, judge_epochs=3),
+        "quick": Budget(
+            Settings(steps=1500, batch=64, learning_rate=2e-3, ema_decay=0.99),
+            samples=500,
+            sample_steps=25,
+            judge_epochs=2,
+        ),
+        "full": Budget(
+            Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998),
+            samples=2000,
+            sample_steps=50,
+            judge_epochs=3,
+        ),
     },
 )

@@ -27,7 +27,7 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=50),
-        "quick": Budget(Settings(steps=6000, batch=1024), samples=5000, sample_steps=500),
+        "quick": Budget(Settings(steps=6000, batch=1024), samples=5000, sample_steps=1000),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=1000),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),

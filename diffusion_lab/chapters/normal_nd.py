@@ -17,7 +17,7 @@ def chain() -> Gaussian:
     """Neighbours have correlation 0.9, as in a first-order autoregressive series; the mean is a wave."""
     place = torch.arange(DIMENSIONS, dtype=torch.float64)
     cov = 0.9 ** (place[:, None] - place[None, :]).abs()
-    return Gaussian(torch.sin(place * 2 * torch.pi / DIMENSIONS), cov)
+    return Gaussian(0.5 * torch.sin(place * 2 * torch.pi / DIMENSIONS), cov)
 
 
 TRUTH = chain()
@@ -29,7 +29,7 @@ CHAPTER = Chapter(
     method="Karras sigmas, EDM, Heun",
     load=load_normal(TRUTH, f"{DIMENSIONS}-dimensional normal distribution, neighbours correlated 0.9"),
     exact=lambda dataset: TRUTH,
-    schedule=lambda dataset: schedules.karras(sigma_max=40.0),
+    schedule=lambda dataset: schedules.karras(),
     target=targets.edm(sigma_data=1.0),
     loss=lambda target, schedule, dataset: losses.prediction_loss(target, losses.edm_weight(1.0)),
     step=lambda dataset: samplers.heun(),

@@ -159,7 +159,9 @@ def _call(slot: str, piece: Callable, *arguments: Any) -> Any:
 def _check_path(path: schedules.Path) -> None:
     t = torch.linspace(0, 1, 33, dtype=torch.float64)
     out = path(t)
-    if not (isinstance(out, tuple) and len(out) == 2 and all(isinstance(f, Tensor) and f.shape == t.shape for f in out)):
+    if not (
+        isinstance(out, tuple) and len(out) == 2 and all(isinstance(f, Tensor) and f.shape == t.shape for f in out)
+    ):
         raise _unfit("schedule", f"for t of shape (33,) it returned {_shape_of(out)}, not (alpha, sigma) of that shape")
     alpha, sigma = out
     if not all(bool(f.isfinite().all() and (f >= 0).all()) for f in out):
@@ -169,7 +171,9 @@ def _check_path(path: schedules.Path) -> None:
     ratio = alpha / sigma.clamp(min=1e-30)
     if not bool((ratio.diff() < 0).all()):
         where = float(t[:-1][ratio.diff() >= 0][0])
-        raise _unfit("schedule", f"alpha / sigma must fall as t grows from data to noise; it does not near t = {where:.2f}")
+        raise _unfit(
+            "schedule", f"alpha / sigma must fall as t grows from data to noise; it does not near t = {where:.2f}"
+        )
 
 
 def _try_schedule(schedule: Schedule) -> None:
@@ -239,7 +243,9 @@ class _Trial:
         if not values.requires_grad:
             raise _unfit("loss", "its value does not depend on the network's weights through autograd")
         if not bool(values.isfinite().all()):
-            raise _unfit("loss", f"it is not finite: {values.detach().tolist()} at t = {self.level.t.flatten().tolist()}")
+            raise _unfit(
+                "loss", f"it is not finite: {values.detach().tolist()} at t = {self.level.t.flatten().tolist()}"
+            )
 
     def _step(self) -> None:
         schedule, x = self.pieces.schedule, self._noisy()
@@ -247,7 +253,9 @@ class _Trial:
         like = self.noise
         now, middle, end = (Level(*(f.to(like.dtype) for f in schedule.at(t))) for t in grid)
         if self.chapter.process is not None:
-            prediction: Any = torch.full((*x.shape, self.chapter.process.categories), 1 / self.chapter.process.categories)
+            prediction: Any = torch.full(
+                (*x.shape, self.chapter.process.categories), 1 / self.chapter.process.categories
+            )
         else:
             prediction = Prediction(self.x0, self.noise)
         for before, after in ((now, middle), (middle, end)):

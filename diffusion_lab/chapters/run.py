@@ -17,7 +17,7 @@ from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.checkpoints import load_tensors, load_weights, save_network
-from diffusion_lab.data import Dataset, data_root
+from diffusion_lab.data import Dataset
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError
 from diffusion_lab.networks import build_network, count_parameters, describe
@@ -107,7 +107,11 @@ def run_chapter(
     sampled = time.perf_counter()
     on_step("scoring", 0, 1)
     scores = chapter.evaluate(experiment)
-    floor = chapter.floor(experiment) if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own) else None
+    floor = (
+        chapter.floor(experiment)
+        if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own)
+        else None
+    )
     denoised = experiment.denoised()
     report = Report(
         chapter=chapter.name,
@@ -173,7 +177,9 @@ def build(chapter: Chapter, dataset: Dataset, seed: int) -> torch.nn.Module:
     )
 
 
-def settings_of(chapter: Chapter, variant: str, dataset: Dataset, pieces: Pieces, budget: str, seed: int) -> dict[str, Any]:
+def settings_of(
+    chapter: Chapter, variant: str, dataset: Dataset, pieces: Pieces, budget: str, seed: int
+) -> dict[str, Any]:
     """What a checkpoint says about itself; enough to use it again."""
     return {
         "chapter": chapter.name,

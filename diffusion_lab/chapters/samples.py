@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffusion_lab import plots
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.figures import denoising_figure, samples_figure
@@ -65,8 +63,14 @@ def _write_sounds(experiment: Experiment, folder: Path) -> list[Path]:
     return paths
 
 
-def denoise(name: str, checkpoint: Path, *, folder: Path, **options: Any) -> tuple[Path, dict[str, list[float]], list[float]]:
+def denoise(
+    name: str, checkpoint: Path, *, folder: Path, **options: Any
+) -> tuple[Path, dict[str, list[float]], list[float]]:
     """Denoise held-out data with a checkpoint; return the picture's path, the scores by name, and the log-SNR levels."""
     experiment = open_checkpoint(checkpoint, name=name, **options)
     denoised = experiment.denoised()
-    return plots.save(denoising_figure(experiment, denoised), folder / "denoising.png"), denoised["scores"], denoised["levels"]
+    return (
+        plots.save(denoising_figure(experiment, denoised), folder / "denoising.png"),
+        denoised["scores"],
+        denoised["levels"],
+    )

@@ -96,7 +96,7 @@ ENTRIES = {
         "",
         real_name="chess positions of your own PGN files",
         real_loader="chess_positions:load_chess",
-        patterns=("chess/*.pgn", "*.pgn"),
+        patterns=("chess", "*.pgn"),
     ),
 }
 

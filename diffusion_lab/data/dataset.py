@@ -17,7 +17,7 @@ class Dataset:
     name: str
     """What the data really is: "MNIST", "scikit-learn 8x8 digits, resized to 28x28", ..."""
     source: str
-    """"real" (a file of the user's), "bundled" (a stand-in that ships with the package) or "generated" (exact by nature)."""
+    """"real" (a file of the user's), "bundled" (a stand-in that ships) or "generated" (exact by nature)."""
     kind: str
     """"points", "image", "audio", "words", "phrases" or "board"."""
     train: Tensor

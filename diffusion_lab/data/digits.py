@@ -17,7 +17,7 @@ from diffusion_lab.data.storage import decoded
 from diffusion_lab.errors import DataError
 
 CLASSES = tuple(str(digit) for digit in range(10))
-# The md5 of the four files of MNIST, unpacked: a repacked .gz has another md5 than the original one, its content has not.
+# The md5 of the four files of MNIST, unpacked: a .gz that was packed again has another md5, its content has not.
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -49,7 +49,7 @@ def load_small_digits() -> Dataset:
 
 
 def load_mnist(images: Path) -> Dataset:
-    """MNIST (60,000 + 10,000 images of shape (1, 28, 28) in [-1, 1]), its four idx files beside `images`, packed or not.
+    """MNIST: 60,000 + 10,000 images (N, 1, 28, 28) in [-1, 1], the four idx files beside `images` packed or not.
 
     Raises:
         DataError: one of the files is missing, is a truncated or corrupt .gz, or is not MNIST's.

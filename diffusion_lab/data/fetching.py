@@ -1,4 +1,4 @@
-"""Downloads of the real data: each file is checked before it takes its place, so that a broken one leaves nothing behind."""
+"""Downloads of real data: a file is checked before it takes its place, so that a broken one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     folder = data_root(root)
     try:
         return _FETCHERS[name](folder)
-    except PermissionError as fault:
-        raise DataError(f"cannot write to {folder}; {ENVIRONMENT} or a data root names another folder") from fault
+    except OSError as fault:
+        raise DataError(f"cannot write to {folder} ({fault}); {ENVIRONMENT} or a data root names another folder") from fault
 
 
 def _mnist(folder: Path) -> Path:

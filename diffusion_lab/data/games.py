@@ -32,7 +32,7 @@ def enumerate_tic_tac_toe() -> Tensor:
             continue
         mark = 1 if board.count(1) == board.count(2) else 2
         for cell in (cell for cell in range(CELLS) if not board[cell]):
-            after = board[:cell] + (mark,) + board[cell + 1 :]
+            after = (*board[:cell], mark, *board[cell + 1 :])
             if after not in seen:
                 seen.add(after)
                 frontier.append(after)
@@ -82,7 +82,7 @@ def bits_to_board(bits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def load_tic_tac_toe() -> Dataset:
-    """Every reachable board, as training set and as test set: the enumeration is the whole truth, nothing is held out."""
+    """Every reachable board, as training and as test set: the enumeration is the whole truth; nothing is held out."""
     boards = enumerate_tic_tac_toe()
     return Dataset(
         name="tic-tac-toe, all reachable boards",

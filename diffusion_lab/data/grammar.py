@@ -48,7 +48,10 @@ HANDLES = (
 )
 EATS = ". eat ate,. cook cooked,likes like liked,loves love loved,wants want wanted,takes take took"
 DRINKS_IT = "drinks drink .,likes like liked,loves love loved,wants want wanted"
-MEETS = "meets meet met,helps help helped,loves love loved,follows follow followed,sees see saw,calls call called,knows know knew"
+MEETS = (
+    "meets meet met,helps help helped,loves love loved,follows follow followed,"
+    "sees see saw,calls call called,knows know knew"
+)
 RIDES = "drives drive drove,fixes fix fixed,. wash washed,buys buy bought,sells sell sold"
 CHASES = "follows follow followed,watches watch watched,sees see saw,. hear heard,finds find found"
 GIVES = "gives give gave,shows show showed,sends send sent,brings bring brought"

@@ -21,7 +21,7 @@ FSDD_RECORDINGS = 3_000
 
 
 def load_spoken_digits(path: Path) -> Dataset:
-    """Spoken digits (N, 1, 4096) at 8 kHz in [-1, 1] from files `{digit}_{speaker}_{take}.wav`; takes 0 to 4 are the test.
+    """Spoken digits (N, 1, 4096) at 8 kHz in [-1, 1] from `{digit}_{speaker}_{take}.wav`; takes 0 to 4 are held out.
 
     Raises:
         DataError: a file that cannot be used (see `load_wav_folder`) or is not named like this.

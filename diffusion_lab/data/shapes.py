@@ -1,4 +1,4 @@
-"""Generated images: ten coloured shapes on a soft background, drawn from signed distances and so free of jagged edges."""
+"""Generated images: ten coloured shapes on a soft ground, drawn from signed distances and so free of jagged edges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _box(x: Tensor, y: Tensor, width: float, height: float) -> Tensor:
 
 
 def _polygon(x: Tensor, y: Tensor, corners: list[tuple[float, float]]) -> Tensor:
-    """Signed distance to a simple polygon: the least distance to an edge, negative where a ray crosses an odd number."""
+    """Signed distance to a simple polygon: to the nearest edge, negative where a ray crosses an odd number."""
     distance = torch.full_like(x, math.inf)
     inside = torch.zeros_like(x, dtype=torch.bool)
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):

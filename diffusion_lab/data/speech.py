@@ -133,7 +133,7 @@ def _tracks(word: tuple[str, ...], seconds: float, rng: np.random.Generator) -> 
     values[:3] *= rng.uniform(0.95, 1.05, (3, len(sounds)))
     glide = 0.35 * np.diff(edges)
     now = np.arange(LENGTH)
-    # Formants hold in the middle of a sound and glide between; amplitudes switch within 6 ms, so that bursts stay sharp.
+    # Formants hold in the middle of a sound and glide between; amplitudes switch in 6 ms, so that bursts stay sharp.
     soft = np.stack([edges[:-1] + glide, edges[1:] - glide], axis=1).ravel()
     hard = np.stack([edges[:-1] + 24, edges[1:] - 24], axis=1).ravel()
     held = np.repeat(values, 2, axis=1)
@@ -157,7 +157,7 @@ def _pulses(pitch: np.ndarray) -> np.ndarray:
 
 
 def _resonate(signal: np.ndarray, centre: np.ndarray, width: float) -> np.ndarray:
-    """Second-order resonator of gain 1 at 0 Hz, its centre (N, L) or (1, 1) and width in Hz (Klatt 1980, equation 1)."""
+    """Second-order resonator of gain 1 at 0 Hz; centre (N, L) or (1, 1) and width in Hz (Klatt 1980, equation 1)."""
     c = -math.exp(-2 * math.pi * width / SAMPLE_RATE)
     b = 2 * math.exp(-math.pi * width / SAMPLE_RATE) * np.cos(2 * np.pi * centre / SAMPLE_RATE)
     b = np.ascontiguousarray(np.broadcast_to(b, signal.shape).T)  # (L, N): one time step is one contiguous row

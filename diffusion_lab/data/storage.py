@@ -107,7 +107,7 @@ def decoded(
     with contextlib.suppress(OSError, SafetensorError), safe_open(copy, "pt") as stored:
         metadata = stored.metadata() or {}
         if metadata.get("stamp") == stamp:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, json.loads(metadata["words"])  # noqa: SIM118
+            return {name: stored.get_tensor(name) for name in stored.keys()}, json.loads(metadata["words"])
     tensors, words = decode()
     with contextlib.suppress(OSError), replacing(copy) as part:
         save_file(dict(tensors), part, metadata={"stamp": stamp, "words": json.dumps(dict(words))})
@@ -115,7 +115,7 @@ def decoded(
 
 
 def held_out(count: int, one_in: int = 10) -> tuple[Tensor, Tensor]:
-    """Fixed indices (train, test) for data that has no split of its own: one item in `one_in`, at least one, is held out.
+    """Fixed indices (train, test) for data without a split of its own: one item in `one_in`, at least one, is held out.
 
     Raises:
         DataError: fewer than two items, so that nothing can be held out.

@@ -31,8 +31,9 @@ class FiniteTokens:
         # log q(x | state) is a sum over cells of a table's entries: one matrix product.
         table = self.process.likelihood(x, level.alpha_bar)[..., : self.process.categories]
         logs = table.clamp(min=1e-30).log()  # (B, cells, K); the floor stands for an impossible cell
-        return torch.softmax(logs.flatten(1) @ self._one_hot.flatten(1).T, dim=1)
+        return torch.softmax(logs.flatten(1) @ self._one_hot.flatten(1).to(logs).T, dim=1)
 
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The exact p(x0 | x) of each cell, (B, cells, K)."""
-        return (self.posterior(x, level) @ self._one_hot.flatten(1)).reshape(len(x), *self._one_hot.shape[1:])
+        posterior = self.posterior(x, level)
+        return (posterior @ self._one_hot.flatten(1).to(posterior)).reshape(len(x), *self._one_hot.shape[1:])

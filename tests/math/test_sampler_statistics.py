@@ -154,9 +154,7 @@ def test_annealed_langevin_finds_both_modes():
     truth = FiniteSet(torch.tensor([[-2.0], [2.0], [2.0], [2.0]], dtype=torch.float64))
     schedule = schedules.geometric(0.05, 10.0)
     x = samplers.initial_noise(schedule, torch.randn(2000, 1, generator=seeded(), dtype=torch.float64))
-    x = samplers.sample(
-        truth.denoise, schedule, samplers.annealed_langevin(20), x, steps=40, generator=seeded(1)
-    )[0]
+    x = samplers.sample(truth.denoise, schedule, samplers.annealed_langevin(20), x, steps=40, generator=seeded(1))[0]
     assert float((x.abs() - 2).abs().max()) < 1e-6
     assert float((x > 0).double().mean()) == pytest.approx(0.75, abs=0.05)
 
@@ -174,7 +172,9 @@ def test_annealed_langevin_refuses_a_start_without_data():
         )
 
 
-@pytest.mark.parametrize("step", [samplers.ddpm("posterior"), samplers.ddpm("beta"), samplers.ddim(0.5), samplers.ddim(1.0)])
+@pytest.mark.parametrize(
+    "step", [samplers.ddpm("posterior"), samplers.ddpm("beta"), samplers.ddim(0.5), samplers.ddim(1.0)]
+)
 def test_no_noise_is_added_at_the_last_step(step):
     """A histogram cannot show it: the result must not depend on the noise of the last step at all."""
     schedule = schedules.cosine()

@@ -296,7 +296,8 @@ def test_what_is_refused(make, words: str):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: betas.linear_betas(0), lambda: betas.sqrt_alpha_bar(1000, s=0.01), lambda: betas.cosine_alpha_bar(-1)]
+    "make",
+    [lambda: betas.linear_betas(0), lambda: betas.sqrt_alpha_bar(1000, s=0.01), lambda: betas.cosine_alpha_bar(-1)],
 )
 def test_tables_that_are_refused(make):
     with pytest.raises(ValueError, match=r"at least 1|stays positive"):
