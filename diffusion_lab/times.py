@@ -96,7 +96,10 @@ def karras_spacing(rho: float = 7.0) -> Spacing:
 
 
 def shifted_spacing(shift: float) -> Spacing:
-    """Equal steps pushed towards noise by t -> shift t / (1 + (shift - 1) t), shift at least 1 (Esser et al. 2024, equation 23)."""
+    """Equal steps pushed towards noise by t -> shift t / (1 + (shift - 1) t) (Esser et al. 2024, equation 23).
+
+    The shift is at least 1, where the steps stay equal.
+    """
     if shift < 1:
         raise PieceError(f"a shift towards noise must be at least 1, got {shift:g}")
 

@@ -25,7 +25,7 @@ def reduce(vectors: Tensor, dimensions: int) -> tuple[Tensor, float]:
     """The first principal components (N, dimensions) of (N, D), and the share of the variance that they keep."""
     centred = (vectors - vectors.mean(dim=0)).double()
     _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
-    # A direction's sign is arbitrary; the largest entry is made positive, so that a rerun gives the same file.
+    # A direction's sign is arbitrary; the largest entry is made positive, so that a rerun gives the same numbers.
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     directions = directions * largest.sign()
     kept = float(singular[:dimensions].square().sum() / singular.square().sum())

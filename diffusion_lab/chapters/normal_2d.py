@@ -23,11 +23,11 @@ CHAPTER = Chapter(
     target=targets.v,
     step=lambda dataset: samplers.ddim(),
     network={"width": 96, "depth": 3},
-    evaluate=normal_scores(threshold=0.06),
+    evaluate=normal_scores(),
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=20),
-        "quick": Budget(Settings(steps=6000, batch=1024), samples=5000, sample_steps=200),
+        "quick": Budget(Settings(steps=4000, batch=1024), samples=5000, sample_steps=200),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=500),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),

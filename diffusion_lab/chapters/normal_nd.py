@@ -34,11 +34,11 @@ CHAPTER = Chapter(
     loss=lambda target, schedule, dataset: losses.prediction_loss(target, losses.edm_weight(1.0)),
     step=lambda dataset: samplers.heun(),
     network={"width": 192, "depth": 3},
-    evaluate=normal_scores(threshold=0.3),
+    evaluate=normal_scores(),
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=10),
-        "quick": Budget(Settings(steps=6000, batch=1024), samples=5000, sample_steps=30),
+        "quick": Budget(Settings(steps=4000, batch=1024), samples=5000, sample_steps=30),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=50),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),

@@ -58,7 +58,7 @@ ENTRIES = {
         real_loader="images:load_cifar10",
         patterns=("cifar-10-batches-py", "cifar10", "cifar10.tar.gz", "cifar10-subset.tar.gz"),
         size="170 MB",
-        licence="no licence stated; cite Krizhevsky 2009",
+        licence="not stated",
         fetchable=True,
     ),
     "audio": Entry(

@@ -42,7 +42,9 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     try:
         return _FETCHERS[name](folder)
     except OSError as fault:
-        raise DataError(f"cannot write to {folder} ({fault}); {ENVIRONMENT} or a data root names another folder") from fault
+        raise DataError(
+            f"cannot write to {folder} ({fault}); {ENVIRONMENT} or a data root names another folder"
+        ) from fault
 
 
 def _mnist(folder: Path) -> Path:

@@ -114,7 +114,7 @@ def synthesise(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         filtered = _resonate(filtered, np.minimum(centre, 3800), width)
     waves = _radiated(filtered) + noise * _radiated(_resonate(hiss, noise_hz, 900.0))
     waves += 0.002 * np.abs(waves).max(axis=1, keepdims=True) * rng.standard_normal(waves.shape)  # the room
-    return (0.9 * waves / np.abs(waves).max(axis=1, keepdims=True)).astype(np.float32)
+    return (0.9 * waves / np.abs(waves).max(axis=1, keepdims=True)).astype(np.float32, order="C")
 
 
 def _radiated(flow: np.ndarray) -> np.ndarray:

@@ -43,8 +43,8 @@ def min_snr_weight(gamma: float = 5.0) -> Weight:
 def edm_weight(sigma_data: float = 1.0) -> Weight:
     """(sigma^2 + sigma_data^2) / (sigma sigma_data)^2 on the error of x0 (Karras et al. 2022, table 1).
 
-    Here sigma stands for sigma / alpha, on any path. It cancels c_out^2, so for the `edm` target it is 1: each level starts
-    with the same loss.
+    Here sigma stands for sigma / alpha, on any path. It cancels c_out^2, so for the `edm` target it is 1: each level
+    starts with the same loss.
     """
 
     def weight(level: Level, target: Target) -> Tensor:

@@ -42,6 +42,7 @@ def test_bundled(name: str, tmp_path: Path):
     data = load(name, source="bundled", root=tmp_path)
     assert_well_formed(data, *SHAPES[name])
     assert data.source == ("generated" if name in ("spiral", "games") else "bundled")
+    assert data.name == {info.name: info for info in available(tmp_path)}[name].bundled
     assert not any(real in data.name for real in ("MNIST", "CIFAR", "Free Spoken", "GloVe"))
 
 
@@ -63,7 +64,7 @@ def test_real(name: str, title: str, shape: tuple, train: int, test: int, real_d
     assert (len(data.train), len(data.test)) == (train, test)
     if data.train_labels is not None:
         counts = data.test_labels.bincount()
-        assert counts.min() > 0.8 * counts.max()
+        assert counts.min() > 0.75 * counts.max()
 
     assert load(name, root=real_data_folder).name == data.name, "auto takes the real data where it is on disk"
     assert torch.equal(load(name, root=real_data_folder).train, data.train), "the decoded copy is the same"
@@ -118,9 +119,6 @@ def test_available(tmp_path: Path):
         assert all([info.bundled, info.real, info.looked_for, info.size, info.licence])
         assert all(place.startswith(str(tmp_path)) for place in info.looked_for)
         assert (info.on_disk is None) == (name != "text")
-    for name, info in listed.items():
-        if name not in ("chess", "text"):
-            assert load(name, source="bundled").name == info.bundled
 
 
 def test_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path):

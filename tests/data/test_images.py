@@ -138,12 +138,15 @@ def test_broken_batches_are_named(batches: Path):
 
 
 def test_shapes_come_from_the_seed_and_in_equal_numbers():
-    data, again, other = load_shapes(3), load_shapes(3), load_shapes(4)
-    assert torch.equal(data.train, again.train) and torch.equal(data.test, again.test)
-    assert not torch.equal(data.train, other.train)
+    data = load_shapes(3)
+    one, again, other = (_draw(SHAPES["star"], 20, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert not torch.equal(data.train, load_shapes(4).train)
     assert data.train_labels.bincount().tolist() == [800] * 10 and data.test_labels.bincount().tolist() == [200] * 10
     assert data.classes == tuple(SHAPES)
-    assert len(torch.cat([data.train, data.test]).flatten(1).unique(dim=0)) == 10_000, "no test image is a training image"
+    assert len(torch.cat([data.train, data.test]).flatten(1).unique(dim=0)) == 10_000, (
+        "no test image is a training image"
+    )
 
 
 def test_the_distance_to_a_polygon_is_that_to_a_box():

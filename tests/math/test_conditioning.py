@@ -36,7 +36,7 @@ def fill_in(wrap, steps: int = 100, n: int = 8000) -> tuple[float, float, Tensor
 def replacement_law(steps: int) -> tuple[float, float]:
     """Mean and standard deviation of the filled-in value: a recursion of two by two moments, in numpy.
 
-    The unknown part moves by DDPM's posterior step with E[x0 | x]; the known part is fresh alpha 1.5 + sigma n each time.
+    The unknown part moves by DDPM's posterior step with E[x0 | x]; the known part is alpha 1.5 + sigma n, n drawn anew.
     """
     grid = SCHEDULE.at(SCHEDULE.times(steps))
     alphas, sigmas = grid.alpha.numpy(), grid.sigma.numpy()
@@ -45,7 +45,7 @@ def replacement_law(steps: int) -> tuple[float, float]:
     for i in range(steps):
         a, s, b, r = alphas[i], sigmas[i], alphas[i + 1], sigmas[i + 1]
         estimate = a * prior @ np.linalg.inv(a * a * prior + s * s * np.eye(2))
-        # q(x_after | x_now, x0) is the normal that agrees with x_after = b x0 + r n and x_now = (a / b) x_after + noise.
+        # q(x_after | x_now, x0) agrees with x_after = b x0 + r n and x_now = (a / b) x_after + noise.
         noise = s * s - (a / b * r) ** 2
         step = (b * noise / s**2) * estimate + (a / b * r * r / s**2) * np.eye(2)
         mean, cov = step @ mean, step @ cov @ step.T + (noise * r * r / s**2) * np.eye(2)
@@ -55,8 +55,10 @@ def replacement_law(steps: int) -> tuple[float, float]:
 
 
 def test_replacement_is_not_conditioning():
-    """Exact conditioning gives 1.35 +- .436; replacement .935 +- .545 in about 100 steps of DDPM, for the model sees what is
-    known only through noise drawn anew at each level."""
+    """Exact conditioning gives 1.35 +- .436; replacement .935 +- .545 in about 100 steps of DDPM.
+
+    The model sees what is known only through noise, drawn anew at each level.
+    """
     assert EXACT == pytest.approx((1.35, 0.436), abs=1e-3)
     mean, std, out = fill_in(replacing(samplers.ddpm(), KNOWN, MASK))
     assert (mean, std) == pytest.approx((0.935, 0.545), abs=0.015)
@@ -142,7 +144,7 @@ def test_what_is_outside_the_mask_is_ignored():
 def test_resampling_goes_up_by_the_forward_process():
     """From x_after back to x_now: the law is that of the forward chain, whatever the path.
 
-    A step that returns alpha_after x0 + sigma_after n for data at one point must find x_now at alpha_now x0 + sigma_now n.
+    Where a step returns alpha_after x0 + sigma_after n for data at one point, x_now must be alpha_now x0 + sigma_now n.
     """
     for schedule in (schedules.cosine(), schedules.karras(), schedules.flow()):
         now, after = (schedule.at(torch.tensor(t)) for t in (0.6, 0.3))

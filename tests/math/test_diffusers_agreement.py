@@ -1,8 +1,8 @@
 """The samplers, schedules and beta tables against diffusers, for several step counts.
 
-Where the two conventions differ, the docstring says how, and the same levels are given to both. diffusers keeps its tables
-in float32; they are replaced by float64 ones where its step does not cast, so that the comparison is of the formulas and
-not of rounding. Some of its steps cast x to float32: there the tolerance is that of float32.
+Where the two conventions differ, the docstring says how, and the same levels are given to both. diffusers keeps its
+tables in float32; they are replaced by float64 ones where its step does not cast, so that the comparison is of the
+formulas and not of rounding. Some of its steps cast x to float32: there the tolerance is that of float32.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def run_ours(schedule: Schedule, step, x: Tensor, steps: int, generator=None) ->
 
 @pytest.mark.parametrize("steps", COUNTS)
 def test_ddpm_with_the_posterior_variance(steps: int):
-    """fixed_small with trailing spacing. At the last step diffusers still draws a noise, of standard deviation 1e-10."""
+    """fixed_small with trailing spacing. At the last step diffusers still adds noise, of standard deviation 1e-10."""
     scheduler = in_float64(
         DDPMScheduler(**beta_arguments(), variance_type="fixed_small", clip_sample=False, timestep_spacing="trailing")
     )
@@ -131,7 +131,7 @@ def test_ddpm_at_every_discrete_time(ours: str, theirs: str):
 @pytest.mark.parametrize("steps", COUNTS)
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim(steps: int, eta: float):
-    """set_alpha_to_one: the level after the last is clean data, as on every path here. Both draw a noise at every step."""
+    """set_alpha_to_one: the level after the last is clean data, as on every path here. Both draw at every step."""
     arguments = {"clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "trailing"}
     scheduler = in_float64(DDIMScheduler(**beta_arguments(), **arguments))
     theirs = run_theirs(scheduler, noise(), steps, eta=eta, generator=seeded(5))
@@ -150,7 +150,7 @@ def bounded_denoiser(x: Tensor, level: Level) -> Prediction:
 @pytest.mark.parametrize("steps", COUNTS)
 def test_dpm_solver_multistep(steps: int):
     """2M, midpoint, a clean final level, which diffusers reaches by a step of first order as we do. Its step casts x to
-    float32, so both are given estimates of x0: with eps, (x - sigma eps) / alpha at alpha = .006 would lose two digits."""
+    float32, so both are given estimates of x0: with eps, (x - sigma eps) / alpha at alpha = .006 loses two digits."""
     schedule = schedules.linear()
     scheduler = in_float64(
         DPMSolverMultistepScheduler(
@@ -257,8 +257,8 @@ def test_flow_matching(steps: int, shift: float):
 
 @pytest.mark.parametrize("steps", COUNTS)
 def test_a_shifted_flow_path_is_shifted_times_on_the_straight_one(steps: int):
-    """`flow(shift)` with equal steps visits diffusers' shifted sigmas. DDIM depends on the levels alone and gives the same
-    samples; Euler in t is another rule there, for sigma is no longer linear in t."""
+    """`flow(shift)` with equal steps visits diffusers' shifted sigmas. DDIM depends on the levels alone and gives the
+    same samples; Euler in t is another rule there, for sigma is no longer linear in t."""
     shift = 3.0
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=T, shift=shift)
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))

@@ -90,7 +90,7 @@ def test_score_is_the_gradient_of_the_log_density(truth, path):
 @paths
 @each()
 def test_tweedie_and_the_two_estimates(truth, path):
-    """E[x0 | x] = (x + sigma^2 score) / alpha and E[eps | x] = -sigma score (Robbins 1956), with the score by autograd."""
+    """E[x0 | x] = (x + sigma^2 score) / alpha and E[eps | x] = -sigma score (Robbins 1956), the score by autograd."""
     x = draws(5, 3).requires_grad_()
     level = path.at(torch.tensor([0.02, 0.2, 0.5, 0.8, 0.95]), like=x)
     (score,) = torch.autograd.grad(truth.log_density(x, level).sum(), x)
@@ -205,7 +205,7 @@ def test_flow_map_against_an_integrator(path):
 
 @paths
 def test_flow_map_carries_one_normal_to_the_other(path):
-    """Linear, so its matrix M and its constant are found by applying it; M cov M^T must be the covariance at the end."""
+    """Linear, so its matrix M and its constant are found by applying it; M cov M^T must be the covariance there."""
     now = path.at(torch.tensor(0.8))
     for after in (path.at(torch.tensor(0.1)), CLEAN):
         constant = GAUSSIAN.flow_map(torch.zeros(1, 3, dtype=torch.float64), now, after)

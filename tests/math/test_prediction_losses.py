@@ -107,8 +107,7 @@ def test_denoising_score_matching_is_the_score_target(shape: tuple[int, ...]):
 
 
 def test_denoising_score_matching_is_least_at_the_true_score():
-    """Data at a normal: the score of the noisy law beats any scaled version of it, and the floor is sigma^2 v / (v + sigma^2)
-    over v, in units of the noise."""
+    """The score of the noisy law beats any scaled version of it; the floor is v / (v + sigma^2) for normal data."""
     n, v, sigma = 20_000, 0.5, 0.8
     x0, noise = v**0.5 * draws(n, 1), draws(n, 1, seed=1)
     values = {

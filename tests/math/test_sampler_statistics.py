@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,16 +44,16 @@ class UnitNoise(Context):
 def moments(truth: Gaussian, step, schedule, steps: int, start: float | None = None) -> tuple[float, float]:
     """The exact mean and variance of what a sampler returns from x_T ~ N(0, start^2), found without drawing.
 
-    With a normal truth a sampler is an affine function of its independent unit noises. The last row gets the start and no
-    noise, the one before it nothing at all, which gives the mean, and each of the others one noise: the variance is the
-    sum of the squared responses. `start` is by default the sigma of the noisiest level.
+    With a normal truth a sampler is an affine function of its independent unit noises. The last row gets the start and
+    no noise, the one before it nothing at all, which gives the mean, and each of the others one noise: the variance is
+    the sum of the squared responses. `start` is by default the sigma of the noisiest level.
     """
     x = torch.zeros(25 * steps + 2, 1, dtype=torch.float64)
     x[-1] = start or float(schedule.at(torch.tensor(schedule.t_max)).sigma)
     context = UnitNoise(truth.denoise, None)
     grid = schedule.at(schedule.times(steps))
     levels = [Level(*(f[i] for f in grid)) for i in range(steps + 1)]
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in pairwise(levels):
         x = step(x, now, after, context.predict(x, now), context)
     assert context.drawn < len(x) - 1
     mean = float(x[-2])
@@ -97,7 +98,7 @@ def test_where_each_variance_is_exact():
     x = torch.zeros(40, 1, dtype=torch.float64)
     x[-1] = float(schedule.at(torch.tensor(1.0)).sigma)
     grid = [schedule.at(torch.tensor(i / 15)) for i in range(15, 0, -1)]
-    for now, after in zip(grid[:-1], grid[1:], strict=True):
+    for now, after in pairwise(grid):
         x = samplers.ddpm("posterior")(x, now, after, context.predict(x, now), context)
     assert float((x - x[-2]).square().sum()) == pytest.approx(float(last.sigma**2), rel=1e-9)
 
@@ -119,7 +120,7 @@ def test_ddim_with_eta_1_is_ddpm(schedule):
 def test_the_sampled_distribution(name: str):
     """Draws through `sample`, not responses: a Kolmogorov-Smirnov test against the law of the chain."""
     truth, schedule, steps = normal(0.7, 0.25), schedules.geometric(), 60
-    # Langevin needs many repeats: it must reach the law of each level before the noise of the next is too small to move it.
+    # Langevin needs many repeats: it must reach the law of each level before the next steps are too small to move it.
     step = {"ddpm": samplers.ddpm(), "ddim": samplers.ddim(0.7), "langevin": samplers.annealed_langevin(20, 0.2)}[name]
     mean, variance = moments(truth, step, schedule, steps)
     x = samplers.initial_noise(schedule, torch.randn(3000, 1, generator=seeded(4), dtype=torch.float64))
@@ -150,7 +151,7 @@ def test_one_langevin_step_adds_normal_noise_once():
 
 
 def test_annealed_langevin_finds_both_modes():
-    """From a wide start, in the shares that the data have; the last estimate is a point of the data, not a noisy one."""
+    """From a wide start, in the shares that the data have; the last estimate is a point of the data."""
     truth = FiniteSet(torch.tensor([[-2.0], [2.0], [2.0], [2.0]], dtype=torch.float64))
     schedule = schedules.geometric(0.05, 10.0)
     x = samplers.initial_noise(schedule, torch.randn(2000, 1, generator=seeded(), dtype=torch.float64))

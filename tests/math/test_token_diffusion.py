@@ -138,7 +138,7 @@ def test_draw_at_the_edges():
 @kinds
 @pytest.mark.parametrize(("now", "after"), [(0.2, 0.6), (0.2, 1.0), (0.5, 0.51), (1e-6, 0.9)])
 def test_posterior_against_bayes(kind: str, now: float, after: float):
-    """p(x_after | x_now) = sum over x0 of p(x0) q(x_after | x_now, x0), where the last factor is Bayes by enumeration."""
+    """p(x_after | x_now) = sum over x0 of p(x0) q(x_after | x_now, x0), the last factor by enumeration."""
     process = DiscreteProcess(kind, K)
     generator = seeded(3)
     x = torch.arange(process.states)[None]  # every value that a cell can have
