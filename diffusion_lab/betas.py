@@ -36,7 +36,7 @@ def cosine_alpha_bar(T: int, s: float = 0.008, max_beta: float = 0.999) -> Tenso
 
 
 def sqrt_alpha_bar(T: int, s: float = 1e-4) -> Tensor:
-    """1 - sqrt(t / T + s): fast noise at the start, for embeddings of words (Li et al. 2022, "Diffusion-LM", appendix A).
+    """1 - sqrt(t / T + s): fast noise at the start, for word embeddings (Li et al. 2022, "Diffusion-LM", appendix A).
 
     Raises ValueError where the last value would be negative, which is where s > 1 / T.
     """
@@ -46,7 +46,7 @@ def sqrt_alpha_bar(T: int, s: float = 1e-4) -> Tensor:
 
 
 def rescale_zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
-    """Shift and scale sqrt(alpha_bar) so that the last one is exactly 0 and the first is kept (Lin et al. 2024, algorithm 1)."""
+    """Shift and scale sqrt(alpha_bar): the last becomes 0, the first is kept (Lin et al. 2024, algorithm 1)."""
     root = alpha_bar.sqrt()
     first, last = root[0].clone(), root[-1].clone()
     return ((root - last) * first / (first - last)) ** 2

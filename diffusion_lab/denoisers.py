@@ -1,6 +1,6 @@
 """Denoisers: anything that turns (x, level) into a `Prediction`, and ways to combine them.
 
-A trained network, an exact posterior mean and a guided pair of them are all denoisers, so a sampler runs on any of them.
+A trained network, an exact posterior mean and a guided pair of them are all denoisers: a sampler runs on any of them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def with_x0(denoiser: Denoiser, change: Callable[[Tensor], Tensor]) -> Denoiser:
 
 
 def dynamic_threshold(x0: Tensor, percentile: float = 0.995) -> Tensor:
-    """Clip each sample to its own percentile s of |x0| and divide by s, where s is at least 1 (Saharia et al. 2022, section 2.3).
+    """Clip each sample to its own percentile s >= 1 of |x0| and divide by s (Saharia et al. 2022, section 2.3).
 
     Shape (B, *S) to (B, *S); each sample has its own s.
     """
@@ -99,7 +99,7 @@ def clip(x0: Tensor) -> Tensor:
 
 
 def nearest_rows(vectors: Tensor) -> Callable[[Tensor], Tensor]:
-    """Replace every embedding (..., D) by the nearest row of `vectors` (V, D): the clamping trick (Li et al. 2022, section 4.3)."""
+    """Replace embeddings (..., D) by the nearest rows of `vectors` (V, D): the clamping trick (Li et al. 2022, 4.3)."""
 
     def change(x0: Tensor) -> Tensor:
         rows = vectors.to(x0)

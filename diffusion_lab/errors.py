@@ -1,4 +1,4 @@
-"""The errors that a user of the package can cause, each with a message that names what was given and what is accepted."""
+"""The errors that a user can cause, each with a message that names what was given and what is accepted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CheckpointError(LabError, ValueError):
 
 
 class TrainingError(LabError, RuntimeError):
-    """Training that cannot go on, such as a loss that is not finite. The message names the step and the likely cause."""
+    """Training that cannot go on: a loss that is not finite. The message names the step and the likely cause."""
 
 
 class DeviceError(LabError, RuntimeError):

@@ -81,7 +81,8 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"Chapter {self.number}, {self.title}: {self.dataset} ({self.source})",
-            f"  {self.network}, {self.training_steps} steps of {self.batch}, {self.seconds['total']:.0f} s on {self.device}",
+            f"  {self.network}, {self.training_steps} steps of {self.batch}, "
+            f"{self.seconds['total']:.0f} s on {self.device}",
         ]
         for score in self.scores:
             relation = "at most" if score.better == "lower" else "at least"

@@ -1,7 +1,7 @@
 """Schedules: how much data and how much noise there is at each time of the path.
 
 A schedule is a function t -> (alpha, sigma) on [0, 1] with alpha(0) = 1 and sigma(0) = 0, together with the part
-[t_min, t_max] of it that a network is trained on. The clean end t = 0 always belongs to the path: samplers finish there.
+[t_min, t_max] of it that a network is trained on. The clean end t = 0 belongs to every path: samplers finish there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Schedule:
 
         With `like` of shape (B, *S), a (B,) time gives fields of shape (B, 1, ..., 1).
         """
-        # Forward-mode differentiation gives the rates of any path, the caller's own included, at the cost of the path itself.
+        # Forward-mode differentiation gives the rates of any path, the caller's own included.
         # Inference mode would silently make every rate zero; no_grad does not.
         with torch.inference_mode(False), forward_ad.dual_level():
             t = t.detach().to("cpu", torch.float64).clone()
@@ -68,7 +68,7 @@ class Schedule:
         return max(float(self.log_snr(self.t_max)), -30.0), float(self.log_snr(self.t_min))
 
     def time_at(self, log_snr: Tensor) -> Tensor:
-        """The time in [t_min, t_max] whose log-SNR is `log_snr`, by bisection (log-SNR falls with t); clipped to the ends."""
+        """The time in [t_min, t_max] whose log-SNR is `log_snr`, by bisection; clipped to the ends."""
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
         low = torch.full_like(log_snr, self.t_min)
         high = torch.full_like(log_snr, self.t_max)
@@ -170,7 +170,7 @@ def sigmoid(start: float = -3.0, end: float = 3.0, temperature: float = 1.0) -> 
 
 
 def flow(shift: float = 1.0) -> Schedule:
-    """The straight path alpha = 1 - t, sigma = t (Lipman et al. 2023; Liu et al. 2023), times pushed to noise by `shift`.
+    """The straight path alpha = 1 - t, sigma = t (Lipman et al. 2023; Liu et al. 2023), pushed to noise by `shift`.
 
     A shift of s moves log-SNR by -2 log s (Esser et al. 2024, section 5.3.2).
     """
@@ -183,7 +183,7 @@ def flow(shift: float = 1.0) -> Schedule:
 
 
 def masking() -> Schedule:
-    """alpha_bar = 1 - t: at time t a share t of the tokens is disturbed (Austin et al. 2021, section 3.1; Sahoo et al. 2024)."""
+    """alpha_bar = 1 - t: at time t a share t of the tokens is disturbed (Austin et al. 2021; Sahoo et al. 2024)."""
 
     def path(t: Tensor) -> tuple[Tensor, Tensor]:
         return torch.sqrt(1 - t), torch.sqrt(t)
@@ -193,7 +193,7 @@ def masking() -> Schedule:
 
 
 def karras(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
-    """alpha = 1 and sigma = sigma_max t, so that steps in t are steps in sigma; sampled with Karras spacing (EDM, table 1)."""
+    """alpha = 1 and sigma = sigma_max t, so that steps in t are steps in sigma; Karras spacing (EDM, table 1)."""
     return _variance_exploding(
         "karras", sigma_min, sigma_max, placing.karras_spacing(rho), placing.log_normal_density()
     )

@@ -34,7 +34,7 @@ def plain_input(x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
 
 
 def scaled_input(sigma_data: float) -> Callable[[Tensor, Level], tuple[Tensor, Tensor]]:
-    """The network sees x at unit variance and log(sigma / alpha) / 4 (Karras et al. 2022, table 1: c_in and c_noise)."""
+    """The network sees x at unit variance and log(sigma / alpha) / 4 (c_in and c_noise of Karras et al. 2022)."""
 
     def network_input(x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         std = torch.sqrt((level.alpha * sigma_data) ** 2 + level.sigma**2)

@@ -1,6 +1,6 @@
 """Where on the path to train and where to sample.
 
-A *density* turns uniform random numbers into training times. It is a quantile function, so that the randomness is passed in.
+A *density* turns uniform random numbers into training times: a quantile function, so that randomness is passed in.
 A *spacing* places the times that a sampler visits.
 Both are functions of a schedule, and any of them works with any schedule.
 """

@@ -179,7 +179,7 @@ class Trainer:
         return value
 
     def _own_estimate(self, x0, noise, level, cond, use: bool) -> Tensor:
-        """What the network sees of its own last estimate: nothing in half of the steps (Chen et al. 2023, algorithm 1)."""
+        """What the network sees of its last estimate: nothing in half of the steps (Chen et al. 2023, algorithm 1)."""
         nothing = torch.zeros_like(x0)
         if not use:
             return nothing
@@ -199,7 +199,8 @@ class Trainer:
         else:
             cause = (
                 "the weights, data and schedule are finite, so the loss or the network made it: look for a division by "
-                f"sigma or alpha (here sigma >= {float(level.sigma.min()):.2g}, alpha >= {float(level.alpha.min()):.2g})"
+                f"sigma or alpha (here they are at least {float(level.sigma.min()):.2g} "
+                f"and {float(level.alpha.min()):.2g})"
             )
         return f"the loss is {value} at step {step + 1} of {self.settings.steps}; likely cause: {cause}"
 

@@ -79,6 +79,6 @@ class Chapter:
     """The kind of the decoded data, where it is not the dataset's."""
     denoise_log_snr: tuple[float, ...] = (4.0, 1.0, -2.0)
     denoise_score: Callable[..., tuple[str, float]] | None = None
-    """(experiment, clean, estimate, noisy, mask) -> name and number for the denoising figure; mean-square error by default."""
+    """(experiment, clean, estimate, noisy, mask) -> name and number for the denoising figure; else the MSE."""
     variants: Mapping[str, Chapter] = field(default_factory=dict)
     """The same data by another method, by name."""

@@ -69,7 +69,7 @@ def image_scores(
                 distance(samples),
                 floor_of(distance, lambda: random_rows(data.train, count, generator)),
                 frechet,
-                note=f"{n} samples against {len(data.test)} held-out images; the judge is right on {judge.accuracy:.1%}",
+                note=f"{n} samples, {len(data.test)} held-out images; the judge gets {judge.accuracy:.1%} right",
             ),
             Score(
                 "samples of the class asked for",

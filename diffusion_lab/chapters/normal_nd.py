@@ -38,7 +38,7 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=10),
-        "quick": Budget(Settings(steps=4000, batch=1024), samples=5000, sample_steps=30),
+        "quick": Budget(Settings(steps=4000, batch=1024), samples=2500, sample_steps=40),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=50),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),

@@ -74,8 +74,8 @@ def assemble(chapter: Chapter, dataset: Dataset, network: nn.Module, given: dict
         given: slot -> piece.
 
     Raises:
-        PieceError: for a piece of the wrong kind or one whose output does not fit; the message names the slot, what came
-            and what it must satisfy.
+        PieceError: for a piece of the wrong kind or one whose output does not fit; the message names the slot, what
+            came and what it must satisfy.
     """
     refuse_unknown(given)
     if chapter.process is not None and "target" in given:

@@ -54,7 +54,7 @@ def run_chapter(
         seed: the source of all randomness: the same seed gives the same report on the same machine.
         budget: "smoke" (seconds; the scores mean nothing), "quick" or "full".
         source: "real", "bundled", or "auto": real data where they are on disk.
-        data_root: where the real data are; by default the environment variable DIFFUSION_LAB_DATA, else the user's cache.
+        data_root: where the real data are; by default $DIFFUSION_LAB_DATA, else the user's cache.
         device: "auto", "cpu", "cuda" or "mps".
         out: folder for report, checkpoint and figures; None writes nothing.
         resume: go on from the state that an interrupted run left in `out`.

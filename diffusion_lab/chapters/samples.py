@@ -23,7 +23,7 @@ def draw(
     on_step: OnStep = silent,
     **options: Any,
 ) -> list[Path]:
-    """Draw `count` samples from a checkpoint and write them: tensors, a picture, and sound or text where that is the data.
+    """Draw `count` samples from a checkpoint and write them: tensors, a picture, and sound or text where data are that.
 
     `options` go to `open_checkpoint`, whose errors are raised here too.
     """
@@ -66,7 +66,7 @@ def _write_sounds(experiment: Experiment, folder: Path) -> list[Path]:
 def denoise(
     name: str, checkpoint: Path, *, folder: Path, **options: Any
 ) -> tuple[Path, dict[str, list[float]], list[float]]:
-    """Denoise held-out data with a checkpoint; return the picture's path, the scores by name, and the log-SNR levels."""
+    """Denoise held-out data with a checkpoint: the picture's path, the scores by name, and the log-SNR levels."""
     experiment = open_checkpoint(checkpoint, name=name, **options)
     denoised = experiment.denoised()
     return (

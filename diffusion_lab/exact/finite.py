@@ -1,7 +1,7 @@
 """A finite set of points: the exact denoiser of a training set.
 
-A network that minimises the loss perfectly on a training set becomes this function, and its samples are training points:
-that is memorisation (Karras et al. 2022, appendix B.3).
+A network that minimises the loss perfectly on a training set becomes this function, and its samples are training
+points: that is memorisation (Karras et al. 2022, appendix B.3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class FiniteSet:
 
     Args:
         points: shape (N, *S).
-        std: 0 for the points themselves; a curve of many points with a positive std is a smooth density along the curve.
+        std: 0 for the points themselves; many points of a curve with a positive std are a smooth density along it.
     """
 
     def __init__(self, points: Tensor, std: float = 0.0):

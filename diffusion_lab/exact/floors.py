@@ -22,7 +22,7 @@ def loss_floor(
     """The loss of the exact denoiser at times t (B,), one value per sample, (B,).
 
     Data that were noised cannot be recovered, so the floor is positive. Its mean over samples and times is what the
-    training loss tends to and never passes. For a `Gaussian` it is `posterior_variance` times the target's `error_scale`.
+    training loss tends to and never passes. For a `Gaussian` it is `posterior_variance` times `error_scale`.
     """
     level = schedule.at(t, like=x0)
     error = (denoiser(level.noisy(x0, eps), level).x0 - x0).square().flatten(1).mean(dim=1)

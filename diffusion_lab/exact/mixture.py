@@ -41,7 +41,7 @@ class Mixture:
         return densities + self.weights.to(x).log()
 
     def responsibilities(self, x: Tensor, level: Level) -> Tensor:
-        """The probability of each component given x, (B, K) (Bishop 2006, equation 9.23), at the noise of that level."""
+        """The probability of each component given x at that level, (B, K) (Bishop 2006, equation 9.23)."""
         return torch.softmax(self._joint(x, level), dim=-1)
 
     def log_density(self, x: Tensor, level: Level) -> Tensor:

@@ -48,7 +48,7 @@ def _magnitude(x: Tensor, size: int) -> Tensor:
 
 
 def with_stft(loss, target, amount: float = 0.1) -> Callable[..., Tensor]:
-    """`loss` plus `amount` times the STFT loss of the estimated x0, weighted by alpha_bar: spectra of pure noise teach nothing."""
+    """`loss` plus `amount` alpha_bar times the STFT loss of the estimated x0: spectra of pure noise teach nothing."""
 
     def total(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
         outputs: list[Tensor] = []

@@ -85,8 +85,8 @@ def denoising_score_matching_loss(
 def flow_matching_loss(velocity: Callable[[Tensor, Tensor], Tensor], x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """|velocity(x_t, t) - (noise - x0)|^2 on the straight path x_t = (1 - t) x0 + t noise; shape (B,).
 
-    Lipman et al. 2023, equation 23 (with time reversed: here t = 1 is noise). It equals `prediction_loss` with the target
-    and the schedule `flow`.
+    Lipman et al. 2023, equation 23 (with time reversed: here t = 1 is noise). It equals `prediction_loss` with
+    the target and the schedule `flow`.
     """
     time = t.reshape(-1, *[1] * (x0.ndim - 1))
     return ((velocity((1 - time) * x0 + time * noise, t) - (noise - x0)) ** 2).flatten(1).mean(dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def invert(denoiser: Denoiser, schedule: Schedule, x0: Tensor, *, steps: int) ->
         times = torch.cat([torch.tensor([schedule.t_min], dtype=times.dtype), times])
     levels = [schedule.at(t, like=x0) for t in times]
     x = x0 * levels[0].alpha
-    for now, noisier in zip(levels[:-1], levels[1:], strict=True):
+    for now, noisier in pairwise(levels):
         prediction = denoiser(x, now)
         x = noisier.alpha * prediction.x0 + noisier.sigma * prediction.eps
     return x

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def sample(
     context = Context(denoiser, generator)
     # A copy: a view would keep the whole batch of every step in memory.
     states = [x[:keep].cpu().clone()]
-    for i, (now, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (now, after) in enumerate(pairwise(levels)):
         prediction = context.predict(x, now)
         x = step(x, now, after, prediction, context)
         context.history = [(now, prediction)]
@@ -130,7 +131,7 @@ def denoise_from(
 ) -> Tensor:
     """Sample clean data given x at a known time t: the walk of `sample`, started in the middle.
 
-    One evaluation of the denoiser gives the mean of all clean data that fit x, which is blurred; this gives one of them.
+    One evaluation of the denoiser gives the mean of all clean data that fit x, which is blurred; this gives one.
     """
     if not schedule.t_min <= t <= schedule.t_max:
         raise PieceError(f"t must be in [{schedule.t_min:g}, {schedule.t_max:g}], got {t:g}")
