@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from diffusion_lab import betas as discrete
 from diffusion_lab import times as placing
@@ -39,15 +38,12 @@ class Schedule:
 
         With `like` of shape (B, *S), a (B,) time gives fields of shape (B, 1, ..., 1).
         """
-        # Forward-mode differentiation gives the rates of any path, the caller's own included.
-        # Inference mode would silently make every rate zero; no_grad does not.
-        with torch.inference_mode(False), forward_ad.dual_level():
-            t = t.detach().to("cpu", torch.float64).clone()
-            outputs = [forward_ad.unpack_dual(f) for f in self.path(forward_ad.make_dual(t, torch.ones_like(t)))]
-            (alpha, dalpha), (sigma, dsigma) = ((o.primal, o.tangent) for o in outputs)
-        # A constant has no tangent.
-        rates = (torch.zeros_like(t) if rate is None else rate for rate in (dalpha, dsigma))
-        level = Level(t, alpha, sigma, *rates)
+        # Each output depends on its own t alone, so the gradient of the sum holds the rate at every t, for any path.
+        with torch.inference_mode(False), torch.enable_grad():
+            variable = t.clone().requires_grad_()
+            alpha, sigma = self.path(variable)
+            dalpha, dsigma = (_rate(output, variable) for output in (alpha, sigma))
+        level = Level(t, alpha.detach(), sigma.detach(), dalpha, dsigma)
         if like is None:
             return level
         return Level(*(expand(field.to(like.device, like.dtype), like) for field in level))
@@ -91,6 +87,13 @@ class Schedule:
         whole = replace(self, t_min=1e-12, t_max=1.0)
         t_max, t_min = (float(whole.time_at(torch.tensor(value))) for value in (low, high))
         return replace(self, t_min=t_min, t_max=t_max)
+
+
+def _rate(output: Tensor, t: Tensor) -> Tensor:
+    if not output.requires_grad:  # a constant
+        return torch.zeros_like(t)
+    (rate,) = torch.autograd.grad(output.sum(), t, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(t) if rate is None else rate
 
 
 def from_alpha_bar(alpha_bar: Tensor, name: str = "alpha_bar") -> Schedule:

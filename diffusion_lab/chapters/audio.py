@@ -114,7 +114,7 @@ CHAPTER = Chapter(
     target=targets.v,
     loss=lambda target, schedule, dataset: losses.with_stft(losses.prediction_loss(target), target, amount=0.02),
     step=lambda dataset: samplers.ddim(),
-    network={"width": 64},
+    network={"width": 32},
     labelled=True,
     drop_labels=0.1,
     precision="bfloat16",
@@ -123,9 +123,7 @@ CHAPTER = Chapter(
     denoise_score=removal_score,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=50, sample_steps=5),
-        "quick": Budget(
-            Settings(steps=700, batch=64, learning_rate=2e-3, ema_decay=0.99), samples=250, sample_steps=30
-        ),
+        "quick": Budget(Settings(steps=500, batch=64, ema_decay=0.99), samples=250, sample_steps=30),
         "full": Budget(
             Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=500, sample_steps=50
         ),

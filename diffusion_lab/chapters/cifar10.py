@@ -21,7 +21,7 @@ CHAPTER = Chapter(
     target=targets.v,
     loss=lambda target, schedule, dataset: losses.prediction_loss(target, losses.min_snr_weight(5.0)),
     step=lambda dataset: samplers.ddim(),
-    network={"width": 64, "levels": 3},
+    network={"width": 32, "levels": 3},
     labelled=True,
     drop_labels=0.1,
     guidance=1.5,
@@ -31,12 +31,7 @@ CHAPTER = Chapter(
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(
-            Settings(steps=500, batch=128, learning_rate=2e-3, ema_decay=0.99),
-            samples=500,
-            sample_steps=25,
-            judge_epochs=6,
-        ),
+        "quick": Budget(Settings(steps=900, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
         "full": Budget(
             Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
             samples=2000,

@@ -73,7 +73,7 @@ class Experiment:
         chapter, target = self.chapter, self.pieces.target
         cond = {name: value for name, value in (("labels", labels), ("mask", mask)) if value is not None}
         if chapter.process is not None:
-            return token_denoiser(self.network, cond)
+            return token_denoiser(self.network, chapter.process, cond)
         if chapter.self_condition:
             denoise = denoisers.self_conditioned(self.network, target, cond)
         else:
@@ -190,7 +190,7 @@ class Experiment:
         cond = {name: value for name, value in (("labels", labels), ("mask", mask)) if value is not None}
         cond = {name: value.to(self.accelerator.device) for name, value in cond.items()}
         if self.chapter.process is not None:
-            return token_denoiser(self.network, cond)
+            return token_denoiser(self.network, self.chapter.process, cond)
         return denoisers.from_network(self.network, self.pieces.target, cond)
 
     def _estimate(self, denoise: Callable, noisy: Tensor, level: Level, on: str | None = None) -> Tensor:

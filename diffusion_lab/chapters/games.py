@@ -66,7 +66,7 @@ def _reconstruction(experiment: Experiment, truth: Tensor) -> Score:
         return reconstruction_accuracy(restored, truth, ~trusted)
 
     device = experiment.accelerator.device
-    network = discrete.token_denoiser(experiment.network)
+    network = discrete.token_denoiser(experiment.network, process)
     learned = restore(lambda x, level: network(x.to(device), level).cpu())
     exact = restore(FiniteTokens(experiment.dataset.info["boards"], process).denoise)
     return Score(
@@ -105,7 +105,9 @@ def entropy_floor(experiment: Experiment) -> float:
 
 BUDGETS = {
     "smoke": Budget(Settings(steps=60, batch=128), samples=500, sample_steps=16),
-    "quick": Budget(Settings(steps=4000, batch=512, learning_rate=2e-3), samples=20000, sample_steps=64),
+    "quick": Budget(
+        Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995), samples=8000, sample_steps=48
+    ),
     "full": Budget(Settings(steps=20000, batch=1024, learning_rate=2e-3), samples=50000, sample_steps=128),
 }
 
@@ -120,7 +122,8 @@ MASKED = Chapter(
     schedule=lambda dataset: schedules.masking(),
     step=lambda dataset: discrete.ancestral(ABSORBING),
     loss=lambda target, schedule, dataset: discrete.variational_bound(ABSORBING, schedule),
-    network={"kind": "transformer", "vocabulary": TOKENS, "mask_token": True, "width": 96, "depth": 3},
+    network={"kind": "transformer", "vocabulary": TOKENS, "mask_token": True, "width": 64, "depth": 3},
+    precision="bfloat16",
     evaluate=evaluate,
     floor=entropy_floor,
     denoise_log_snr=(1.1, 0.0, -1.1),

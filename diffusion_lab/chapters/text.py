@@ -143,16 +143,17 @@ CHAPTER = Chapter(
         losses.prediction_loss(target), target, dataset.info["vectors"][1:], amount=0.1
     ),
     step=lambda dataset: samplers.ddim(eta=1.0),
-    network={"kind": "transformer", "width": 128, "depth": 3},
+    network={"kind": "transformer", "width": 96, "depth": 3},
     self_condition=True,
     polish=lambda dataset: nearest_rows(dataset.info["vectors"][1:]),
+    precision="bfloat16",
     evaluate=evaluate,
     denoise_log_snr=(0.0, -2.0, -4.0),
     denoise_score=words_right,
     budgets={
         "smoke": Budget(Settings(steps=30, batch=64), samples=100, sample_steps=10),
         "quick": Budget(
-            Settings(steps=1500, batch=128, learning_rate=1e-3, ema_decay=0.995), samples=1000, sample_steps=50
+            Settings(steps=1300, batch=64, learning_rate=1e-3, ema_decay=0.995), samples=1000, sample_steps=50
         ),
         "full": Budget(
             Settings(steps=10000, batch=256, learning_rate=1e-3, ema_decay=0.999), samples=1000, sample_steps=200

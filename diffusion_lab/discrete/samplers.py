@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diffusion_lab.denoisers import evaluating
 from diffusion_lab.discrete.process import DiscreteProcess, draw
@@ -13,12 +14,22 @@ from diffusion_lab.levels import Level
 from diffusion_lab.samplers.loop import Context, Step
 
 
-def token_denoiser(network: Callable[..., Tensor], cond: dict | None = None) -> Callable[[Tensor, Level], Tensor]:
-    """(x (B, cells), level) -> p(x0 | x), (B, cells, categories), from a network that outputs logits."""
+def token_denoiser(
+    network: Callable[..., Tensor], process: DiscreteProcess, cond: dict | None = None
+) -> Callable[[Tensor, Level], Tensor]:
+    """(x (B, cells), level) -> p(x0 | x), (B, cells, categories), from a network that outputs logits.
+
+    A cell that is not masked is known for certain (Sahoo et al. 2024, section 3.2.3, "carry-over unmasking").
+    """
 
     def denoise(x: Tensor, level: Level) -> Tensor:
         with evaluating(network):
-            return network(x, level.t.flatten().expand(len(x)).float(), **(cond or {})).softmax(dim=-1)
+            p_x0 = network(x, level.t.flatten().expand(len(x)).float(), **(cond or {})).float().softmax(dim=-1)
+        if process.kind == "uniform":
+            return p_x0
+        known = x < process.categories
+        revealed = functional.one_hot(x.clamp(max=process.categories - 1), process.categories).to(p_x0)
+        return torch.where(known.unsqueeze(-1), revealed, p_x0)
 
     return denoise
 

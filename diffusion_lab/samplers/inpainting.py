@@ -36,7 +36,7 @@ def resampling(step: Step, known: Tensor, mask: Tensor, repeats: int = 5) -> Ste
     """RePaint: replace, go back up by one step of fresh noise, and repeat, so that both parts come to agree
     (Lugmayr et al. 2022, algorithm 1 with jump length 1).
 
-    Steps that use history (`dpmpp_2m`) are refused by their own logic: repeats start without it.
+    A step that uses history (`dpmpp_2m`) starts each repeat without it.
     """
     if repeats < 1:
         raise PieceError(f"repeats must be at least 1, got {repeats}")

@@ -321,12 +321,20 @@ def test_token_denoiser_is_a_softmax_and_restores_the_mode():
     network.forward = lambda x, t, **cond: network[1](network[0](x)) + cond["labels"][:, None, None]
     network.train()
     x = torch.tensor([[0, 1, 2, 3]])
-    denoise = token_denoiser(network, {"labels": torch.tensor([5.0])})
+    denoise = token_denoiser(network, DiscreteProcess("uniform", 3), {"labels": torch.tensor([5.0])})
     p = denoise(x, at(0.5))
     torch.testing.assert_close(p.sum(dim=-1), torch.ones(1, 4))
     exponentials = embedding.weight.detach().exp()
     torch.testing.assert_close(p[0], exponentials / exponentials.sum(dim=1, keepdim=True))
     assert network.training and network[1].training and not p.requires_grad
+
+
+def test_a_revealed_cell_is_known_for_certain():
+    def network(x, t):
+        return torch.zeros(*x.shape, 3)
+
+    p = token_denoiser(network, DiscreteProcess("absorbing", 3))(torch.tensor([[2, 3]]), at(0.5))
+    torch.testing.assert_close(p, torch.tensor([[[0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3]]]))
 
 
 @kinds
