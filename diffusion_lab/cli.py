@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -272,8 +273,13 @@ def _progress() -> Iterator:
         TimeRemainingColumn(),
         TextColumn("{task.fields[what]}"),
     )
-    with Progress(*columns, refresh_per_second=4) as progress:
+    with Progress(*columns, refresh_per_second=4, disable=not _first_process()) as progress:
         yield progress
+
+
+def _first_process() -> bool:
+    """Under `accelerate launch` every process runs this program, and one of them speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _table(*columns: str):
@@ -286,7 +292,7 @@ def _table(*columns: str):
 def _print(what) -> None:
     from rich.console import Console
 
-    Console().print(what, highlight=False, soft_wrap=isinstance(what, str))
+    Console(quiet=not _first_process()).print(what, highlight=False, soft_wrap=isinstance(what, str))
 
 
 def main() -> None:

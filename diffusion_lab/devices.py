@@ -37,10 +37,13 @@ def make_accelerator(device: str = "auto", precision: str = "float32"):
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    # Accelerate keeps one state per process and refuses a second run with another precision.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    def fresh(mixed_precision: str) -> Accelerator:
+        # Accelerate keeps one state per process, and refuses a second run with another precision or device.
+        # The group of processes that `accelerate launch` started must stay.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+        return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+
+    accelerator = fresh("no")
     if precision == "bfloat16" and fast_bfloat16(accelerator.device):
-        AcceleratorState._reset_state()
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16")
+        accelerator = fresh("bf16")
     return accelerator

@@ -40,6 +40,7 @@ class Schedule:
         """
         # Each output depends on its own t alone, so the gradient of the sum holds the rate at every t, for any path.
         with torch.inference_mode(False), torch.enable_grad():
+            t = t.detach().to("cpu", torch.float64)
             variable = t.clone().requires_grad_()
             alpha, sigma = self.path(variable)
             dalpha, dsigma = (_rate(output, variable) for output in (alpha, sigma))
@@ -114,7 +115,8 @@ def from_alpha_bar(alpha_bar: Tensor, name: str = "alpha_bar") -> Schedule:
             f"got {len(alpha_bar)} values from {alpha_bar[0]:.4g} to {alpha_bar[-1]:.4g}"
         )
     T = len(alpha_bar)
-    alphas = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])  # (T + 1,)
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be differentiated through later
+        alphas = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])  # (T + 1,)
 
     def path(t: Tensor) -> tuple[Tensor, Tensor]:
         position = t * T

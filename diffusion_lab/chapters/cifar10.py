@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
-from diffusion_lab.chapters.images import image_scores
+from diffusion_lab.chapters.images import Thresholds, image_scores
 from diffusion_lab.data import load
 from diffusion_lab.denoisers import dynamic_threshold
 from diffusion_lab.exact import FiniteSet
@@ -27,11 +27,11 @@ CHAPTER = Chapter(
     guidance=1.5,
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
-    evaluate=image_scores(frechet=60.0, agreement=0.5, sure=0.5, crop=4, flip=True),
+    evaluate=image_scores(real=Thresholds(60.0, 0.9, 0.85), bundled=Thresholds(60.0, 0.5, 0.5), crop=4, flip=True),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=900, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
+        "quick": Budget(Settings(steps=1000, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
         "full": Budget(
             Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
             samples=2000,

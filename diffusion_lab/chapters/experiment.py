@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,8 +44,8 @@ class Experiment:
     accelerator: Any
     network: nn.Module
     """The averaged network that samples are drawn from."""
-    cache: Any = None
-    """Folder for what is trained once and used by many runs (the judge of images), or None."""
+    cache: Path
+    """Folder for what is trained once and used by many runs: the judges of images."""
     on_step: Callable[[str, int, int], None] = lambda what, done, total: None
     exact: Any = None
     samples: Tensor = None  # type: ignore[assignment] - filled by `draw`
@@ -53,7 +54,6 @@ class Experiment:
     trajectory: Trajectory | None = None
     evaluations: int = 0
     """Network calls for each sample, guidance counted twice."""
-    notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.chapter.exact is not None:

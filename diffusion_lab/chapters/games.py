@@ -108,7 +108,7 @@ BUDGETS = {
     "quick": Budget(
         Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995), samples=8000, sample_steps=48
     ),
-    "full": Budget(Settings(steps=20000, batch=1024, learning_rate=2e-3), samples=50000, sample_steps=128),
+    "full": Budget(Settings(steps=8000, batch=512, learning_rate=3e-3), samples=50000, sample_steps=128),
 }
 
 MASKED = Chapter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from diffusion_lab.metrics import (
     FeatureClassifier,
     Score,
     cached_classifier,
+    class_balance,
     confidence,
     floor_of,
     frechet_distance,
@@ -39,19 +41,29 @@ def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassif
     )
 
 
+class Thresholds(NamedTuple):
+    """What images must reach. A distance between features has the scale of the judge that was trained on those data."""
+
+    frechet: float
+    """The largest Fréchet distance that passes."""
+    agreement: float
+    """The smallest share of images that the judge takes for the class they were asked to be."""
+    sure: float
+    """The smallest mean confidence of the judge."""
+
+
 def image_scores(
-    *, frechet: float, agreement: float, sure: float, crop: int = 0, flip: bool = False
+    *, real: Thresholds, bundled: Thresholds, crop: int = 0, flip: bool = False
 ) -> Callable[[Experiment], list[Score]]:
     """Fréchet distance of classifier features to held-out images, and whether images look like the class asked for.
 
     Args:
-        frechet: the largest distance that passes.
-        agreement: the smallest share of images that the classifier takes for the class they were asked to be.
-        sure: the smallest mean confidence.
+        real, bundled: thresholds by the source of the data.
         crop, flip: augmentation in the classifier's training.
     """
 
     def evaluate(experiment: Experiment) -> list[Score]:
+        frechet, agreement, sure = real if experiment.dataset.source == "real" else bundled
         judge = judge_of(experiment, crop=crop, flip=flip)
         data, samples, labels = experiment.dataset, experiment.samples, experiment.sample_labels
         generator = experiment.generator("floor")
@@ -60,6 +72,9 @@ def image_scores(
 
         def distance(images: Tensor) -> float:
             return frechet_distance(judge.features(images), held_out)
+
+        def balance(probabilities: Tensor) -> float:
+            return class_balance(probabilities.argmax(dim=1), len(data.classes))
 
         count = min(n, len(data.train))
         opinions, real_opinions = judge.predict(samples), judge.predict(data.test)
@@ -81,6 +96,7 @@ def image_scores(
             Score(
                 "mean confidence of the judge", confidence(opinions), confidence(real_opinions), sure, better="higher"
             ),
+            Score("total variation of the classes from equal shares", balance(opinions), balance(real_opinions), 0.3),
         ]
 
     return evaluate

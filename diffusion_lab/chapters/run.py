@@ -18,6 +18,7 @@ from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.checkpoints import load_tensors, load_weights, save_network
 from diffusion_lab.data import Dataset
+from diffusion_lab.data.storage import user_cache
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError
 from diffusion_lab.networks import build_network, count_parameters, describe
@@ -100,9 +101,7 @@ def run_chapter(
         on_step=lambda done, loss: on_step("training", done, steps),
     )
     trained = time.perf_counter()
-    experiment = Experiment(
-        chapter, dataset, own, allowance, seed, accelerator, network, cache=_judges(root), on_step=on_step
-    )
+    experiment = Experiment(chapter, dataset, own, allowance, seed, accelerator, network, judges(), on_step)
     experiment.draw()
     sampled = time.perf_counter()
     on_step("scoring", 0, 1)
@@ -236,7 +235,7 @@ def open_checkpoint(
     load_weights(own.network, tensors, path)
     accelerator = make_accelerator(device, chapter.precision)
     network = own.network.to(accelerator.device).eval().requires_grad_(False)
-    return Experiment(chapter, dataset, own, _budget(chapter, budget), seed, accelerator, network)
+    return Experiment(chapter, dataset, own, _budget(chapter, budget), seed, accelerator, network, judges())
 
 
 def _budget(chapter: Chapter, budget: str) -> Budget:
@@ -256,9 +255,8 @@ def _source(chapter: Chapter, dataset: Dataset, pieces: Pieces) -> Source:
     )
 
 
-def _judges(root: Path | None) -> Path:
-    from diffusion_lab.data.storage import user_cache
-
+def judges() -> Path:
+    """Where the classifiers that judge images are kept from run to run."""
     return user_cache() / "judges"
 
 

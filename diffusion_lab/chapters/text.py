@@ -23,7 +23,7 @@ from diffusion_lab.metrics import (
 )
 from diffusion_lab.train import Settings
 
-WORD_LOG_SNR = -2.5
+WORD_LOG_SNR = -1.0
 """The noise at which words are recovered: a word alone is then often lost, and its neighbours help."""
 
 
@@ -153,7 +153,7 @@ CHAPTER = Chapter(
     budgets={
         "smoke": Budget(Settings(steps=30, batch=64), samples=100, sample_steps=10),
         "quick": Budget(
-            Settings(steps=1300, batch=64, learning_rate=1e-3, ema_decay=0.995), samples=1000, sample_steps=50
+            Settings(steps=2000, batch=64, learning_rate=1e-3, ema_decay=0.995), samples=1000, sample_steps=50
         ),
         "full": Budget(
             Settings(steps=10000, batch=256, learning_rate=1e-3, ema_decay=0.999), samples=1000, sample_steps=200
