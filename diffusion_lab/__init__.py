@@ -28,6 +28,7 @@ _MODULES = (
     "discrete",
     "errors",
     "exact",
+    "files",
     "levels",
     "losses",
     "metrics",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from diffusion_lab.checkpoints import write_atomically
+from diffusion_lab.files import write_atomically
 from diffusion_lab.metrics import Score
 
 

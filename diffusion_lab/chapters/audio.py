@@ -23,6 +23,8 @@ from diffusion_lab.metrics import (
     si_sdr,
     wiener_filter,
 )
+from diffusion_lab.schedules import Schedule
+from diffusion_lab.targets import Target
 from diffusion_lab.train import Settings
 
 GAIN = 6.0
@@ -95,6 +97,15 @@ def removal_score(experiment: Experiment, clean: Tensor, estimate: Tensor, noisy
     return "SI-SDR (dB)", float(si_sdr(estimate, clean).mean())
 
 
+def spectral_loss(target: Target, schedule: Schedule, dataset: Dataset) -> losses.Loss:
+    """The mean-square error of the target, plus a little of the STFT loss of the estimated sound."""
+
+    def spectra(estimate: Tensor, x0: Tensor, cond: dict) -> Tensor:
+        return losses.multiresolution_stft_loss(estimate, x0)
+
+    return losses.with_penalty(losses.prediction_loss(target), target, spectra, amount=0.02)
+
+
 CHAPTER = Chapter(
     number=8,
     name="audio",
@@ -106,7 +117,7 @@ CHAPTER = Chapter(
         schedules.cosine(), math.log(REFERENCE_LENGTH / dataset.train.shape[-1])
     ),
     target=targets.v,
-    loss=lambda target, schedule, dataset: losses.with_stft(losses.prediction_loss(target), target, amount=0.02),
+    loss=spectral_loss,
     step=lambda dataset: samplers.ddim(),
     network={"width": 32, "patch": 8, "levels": 5},
     labelled=True,

@@ -27,7 +27,7 @@ CHAPTER = Chapter(
     guidance=1.5,
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
-    evaluate=image_scores(real=Thresholds(60.0, 0.9, 0.85), bundled=Thresholds(60.0, 0.5, 0.5), crop=4, flip=True),
+    evaluate=image_scores(real=Thresholds(40.0, 0.25, 0.3), bundled=Thresholds(150.0, 0.2, 0.5), crop=4, flip=True),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),

@@ -44,7 +44,7 @@ def evaluate(experiment: Experiment) -> list[Score]:
 
     floor = floor_of(distance, draw)
     scores = [
-        Score("boards that are legal", legality_rate(samples, boards), 1.0, 0.85, better="higher"),
+        Score("boards that are legal", legality_rate(samples, boards), 1.0, 0.8, better="higher"),
         Score("total variation from the enumeration", distance(samples), floor, floor + 0.2),
     ]
     if experiment.chapter.process is not None:

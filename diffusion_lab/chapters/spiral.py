@@ -55,7 +55,8 @@ CHAPTER = Chapter(
     title="Spiral pattern",
     method="flow matching, DPM-Solver++(2M)",
     load=lambda source, root, seed: load("spiral", source=source, root=root, seed=seed),
-    exact=lambda dataset: FiniteSet(dataset.info["curve"], dataset.info["noise_std"]),
+    # A quarter of the curve's points still lie closer together than the noise is wide: the density is as smooth.
+    exact=lambda dataset: FiniteSet(dataset.info["curve"][::4], dataset.info["noise_std"]),
     schedule=lambda dataset: schedules.flow(),
     target=targets.flow,
     step=lambda dataset: samplers.dpmpp_2m(),

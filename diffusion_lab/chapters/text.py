@@ -21,6 +21,8 @@ from diffusion_lab.metrics import (
     sentence_accuracy,
     word_accuracy,
 )
+from diffusion_lab.schedules import Schedule
+from diffusion_lab.targets import Target
 from diffusion_lab.train import Settings
 
 WORD_LOG_SNR = -1.0
@@ -130,6 +132,18 @@ def _recovered(experiment: Experiment) -> list[Score]:
     ]
 
 
+def rounded_loss(target: Target, schedule: Schedule, dataset: Dataset) -> losses.Loss:
+    """The mean-square error of the target, plus a little of the rounding loss, which keeps vectors close to words."""
+
+    def rounding(estimate: Tensor, x0: Tensor, cond: dict) -> Tensor:
+        vectors = dataset.info["vectors"][1:].to(x0)
+        # x0 is made of words, so the nearest word is the word.
+        ids = torch.cdist(x0.flatten(0, 1), vectors).argmin(dim=1).reshape(x0.shape[:2])
+        return losses.rounding_loss(estimate, vectors, ids, cond.get("mask"))
+
+    return losses.with_penalty(losses.prediction_loss(target), target, rounding, amount=0.1)
+
+
 CHAPTER = Chapter(
     number=9,
     name="text",
@@ -139,9 +153,7 @@ CHAPTER = Chapter(
     exact=WordPosterior,
     schedule=lambda dataset: schedules.square_root(),
     target=targets.x0,
-    loss=lambda target, schedule, dataset: losses.with_rounding(
-        losses.prediction_loss(target), target, dataset.info["vectors"][1:], amount=0.1
-    ),
+    loss=rounded_loss,
     step=lambda dataset: samplers.ddim(eta=1.0),
     network={"kind": "transformer", "width": 96, "depth": 3},
     self_condition=True,

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from lzma import LZMAError
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from diffusion_lab.errors import DataError
+from diffusion_lab.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,22 +71,6 @@ def read_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
 
 def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes) and not name.startswith(".")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` when the block succeeds and vanishes when it fails.
-
-    Two processes may do this at once: each writes its own file, and the rename is atomic.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def decoded(

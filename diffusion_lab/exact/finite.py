@@ -30,6 +30,11 @@ class FiniteSet:
         self._flat = points.flatten(1)  # (N, D)
         self._square = self._flat.square().sum(dim=1)  # (N,)
 
+    @property
+    def _block(self) -> int:
+        """How many samples are compared with all points at once: 2^24 distances, 128 MiB in float64."""
+        return max(1, 2**24 // len(self.points))
+
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, *S) draws."""
         x = self.points[torch.randint(len(self.points), (n,), generator=generator)]
@@ -51,7 +56,7 @@ class FiniteSet:
 
     def denoise(self, x: Tensor, level: Level) -> Prediction:
         """E[x0 | x] and E[eps | x], (B, *S), in blocks of samples that keep memory bounded."""
-        block = max(1, 2**25 // len(self.points))
+        block = self._block
         shared = level.alpha.numel() == 1
         parts = [
             self._denoise(x[i : i + block], level if shared else Level(*(f[i : i + block] for f in level)))
@@ -71,7 +76,10 @@ class FiniteSet:
         return -self.denoise(x, level).eps / level.sigma
 
     def log_density(self, x: Tensor, level: Level) -> Tensor:
-        """log p_t(x) in nats, (B,); a density only where std or sigma is positive."""
+        """log p_t(x) in nats, (B,), at one level for all; a density only where std or sigma is positive."""
+        return torch.cat([self._log_density(part, level) for part in x.split(self._block)])
+
+    def _log_density(self, x: Tensor, level: Level) -> Tensor:
         logits, variance = self._log_likelihood(x, level)
         dimensions = self._flat.shape[1]
         offset = x.flatten(1).square().sum(dim=1, keepdim=True) / (2 * variance)

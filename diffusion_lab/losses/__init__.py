@@ -1,6 +1,7 @@
 """Losses: deterministic functions of the data, the noise and the level, one value per sample."""
 
-from diffusion_lab.losses.audio import multiresolution_stft_loss, with_stft
+from diffusion_lab.losses.audio import multiresolution_stft_loss
+from diffusion_lab.losses.penalty import with_penalty
 from diffusion_lab.losses.prediction import (
     Loss,
     Weight,
@@ -11,7 +12,7 @@ from diffusion_lab.losses.prediction import (
     prediction_loss,
     uniform_weight,
 )
-from diffusion_lab.losses.text import masked_mean, rounding_loss, with_rounding
+from diffusion_lab.losses.text import masked_mean, rounding_loss
 
 __all__ = [
     "Loss",
@@ -25,6 +26,5 @@ __all__ = [
     "prediction_loss",
     "rounding_loss",
     "uniform_weight",
-    "with_rounding",
-    "with_stft",
+    "with_penalty",
 ]

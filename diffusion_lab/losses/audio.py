@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.levels import Level
 
 
 def multiresolution_stft_loss(a: Tensor, b: Tensor, fft_sizes: Sequence[int] = (64, 256, 1024)) -> Tensor:
@@ -45,20 +44,3 @@ def _magnitude(x: Tensor, size: int) -> Tensor:
     spectrum = torch.stft(x.flatten(0, 1), size, hop_length=size // 4, window=window, return_complex=True)
     # The floor is inside the root: it keeps log finite in silence and the gradient of |.| finite at zero.
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-6).reshape(len(x), -1, spectrum.shape[-1])
-
-
-def with_stft(loss, target, amount: float = 0.1) -> Callable[..., Tensor]:
-    """`loss` plus `amount` alpha_bar times the STFT loss of the estimated x0: spectra of pure noise teach nothing."""
-
-    def total(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
-        outputs: list[Tensor] = []
-
-        def remembering(*inputs: Tensor, **conditions: Tensor) -> Tensor:
-            outputs.append(network(*inputs, **conditions))
-            return outputs[-1]
-
-        base = loss(remembering, x0, eps, level, cond)
-        estimate = target.solve(outputs[-1], level.noisy(x0, eps), level).x0
-        return base + amount * level.alpha_bar.flatten() * multiresolution_stft_loss(estimate, x0)
-
-    return total

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.levels import Level
 
 
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -40,26 +37,3 @@ def rounding_loss(x0: Tensor, vectors: Tensor, ids: Tensor, mask: Tensor | None 
     distance = torch.cdist(x0.flatten(0, 1), vectors).square()  # (B L, V)
     nll = functional.cross_entropy(-distance / (2 * std**2), ids.flatten(), reduction="none")
     return masked_mean(nll.reshape(ids.shape), mask)
-
-
-def with_rounding(loss, target, vectors: Tensor, amount: float = 0.1, std: float = 0.5) -> Callable[..., Tensor]:
-    """`loss` plus `amount` times the rounding loss of the same output, weighted by how much data is left in x.
-
-    The words of x0 are found as the rows of `vectors` nearest to it, which is exact because x0 is made of them.
-    """
-
-    def total(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
-        outputs: list[Tensor] = []
-
-        def remembering(*inputs: Tensor, **conditions: Tensor) -> Tensor:
-            outputs.append(network(*inputs, **conditions))
-            return outputs[-1]
-
-        base = loss(remembering, x0, eps, level, cond)
-        words = vectors.to(x0)
-        ids = torch.cdist(x0.flatten(0, 1), words).argmin(dim=1).reshape(x0.shape[:2])
-        estimate = target.solve(outputs[-1], level.noisy(x0, eps), level).x0
-        extra = rounding_loss(estimate, words, ids, cond.get("mask"), std)
-        return base + amount * level.alpha_bar.flatten() * extra
-
-    return total

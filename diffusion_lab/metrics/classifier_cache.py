@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from diffusion_lab.errors import CheckpointError
+from diffusion_lab.files import write_atomically
 from diffusion_lab.metrics.classifier import FEATURES, WIDTHS, FeatureClassifier, accuracy_of, train_classifier
 
 FORMAT = "diffusion_lab.feature_classifier.1"
@@ -79,13 +78,7 @@ def save_classifier(net: FeatureClassifier, path: str | Path, data_fingerprint: 
         "accuracy": json.dumps(net.accuracy),
         "weights": _digest(weights),  # safetensors itself does not notice a changed weight
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        partial.write_bytes(save(weights, metadata))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, save(weights, metadata))
 
 
 def load_classifier(path: str | Path, expected_fingerprint: str | None = None) -> FeatureClassifier:

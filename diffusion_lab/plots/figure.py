@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from diffusion_lab.errors import PieceError
+from diffusion_lab.files import write_atomically
 from diffusion_lab.plots.style import FAULT, RC, printable, wrap
 
 DPI = 120
@@ -86,13 +87,4 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise PieceError(f"a figure is saved as a PNG, so its name must end in .png, not {path.name!r}")
-    png = to_png(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(png)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return path
+    return write_atomically(path, to_png(figure))
