@@ -26,7 +26,7 @@ CHAPTER = Chapter(
     guidance=1.5,
     polish=lambda dataset: clip,
     precision="bfloat16",
-    evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(60.0, 0.5, 0.5), crop=2),
+    evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(15.0, 0.8, 0.8), crop=2),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=20, batch=64), samples=100, sample_steps=5, judge_epochs=1),
