@@ -31,7 +31,7 @@ CHAPTER = Chapter(
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=1000, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
+        "quick": Budget(Settings(steps=1500, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
         "full": Budget(
             Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
             samples=2000,

@@ -84,7 +84,7 @@ def evaluate(experiment: Experiment) -> list[Score]:
             "neighbouring words that are neighbours in the text",
             familiar(samples),
             floor_of(held_out_familiar, draw),
-            0.6,
+            0.5,
             better="higher",
             note="the floor is held-out sentences against the training text",
         ),
