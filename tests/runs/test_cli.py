@@ -1,0 +1,108 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from diffusion_lab.chapters import NAMES
+from diffusion_lab.cli import app
+
+runner = CliRunner()
+
+
+def call(*arguments: str):
+    return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    result = call("run", "normal_2d", "--budget", "smoke", "--out", folder)
+    assert result.exit_code == 0, result.output
+    assert "Its scores mean nothing" in result.stdout
+    assert "Wasserstein-2" in result.stdout
+    assert result.stderr == ""
+    return folder
+
+
+def test_list_shows_ten_chapters():
+    result = call("list")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in NAMES)
+
+
+def test_run_writes_a_report(out):
+    assert json.loads((out / "normal_2d" / "report.json").read_text())["budget"] == "smoke"
+
+
+def test_sample_writes_samples_and_a_picture(out):
+    result = call("sample", "normal_2d", "--count", 9, "--steps", 7, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert (out / "normal_2d" / "samples" / "samples.png").exists()
+    from diffusion_lab.checkpoints import load_tensors
+
+    tensors, settings = load_tensors(out / "normal_2d" / "samples" / "samples.safetensors")
+    assert tensors["samples"].shape == (9, 2)
+    assert settings["dataset"].startswith("2D normal")
+
+
+def test_denoise_prints_learned_beside_exact(out):
+    result = call("denoise", "normal_2d", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "MSE learned" in result.stdout and "MSE exact" in result.stdout
+    assert (out / "normal_2d" / "denoising.png").exists()
+
+
+def test_data_list_names_what_is_bundled_and_what_is_real():
+    result = call("data", "list")
+    assert result.exit_code == 0
+    assert "MNIST" in result.stdout and "scikit-learn" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "mnits"], "there is no chapter 'mnits'; the chapters are normal_1d"),
+        (["run", "games", "--variant", "x"], "its variants are uniform, bits"),
+        (["sample", "spiral", "--out", "nowhere"], "no checkpoint at nowhere"),
+        (["denoise", "spiral", "--checkpoint", "none.safetensors"], "no checkpoint at none.safetensors"),
+        (["data", "fetch", "mnits"], "accepted names are"),
+        (["run", "spiral", "--device", "mps"], "not on this machine"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_with_exit_status_2(arguments, message):
+    import torch
+
+    if "mps" in arguments and torch.backends.mps.is_available():
+        pytest.skip("this machine has the device")
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_options_outside_their_choices_are_refused():
+    result = call("run", "spiral", "--budget", "huge")
+    assert result.exit_code == 2
+    assert "smoke" in result.stderr
+
+
+def test_one_failing_chapter_does_not_stop_the_others(monkeypatch, tmp_path):
+    from diffusion_lab import chapters
+    from diffusion_lab.errors import DataError
+
+    whole = chapters.run_chapter
+
+    def some_fail(name, **options):
+        if name != "normal_1d":
+            raise DataError(f"{name} is not here")
+        return whole(name, **options)
+
+    monkeypatch.setattr(chapters, "run_chapter", some_fail)
+    result = call("run", "all", "--budget", "smoke", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "error in chapter 'games': games is not here" in result.stderr
+    assert (tmp_path / "normal_1d" / "report.json").exists()

@@ -1,0 +1,138 @@
+"""Whole runs at smoke budget: what they write, that they repeat, and that a checkpoint can be used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from diffusion_lab import open_checkpoint, run_chapter
+from diffusion_lab.chapters import NAMES, get
+from diffusion_lab.errors import CheckpointError, DeviceError
+
+FIGURES = ("samples.png", "trajectory.png", "loss.png", "denoising.png")
+
+
+@pytest.fixture(scope="module")
+def spiral(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return run_chapter("spiral", budget="smoke", seed=2, out=out), out
+
+
+def test_a_run_writes_report_checkpoint_and_figures(spiral):
+    report, out = spiral
+    folder = out / "spiral"
+    for name in FIGURES:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    saved = json.loads((folder / "report.json").read_text())
+    assert saved["chapter"] == "spiral" and saved["dataset"] == "Archimedean spiral"
+    assert saved["passed"] is None and "mean nothing" in saved["note"]
+    assert [score["name"] for score in saved["scores"]] == [score.name for score in report.scores]
+    assert all({"value", "floor", "threshold", "better", "passed"} <= score.keys() for score in saved["scores"])
+    assert saved["seconds"]["total"] >= saved["seconds"]["training"]
+
+
+def test_the_same_seed_gives_the_same_report(spiral):
+    report, _ = spiral
+    again = run_chapter("spiral", budget="smoke", seed=2)
+    assert again.comparable() == report.comparable()
+    assert torch.equal(again.samples, report.samples)
+    assert run_chapter("spiral", budget="smoke", seed=3).comparable() != report.comparable()
+
+
+def test_a_checkpoint_draws_the_samples_of_its_run(spiral):
+    report, out = spiral
+    experiment = open_checkpoint(out / "spiral" / "checkpoint.safetensors", seed=2)
+    assert torch.equal(experiment.draw(), report.samples)
+
+
+def test_a_checkpoint_of_another_chapter_is_refused(spiral):
+    _, out = spiral
+    with pytest.raises(CheckpointError, match=r"belongs to chapter 'spiral', not to 'mixture'"):
+        open_checkpoint(out / "spiral" / "checkpoint.safetensors", name="mixture")
+
+
+def test_a_checkpoint_with_own_pieces_asks_for_them(tmp_path):
+    run_chapter("normal_1d", budget="smoke", out=tmp_path, target="v", step="ddim")
+    path = tmp_path / "normal_1d" / "checkpoint.safetensors"
+    with pytest.raises(CheckpointError, match=r"give them again: target"):
+        open_checkpoint(path)
+    assert open_checkpoint(path, target="v").draw(8).shape == (8, 1)
+
+
+def test_resume_after_an_interruption_gives_the_uninterrupted_report(tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "training" and done == 73:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_chapter("normal_2d", budget="smoke", out=tmp_path, on_step=stop)
+    resumed = run_chapter("normal_2d", budget="smoke", out=tmp_path, resume=True)
+    assert resumed.comparable() == run_chapter("normal_2d", budget="smoke").comparable()
+    with pytest.raises(CheckpointError, match=r"seed was 0 and is 1"):
+        run_chapter("normal_2d", budget="smoke", out=tmp_path, resume=True, seed=1)
+
+
+def test_a_device_that_is_not_there_is_named():
+    for device in ("cuda", "mps"):
+        present = torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
+        if not present:
+            with pytest.raises(DeviceError, match=rf"'{device}' was asked for.*here: cpu"):
+                run_chapter("normal_1d", budget="smoke", device=device)
+    with pytest.raises(DeviceError, match="auto, cpu, cuda, mps"):
+        run_chapter("normal_1d", budget="smoke", device="tpu")
+
+
+def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():
+    assert [get(name).number for name in NAMES] == list(range(1, 11))
+    assert all(get(name).name == name for name in NAMES)
+    assert get(5) is get("mnist") is get("05_mnist") is get("5")
+    for name in NAMES:
+        assert set(get(name).budgets) == {"smoke", "quick", "full"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_chapter_runs_on_what_is_bundled(name, tmp_path):
+    report = run_chapter(name, budget="smoke", source="auto" if name in GENERATED else "bundled", out=tmp_path)
+    assert report.source in ("bundled", "generated")
+    assert report.samples.isfinite().all()
+    assert all((tmp_path / name / figure).exists() for figure in FIGURES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["uniform", "bits"])
+def test_the_variants_of_games_run(variant):
+    report = run_chapter("games", variant=variant, budget="smoke")
+    assert report.variant == variant and report.samples.shape[1] == 9
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text"])
+def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
+    report = run_chapter(name, budget="smoke", source="real", data_root=real_data_folder, out=tmp_path)
+    assert report.source == "real"
+    assert "scikit-learn" not in report.dataset and "shapes" not in report.dataset
+    assert all((tmp_path / name / figure).exists() for figure in FIGURES)
+
+
+@pytest.mark.slow
+def test_accelerate_launches_several_processes(tmp_path):
+    arguments = ["--cpu", "--num_processes", "2", "-m", "diffusion_lab", "run", "normal_2d", "--budget", "smoke"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *arguments, "--device", "cpu", "--out", str(tmp_path)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("scores mean nothing") == 1, "one process speaks"
+    saved = json.loads((tmp_path / "normal_2d" / "report.json").read_text())
+    alone = run_chapter("normal_2d", budget="smoke")
+    assert saved["final_loss"] != alone.final_loss, "two processes see twice the data"
+
+
+GENERATED = ("normal_1d", "normal_2d", "mixture", "normal_nd", "spiral", "games")
