@@ -37,7 +37,7 @@ CHAPTER = Chapter(
             Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
             samples=2000,
             sample_steps=50,
-            judge_epochs=10,
+            judge_epochs=12,
         ),
     },
 )

@@ -36,7 +36,7 @@ CHAPTER = Chapter(
             Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998),
             samples=2000,
             sample_steps=50,
-            judge_epochs=3,
+            judge_epochs=2,
         ),
     },
 )
