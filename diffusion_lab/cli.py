@@ -125,7 +125,7 @@ def run(
             verdict = "done" if not report.meaningful else "passed" if report.passed else "not passed"
             progress.update(bar, completed=1, total=1, what=f"{verdict}, {report.seconds['total']:.0f} s")
     if reports:
-        _print(results_table(reports))
+        _print(results_table(reports, _console().width))
         if budget is BudgetName.smoke:
             _print("A smoke run proves that everything is connected. Its scores mean nothing.")
         _print(f"Reports, checkpoints and figures are under {out}/")
@@ -137,24 +137,34 @@ def run(
         raise typer.Exit(1)
 
 
-def results_table(reports: list[Report]):
-    """Chapter, data, network, seconds, and the first score of each report beside its floor and threshold."""
-    table = _table("chapter", "data", "network", "seconds", "metric", "score", "floor", "threshold", "passed")
+WIDE = 120
+"""From this many columns on, the table of results has all its columns."""
+
+
+def results_table(reports: list[Report], width: int):
+    """Chapter, data, network, seconds, and the first score of each report beside its floor and threshold.
+
+    On a terminal of fewer than `WIDE` columns the network and the floor are left to report.json.
+    """
+    wide = width >= WIDE
+    names = ["chapter", "data", "network", "seconds", "metric", "score", "floor", "threshold", "passed"]
+    table = _table(*(names if wide else [name for name in names if name not in ("network", "floor")]))
     for report in reports:
         score = report.scores[0]
-        sign = "≤" if score.better == "lower" else "≥"
-        verdict = ("yes" if report.passed else "no") if report.meaningful else "-"
-        table.add_row(
-            f"{report.number} {report.chapter}",
-            report.dataset,
-            report.network,
-            f"{report.seconds['total']:.0f}",
-            score.name,
-            f"{score.value:.3g}",
-            f"{score.floor:.3g}",
-            f"{sign} {score.threshold:.3g} {score.unit}".strip(),
-            verdict,
-        )
+        cells = {
+            "chapter": f"{report.number} {report.chapter}",
+            "data": report.dataset,
+            "network": report.network,
+            "seconds": f"{report.seconds['total']:.0f}",
+            "metric": score.name,
+            "score": f"{score.value:.3g}",
+            "floor": f"{score.floor:.3g}",
+            "threshold": f"{'≤' if score.better == 'lower' else '≥'} {score.threshold:.3g} {score.unit}".strip(),
+            "passed": ("yes" if report.passed else "no") if report.meaningful else "-",
+        }
+        table.add_row(*(cells[str(column.header)] for column in table.columns))
+    for column in table.columns:
+        column.no_wrap = column.header not in ("data", "network", "metric")
     if all(report.meaningful for report in reports):
         total = sum(report.seconds["total"] for report in reports)
         table.caption = f"{total:.0f} s together. A chapter has passed when all scores in its report.json have."
@@ -289,10 +299,16 @@ def _table(*columns: str):
     return table
 
 
-def _print(what) -> None:
+def _console():
     from rich.console import Console
 
-    Console(quiet=not _first_process()).print(what, highlight=False, soft_wrap=isinstance(what, str))
+    console = Console(quiet=not _first_process())
+    # A file or a pipe has no width of its own; a table in it should not be squeezed into 80 columns.
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=console.quiet, width=160)
+
+
+def _print(what) -> None:
+    _console().print(what, highlight=False, soft_wrap=isinstance(what, str))
 
 
 def main() -> None:
