@@ -16,7 +16,8 @@ from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
-from diffusion_lab.checkpoints import load_tensors, load_weights, save_network
+from diffusion_lab.chapters.trial import Trial
+from diffusion_lab.checkpoints import save_network
 from diffusion_lab.data import Dataset
 from diffusion_lab.data.storage import user_cache
 from diffusion_lab.devices import make_accelerator
@@ -60,7 +61,7 @@ def run_chapter(
         out: folder for report, checkpoint and figures; None writes nothing.
         resume: go on from the state that an interrupted run left in `out`.
         on_step: progress.
-        schedule, target, loss, step, network: your own pieces; see `diffusion_lab.chapters.pieces.SLOTS`. A network is
+        schedule, target, loss, step, network: your own pieces; see `diffusion_lab.chapters.slots.SLOTS`. A network is
             trained in place.
 
     Returns:
@@ -72,7 +73,7 @@ def run_chapter(
     """
     refuse_unknown(pieces)
     chapter = get(name, variant)
-    allowance = _budget(chapter, budget)
+    allowance = budget_of(chapter, budget)
     if resume and out is None:
         raise CheckpointError("to resume, say with `out` where the interrupted run wrote its state")
     began = time.perf_counter()
@@ -81,6 +82,7 @@ def run_chapter(
     on_step("loading data", 0, 1)
     dataset = chapter.load(source, root, seed)
     own = assemble(chapter, dataset, build(chapter, dataset, seed), pieces)
+    Trial(chapter, dataset, own).run()
     settings = settings_of(chapter, variant, dataset, own, budget, seed)
     trainer = Trainer(
         network=own.network,
@@ -196,49 +198,8 @@ def settings_of(
     }
 
 
-def open_checkpoint(
-    path: str | Path,
-    *,
-    name: str = "",
-    data_root: str | Path | None = None,
-    source: str = "",
-    device: str = "auto",
-    seed: int = 0,
-    **pieces: Any,
-) -> Experiment:
-    """The experiment that a checkpoint stands for, ready to `draw` samples or to denoise.
-
-    Args:
-        path: a `checkpoint.safetensors` written by a run.
-        name: the chapter that the checkpoint must belong to; "" accepts any.
-        source: "real" or "bundled"; "" takes what the checkpoint was trained on.
-        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
-
-    Raises:
-        CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit.
-    """
-    path = Path(path)
-    tensors, settings = load_tensors(path)
-    try:
-        chapter = get(settings["chapter"], settings["variant"])
-        missing = sorted(set(settings["own_pieces"]) - set(pieces) - {"step"})
-        trained_on, budget = settings["source"], settings["budget"]
-    except (KeyError, LabError) as error:
-        raise CheckpointError(f"{path} was not written by a chapter of this version: {error}") from error
-    if name and get(name).name != chapter.name:
-        raise CheckpointError(f"{path} belongs to chapter '{chapter.name}', not to '{get(name).name}'")
-    if missing:
-        raise CheckpointError(f"{path} was trained with pieces of its own; give them again: {', '.join(missing)}")
-    source = source or ("auto" if trained_on == "generated" else trained_on)
-    dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
-    own = assemble(chapter, dataset, build(chapter, dataset, settings["seed"]), pieces)
-    load_weights(own.network, tensors, path)
-    accelerator = make_accelerator(device, chapter.precision)
-    network = own.network.to(accelerator.device).eval().requires_grad_(False)
-    return Experiment(chapter, dataset, own, _budget(chapter, budget), seed, accelerator, network, judges())
-
-
-def _budget(chapter: Chapter, budget: str) -> Budget:
+def budget_of(chapter: Chapter, budget: str) -> Budget:
+    """The chapter's budget of that name. Raises LabError naming the budgets that there are."""
     if budget not in chapter.budgets:
         raise LabError(f"there is no budget {budget!r}; the budgets are {', '.join(chapter.budgets)}")
     return chapter.budgets[budget]

@@ -8,7 +8,8 @@ from typing import Any
 from diffusion_lab import plots
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.figures import denoising_figure, samples_figure
-from diffusion_lab.chapters.run import OnStep, open_checkpoint, silent
+from diffusion_lab.chapters.opening import open_checkpoint
+from diffusion_lab.chapters.run import OnStep, silent
 from diffusion_lab.checkpoints import save_tensors
 from diffusion_lab.metrics import nearest_word
 
