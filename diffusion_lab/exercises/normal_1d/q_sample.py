@@ -1,0 +1,138 @@
+"""q_sample: the forward process in one jump."""
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, right, wrong
+
+
+def q_sample(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Draw x_t given x0, with the noise handed in.
+
+    Args:
+        x0: (B, *S), clean data of any rank.
+        t: (B,) int64 in 0..T-1, a step for each sample.
+        noise: (B, *S), standard normal.
+        alpha_bar: (T,).
+
+    Returns:
+        x_t: (B, *S).
+    """
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))  # (B, 1, ..., 1)
+    return kept.sqrt() * x0 + (1 - kept).sqrt() * noise
+
+
+def _kept(x0, t, alpha_bar):
+    return alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+
+
+def missing_root_of_the_signal(x0, t, noise, alpha_bar):
+    """alpha_bar is a share of the variance. The data are multiplied by its square root."""
+    kept = _kept(x0, t, alpha_bar)
+    return kept * x0 + (1 - kept).sqrt() * noise
+
+
+def missing_root_of_the_noise(x0, t, noise, alpha_bar):
+    """1 - alpha_bar is the variance of the noise. The noise is multiplied by its standard deviation, the square root."""
+    kept = _kept(x0, t, alpha_bar)
+    return kept.sqrt() * x0 + (1 - kept) * noise
+
+
+def no_roots(x0, t, noise, alpha_bar):
+    """alpha_bar and 1 - alpha_bar are variances. Data and noise are multiplied by their square roots."""
+    kept = _kept(x0, t, alpha_bar)
+    return kept * x0 + (1 - kept) * noise
+
+
+def alpha_of_one_step(x0, t, noise, alpha_bar):
+    """This uses alpha = alpha_bar[t] / alpha_bar[t-1], what a single step keeps. x_t has gone through all steps up to t."""
+    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
+    kept = _kept(x0, t, alpha_bar / before)
+    return kept.sqrt() * x0 + (1 - kept).sqrt() * noise
+
+
+def signal_and_noise_swapped(x0, t, noise, alpha_bar):
+    """Data and noise have each other's factor: at t = 0 this is nearly all noise."""
+    kept = _kept(x0, t, alpha_bar)
+    return (1 - kept).sqrt() * x0 + kept.sqrt() * noise
+
+
+def fresh_noise(x0, t, noise, alpha_bar):
+    """Noise was drawn inside. The noise is handed in, because the loss must compare with the very same noise."""
+    kept = _kept(x0, t, alpha_bar)
+    return kept.sqrt() * x0 + (1 - kept).sqrt() * torch.randn_like(noise)
+
+
+def in_place(x0, t, noise, alpha_bar):
+    """x0 itself was changed. The caller still needs the clean data: make a new tensor."""
+    kept = _kept(x0, t, alpha_bar)
+    return x0.mul_(kept.sqrt()).add_((1 - kept).sqrt() * noise)
+
+
+def factors_along_the_last_axis(x0, t, noise, alpha_bar):
+    """The (B,) factors were multiplied along the last axis. Reshape them to (B, 1, ..., 1): one for each sample."""
+    return alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * noise
+
+
+def one_sample_at_a_time(x0, t, noise, alpha_bar):
+    rows = []
+    for i in range(len(x0)):
+        kept = alpha_bar[t[i]]
+        rows.append(torch.sqrt(kept) * x0[i] + torch.sqrt(1 - kept) * noise[i])
+    return torch.stack(rows)
+
+
+def einsum(x0, t, noise, alpha_bar):
+    kept = alpha_bar[t]
+    return torch.einsum("b,b...->b...", kept**0.5, x0) + torch.einsum("b,b...->b...", (1 - kept) ** 0.5, noise)
+
+
+def through_numpy(x0, t, noise, alpha_bar):
+    kept = alpha_bar.numpy()[t.numpy()].reshape(-1, *[1] * (x0.ndim - 1))
+    return torch.from_numpy(kept**0.5 * x0.numpy() + (1 - kept) ** 0.5 * noise.numpy())
+
+
+def float64_inside(x0, t, noise, alpha_bar):
+    kept = alpha_bar.double()[t].view(-1, *[1] * (x0.ndim - 1))
+    return (kept.sqrt() * x0 + (1 - kept).sqrt() * noise).to(x0.dtype)
+
+
+def cases(draw: Draw):
+    steps = draw.integer(12, 30)
+    for shape in draw.shapes():
+        arguments = draw.normal(*shape), draw.times(shape[0], steps), draw.normal(*shape), draw.alpha_bar(steps)
+        square = len(set(shape)) == 1
+        yield Case(
+            "every size equal" if square else "data of this shape", arguments, "any shape" if square else "values"
+        )
+
+
+EXERCISE = Exercise(
+    chapter="normal_1d",
+    kind="data",
+    title="Noise in one jump",
+    statement=r"""
+A sum of normal variables is normal, so $t$ small steps are one jump:
+
+$$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
+
+The data can have any rank, and every sample of the batch has its own $t$.
+""",
+    reference=q_sample,
+    parts={"values": 3, "any shape": 1, CARE: 1},
+    cases=cases,
+    wrong_answers=(
+        wrong(missing_root_of_the_signal),
+        wrong(missing_root_of_the_noise),
+        wrong(no_roots),
+        wrong(alpha_of_one_step),
+        wrong(signal_and_noise_swapped),
+        wrong(factors_along_the_last_axis),
+        wrong(fresh_noise, "random"),
+        wrong(in_place, "modified"),
+    ),
+    right_answers=(right(one_sample_at_a_time), right(einsum), right(through_numpy), right(float64_inside)),
+    hints=("Are these factors variances or standard deviations?", "Give the factors the shape (B, 1, ..., 1)."),
+    time="t",
+    source="Ho et al. 2020, equation 4",
+)

@@ -1,0 +1,127 @@
+"""What an exercise is: one record, from which its notebook cells, check, hints, tests and book card all come."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diffusion_lab.exercises.drawing import Draw
+
+KINDS = ("schedule", "loss", "sampler", "data")
+CARE = "any input"
+"""The part that every exercise has: dtypes and memory layouts, inputs left alone, the same answer twice."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the student's function, whose answer is compared with the reference's."""
+
+    label: str
+    """What is special about it, such as "one sample" or "t = 0"; shapes and dtypes are added by the check."""
+    arguments: tuple
+    """Positional: tensors, numbers, strings, None, and probes in the place of networks."""
+    part: str = "values"
+    """The part of the exercise whose points hang on it."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something true of every right answer, found without the reference: a closed form, an order of convergence."""
+
+    label: str
+    holds: Callable[[Callable, Draw], str | None]
+    """(piece, draw) -> None, or what is wrong, in a sentence with numbers."""
+    part: str = "values"
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A mistake that people make, as code, with the hint that names it."""
+
+    name: str
+    function: Callable
+    hint: str
+    symptom: str | None = None
+    """Where no value shows it: "random", "modified", "dtype", "layout", "graph" or "mode"."""
+
+
+@dataclass(frozen=True)
+class RightAnswer:
+    """Another way to write it, which must be accepted."""
+
+    name: str
+    function: Callable
+
+
+def wrong(function: Callable, symptom: str | None = None) -> WrongAnswer:
+    """A wrong answer whose name is the function's and whose hint is its docstring."""
+    return WrongAnswer(function.__name__.replace("_", " ").strip(), function, inspect.getdoc(function), symptom)
+
+
+def right(function: Callable) -> RightAnswer:
+    """A right answer named after its function."""
+    return RightAnswer(function.__name__.replace("_", " ").strip(), function)
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """One piece for the student to write."""
+
+    chapter: str
+    kind: str
+    """One of `KINDS`."""
+    title: str
+    statement: str
+    """Markdown: what to write, with its equation; the docstring of the reference has shapes and units."""
+    reference: Callable
+    """Its source between docstring and end is the solution, so it uses torch and its own arguments alone."""
+    parts: Mapping[str, int]
+    """Points by part, in the order of the report; `CARE` among them."""
+    cases: Callable[[Draw], Iterable[Case]]
+    wrong_answers: tuple[WrongAnswer, ...]
+    right_answers: tuple[RightAnswer, ...]
+    properties: tuple[Property, ...] = ()
+    hints: tuple[str, ...] = ()
+    """From a nudge to nearly the answer, for the book's card; never a solution."""
+    trains: bool = False
+    """A loss: the gradient of its sum for the network's weights is compared too."""
+    time: str | None = None
+    """The argument that counts discrete steps, so that an answer one step off can be named."""
+    source: str = ""
+    """Paper and equation."""
+
+    @property
+    def name(self) -> str:
+        return self.reference.__name__
+
+    @property
+    def points(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def signature(self) -> str:
+        return f"{self.name}{inspect.signature(self.reference)}"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.reference).parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Notebook:
+    """The exercises of one chapter, in order, and how they run the chapter."""
+
+    chapter: str
+    recall: str
+    """Markdown: the idea of the chapter in a page, in the notation of the code."""
+    exercises: tuple[Exercise, ...]
+    slots: Callable[[Mapping[str, Callable]], dict[str, Any]]
+    """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes."""
+    closing: str = ""
+    """Markdown above the last cell: what the run shows and what to look at."""
+
+    @property
+    def points(self) -> int:
+        return sum(exercise.points for exercise in self.exercises)

@@ -1,0 +1,105 @@
+"""The grader graded: every wrong answer is rejected and named, every right one accepted, nothing free of charge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from diffusion_lab.exercises import CARE, Exercise
+from diffusion_lab.grading.calling import LocalCaller
+from diffusion_lab.grading.checking import VISIBLE_SEED, Verdict, check, questions
+
+SEEDS = (VISIBLE_SEED, 1, 2, 3)
+"""The visible cases, and draws such as those that count for marks."""
+LEAST_WRONG, LEAST_RIGHT = 4, 3
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How well the grader of one exercise does."""
+
+    exercise: Exercise
+    named: int
+    """Wrong answers that lost points and got their own hint, and no other, on every seed."""
+    accepted: int
+    """Right answers, the reference among them, with full points on every seed."""
+    gaps: tuple[str, ...]
+    """What is wrong with the grader, in words; empty where nothing is."""
+
+
+def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS) -> Audit:
+    """Try the exercise's reference, wrong and right answers and some that know nothing, on each seed."""
+    seeds = tuple(seeds)
+    gaps = list(_too_few(exercise))
+    for seed in seeds:
+        gaps += [f"{gap} {_where(seed)}" for gap in (*_unjudged(exercise, seed), *_free_points(exercise, seed))]
+
+    def faultless(function: Callable, fault_of: Callable[[Verdict], str | None], name: str) -> bool:
+        found = [(seed, fault_of(check(exercise, LocalCaller(function), seed))) for seed in seeds]
+        faults = [f"{name} {fault} {_where(seed)}" for seed, fault in found if fault]
+        gaps.extend(faults)
+        return not faults
+
+    right = [("the reference", exercise.reference)]
+    right += [(f"right answer '{answer.name}'", answer.function) for answer in exercise.right_answers]
+    accepted = sum(faultless(function, _refused, name) for name, function in right)
+    named = sum(
+        faultless(answer.function, lambda verdict, answer=answer: _unnamed(verdict, answer.name), f"'{answer.name}'")
+        for answer in exercise.wrong_answers
+    )
+    return Audit(exercise, named, accepted, tuple(gaps))
+
+
+def _where(seed: int) -> str:
+    return "on the visible cases" if seed == VISIBLE_SEED else f"on seed {seed}"
+
+
+def _too_few(exercise: Exercise) -> Iterator[str]:
+    for what, answers, least in (
+        ("wrong", exercise.wrong_answers, LEAST_WRONG),
+        ("right", exercise.right_answers, LEAST_RIGHT),
+    ):
+        if len(answers) < least:
+            yield f"only {len(answers)} {what} answers, and {least} are asked for"
+
+
+def _unjudged(exercise: Exercise, seed: int) -> Iterator[str]:
+    judged = {CARE} | {q.case.part for q in questions(exercise, seed)} | {p.part for p in exercise.properties}
+    for part in sorted(set(exercise.parts) ^ judged):
+        yield f"part '{part}' has points and nothing that is judged, or the other way round,"
+
+
+def _free_points(exercise: Exercise, seed: int) -> Iterator[str]:
+    """Functions that do not look at the question must get nothing."""
+
+    def zeros(*arguments):
+        value = exercise.reference(*arguments)
+        if isinstance(value, torch.Tensor):
+            return torch.zeros_like(value)
+        if isinstance(value, (tuple, list)):
+            return type(value)(torch.zeros_like(torch.as_tensor(leaf)) for leaf in value)
+        return type(value)(0)
+
+    ignorant: dict[str, Callable] = {"returning None": lambda *arguments: None, "returning zeros": zeros}
+    for i, name in enumerate(exercise.parameters):
+        ignorant[f"returning `{name}`"] = lambda *arguments, i=i: arguments[i]
+    for name, function in ignorant.items():
+        points = check(exercise, LocalCaller(function), seed).points
+        if points > 0:
+            yield f"{name} gets {points:g} points"
+
+
+def _refused(verdict: Verdict) -> str | None:
+    if verdict.passed:
+        return None
+    bad = next(o for o in verdict.outcomes if not o.passed)
+    return f"is refused in '{bad.part}', {bad.label}: {bad.fault.summary if bad.fault else bad.raised}"
+
+
+def _unnamed(verdict: Verdict, name: str) -> str | None:
+    if verdict.points == verdict.out_of:
+        return "loses no point"
+    names = [idea.name for idea in verdict.ideas if idea.known]
+    return None if names == [name] else f"is named {names or 'nothing'}"

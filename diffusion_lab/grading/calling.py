@@ -1,0 +1,195 @@
+"""One call of a student's function, with everything about it that a check looks at.
+
+The check knows functions only through a `Caller`, which may stand for a function in this process or in another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import linecache
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+LIMIT = 5.0
+"""Seconds that one call may take; the reference takes milliseconds."""
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a call gave no answer."""
+
+    kind: str
+    """"not written", "raised" or "time"."""
+    name: str
+    """The exception's class."""
+    message: str
+    line: str = ""
+    """The student's own line, with its number."""
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What one call gave."""
+
+    value: Any = None
+    fault: Fault | None = None
+    gradients: tuple[Tensor, ...] = ()
+    """Of the sum of the value, for every weight of the networks among the arguments."""
+    modified: tuple[int, ...] = ()
+    """Positions of arguments that the call changed."""
+    graph: bool = False
+    """Whether the value still hangs on an autograd graph."""
+    mode_kept: bool = True
+    """Whether the networks are in the mode (training or evaluation) in which they came."""
+    printed: str = ""
+
+
+class Caller(Protocol):
+    """Calls one function of the student's."""
+
+    def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned: ...
+
+
+@dataclass
+class LocalCaller:
+    """Calls a function of this process on copies of the arguments."""
+
+    function: Callable
+    limit: float = LIMIT
+    printed: str = field(default="", init=False)
+
+    def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
+        given = tuple(_copied(argument) for argument in arguments)
+        networks = [argument.train() for argument in given if isinstance(argument, nn.Module)]
+        output = io.StringIO()
+        value, fault = None, None
+        with _quiet(output), _time_limit(self.limit), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            try:
+                value = self.function(*given)
+            except NotImplementedError as error:
+                fault = Fault("not written", "NotImplementedError", str(error), _own_line(error, self.function))
+            except _TooLong as error:
+                fault = Fault(
+                    "time", "TimeoutError", f"no answer after {self.limit:g} s", _own_line(error, self.function)
+                )
+            except (Exception, SystemExit) as error:
+                fault = Fault("raised", type(error).__name__, _short(str(error)), _own_line(error, self.function))
+        if fault is not None:
+            return Returned(fault=fault, printed=output.getvalue())
+        tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
+        graph = any(leaf.requires_grad for leaf in tensors)
+        return Returned(
+            value=_detached(value),
+            gradients=_gradients(tensors, networks) if gradients and graph else (),
+            modified=tuple(i for i, (a, b) in enumerate(zip(arguments, given, strict=True)) if not _same(a, b)),
+            graph=graph,
+            mode_kept=all(network.training for network in networks),
+            printed=output.getvalue(),
+        )
+
+
+def leaves(value: Any) -> list[Any]:
+    """The parts of an answer: a tuple or list in order, anything else alone."""
+    return [leaf for part in value for leaf in leaves(part)] if isinstance(value, (tuple, list)) else [value]
+
+
+def _copied(argument: Any) -> Any:
+    return _cloned(argument) if isinstance(argument, Tensor) else copy.deepcopy(argument)
+
+
+def _cloned(tensor: Tensor) -> Tensor:
+    """A copy with the same strides; clone() closes the gaps of a view, and an unusual memory layout must stay one."""
+    if 0 in tensor.stride():
+        return tensor.clone()
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(tensor)
+
+
+def _same(before: Any, after: Any) -> bool:
+    if isinstance(before, Tensor):
+        return before.shape == after.shape and bool(
+            torch.all((before == after) | ((before != before) & (after != after)))
+        )
+    if isinstance(before, nn.Module):
+        return all(_same(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True))
+    return True
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_detached(part) for part in value) if type(value) in (tuple, list) else tuple(value)
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _gradients(tensors: list[Tensor], networks: list[nn.Module]) -> tuple[Tensor, ...]:
+    weights = [weight for network in networks for weight in network.parameters()]
+    total = sum(leaf.sum() for leaf in tensors if leaf.requires_grad)
+    try:
+        found = torch.autograd.grad(total, weights, allow_unused=True)
+    except RuntimeError:  # a graph that ends in nothing the weights had a part in
+        found = [None] * len(weights)
+    return tuple(torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True))
+
+
+def _short(message: str, limit: int = 400) -> str:
+    message = " ".join(message.split())
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def _own_line(error: BaseException, function: Callable) -> str:
+    """The last line of the student's own code on the way to the error, such as `line 3: return x / 0`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = [f for f in frames if f.filename == home] or [f for f in frames if not _foreign(f.filename)]
+    if not own:
+        return ""
+    text = own[-1].line or linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
+    return f"line {own[-1].lineno}: {text}" if text else f"line {own[-1].lineno}"
+
+
+def _foreign(filename: str) -> bool:
+    path = Path(filename)
+    return "site-packages" in path.parts or PACKAGE in path.resolve().parents
+
+
+class _TooLong(BaseException):
+    """Not an Exception, so that `except Exception` in a loop does not swallow it."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TooLong in this thread; where the system has no timers, or not in the main thread, no limit."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _quiet(output: io.StringIO) -> Iterator[None]:
+    """Keep what the function prints and warns: nbgrader gives no mark to a cell that writes to standard error."""
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
