@@ -17,6 +17,12 @@ from diffusion_lab.targets import Target
 Denoiser = Callable[[Tensor, Level], Prediction]
 """(x (B, *S), level) -> Prediction(x0, eps), each (B, *S)."""
 
+Guide = Callable[[Tensor, Tensor, float], Tensor]
+"""(conditional, unconditional, scale) -> guided, each (B, *S)."""
+
+LEAST_ALPHA = 1e-3
+"""From this share of data on, x0 can be found from x and eps: an error of eps counts sigma / alpha times in x0."""
+
 
 @contextmanager
 def evaluating(network) -> Iterator[None]:
@@ -60,15 +66,24 @@ def self_conditioned(network: Callable[..., Tensor], target: Target, cond: dict 
     return denoise
 
 
-def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:
+def guided(conditional: Denoiser, unconditional: Denoiser, scale: float, rule: Guide | None = None) -> Denoiser:
     """Classifier-free guidance: unconditional + scale (conditional - unconditional) (Ho & Salimans 2022, equation 6).
 
     Their weight w is scale - 1: scale 0 ignores the condition, 1 is the conditional model, more sharpens it.
+
+    Args:
+        rule: another way to combine the two guesses of eps; x0 is then the one that agrees with x and the new eps.
     """
 
     def denoise(x: Tensor, level: Level) -> Prediction:
         with_condition, without = conditional(x, level), unconditional(x, level)
-        return Prediction(*(u + scale * (c - u) for c, u in zip(with_condition, without, strict=True)))
+        if rule is None:
+            return Prediction(*(u + scale * (c - u) for c, u in zip(with_condition, without, strict=True)))
+        eps = rule(with_condition.eps, without.eps, scale)
+        if bool((level.alpha > LEAST_ALPHA).all()):
+            return Prediction((x - level.sigma * eps) / level.alpha, eps)
+        # In pure noise both guesses of eps are x itself, and only those of x0 differ.
+        return Prediction(rule(with_condition.x0, without.x0, scale), eps)
 
     return denoise
 

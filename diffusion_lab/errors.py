@@ -8,7 +8,7 @@ class LabError(Exception):
 
 
 class PieceError(LabError, ValueError):
-    """A piece (schedule, target, loss, step, network) that does not fit its slot."""
+    """A piece (schedule, target, loss, step, network, ...) that does not fit its slot."""
 
 
 class DataError(LabError, ValueError):
@@ -21,6 +21,10 @@ class CheckpointError(LabError, ValueError):
 
 class TrainingError(LabError, RuntimeError):
     """Training that cannot go on: a loss that is not finite. The message names the step and the likely cause."""
+
+
+class SourceError(LabError, ValueError):
+    """A file of a student's pieces that cannot be read. The message names the file and the fault."""
 
 
 class DeviceError(LabError, RuntimeError):

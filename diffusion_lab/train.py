@@ -35,6 +35,11 @@ class Settings:
     weight_decay: float = 0.0
 
 
+def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
+    """Replace each label (B,) by `null` where its uniform (B,) is below p. The input is left as it is."""
+    return torch.where(uniform < p, torch.full_like(labels, null), labels)
+
+
 @dataclass(frozen=True)
 class Source:
     """The data that batches are drawn from, and the conditions that go with each sample."""
@@ -47,8 +52,10 @@ class Source:
     """(N, L) bool, True for real tokens."""
     classes: int = 0
     """The label `classes` means no label."""
-    drop_labels: float = 0.0
+    drop_share: float = 0.0
     """The share of labels replaced by no label, for classifier-free guidance (Ho & Salimans 2022, algorithm 1)."""
+    drop_labels: Callable[[Tensor, float, int, Tensor], Tensor] = drop_labels
+    """(labels, share, null, uniform) -> labels."""
     self_condition: Target | None = None
     """The target by which the network's own estimate of x0 is found; half of the batches get it."""
 
@@ -66,17 +73,12 @@ class Source:
             noise = torch.rand(x0.shape, generator=generator)
         cond = {}
         if self.labels is not None:
-            cond["labels"] = drop_labels(
-                self.labels[index], self.drop_labels, self.classes, torch.rand(n, generator=generator)
+            cond["labels"] = self.drop_labels(
+                self.labels[index], self.drop_share, self.classes, torch.rand(n, generator=generator)
             )
         if self.mask is not None:
             cond["mask"] = self.mask[index]
         return x0, noise, uniforms, cond
-
-
-def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
-    """Replace each label (B,) by `null` where its uniform (B,) is below p. The input is left as it is."""
-    return torch.where(uniform < p, torch.full_like(labels, null), labels)
 
 
 @torch.no_grad()
@@ -112,6 +114,8 @@ class Trainer:
     seed: int = 0
     identity: dict = field(default_factory=dict)
     """Settings that must be equal for a state file to be resumed."""
+    update_average: Callable[[nn.Module, nn.Module, float], None] = ema_update
+    """(average, online, decay) -> None, in place."""
 
     def __post_init__(self):
         import copy
@@ -175,7 +179,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         # Early averages forget fast, so that the random start does not stay in them.
-        ema_update(self.average, self.network, min(self.settings.ema_decay, (1 + step) / (10 + step)))
+        with torch.no_grad():
+            self.update_average(self.average, self.network, min(self.settings.ema_decay, (1 + step) / (10 + step)))
         return value
 
     def _own_estimate(self, x0, noise, level, cond, use: bool) -> Tensor:

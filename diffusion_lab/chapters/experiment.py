@@ -81,9 +81,9 @@ class Experiment:
         if labels is not None and chapter.guidance != 1.0:
             nobody = torch.full_like(labels, len(self.dataset.classes))
             without = denoisers.from_network(self.network, target, {**cond, "labels": nobody})
-            denoise = denoisers.guided(denoise, without, chapter.guidance)
-        if chapter.polish is not None:
-            denoise = denoisers.with_x0(denoise, chapter.polish(self.dataset))
+            denoise = denoisers.guided(denoise, without, chapter.guidance, self.pieces.guide)
+        if self.pieces.polish is not None:
+            denoise = denoisers.with_x0(denoise, self.pieces.polish)
         return denoise
 
     def start(self, n: int, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,9 @@ from diffusion_lab.checkpoints import load_tensors, load_weights
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError
 
+REPLACEABLE = {"step", "polish", "guide", "drop_labels", "average"}
+"""Slots whose own pieces a checkpoint can do without: the weights mean the same with the chapter's."""
+
 
 def open_checkpoint(
     path: str | Path,
@@ -39,7 +42,7 @@ def open_checkpoint(
     tensors, settings = load_tensors(path)
     try:
         chapter = get(settings["chapter"], settings["variant"])
-        missing = sorted(set(settings["own_pieces"]) - set(pieces) - {"step"})
+        missing = sorted(set(settings["own_pieces"]) - set(pieces) - REPLACEABLE)
         trained_on, budget = settings["source"], settings["budget"]
     except (KeyError, LabError) as error:
         raise CheckpointError(f"{path} was not written by a chapter of this version: {error}") from error

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab import losses, samplers, schedules, targets
+from diffusion_lab import losses, samplers, schedules, targets, train
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.slots import SLOTS, WEIGHTS, call, requirement, shape_of, unfit
 from diffusion_lab.data import Dataset
+from diffusion_lab.denoisers import Guide
 from diffusion_lab.errors import PieceError
 from diffusion_lab.samplers import Step
 from diffusion_lab.schedules import Schedule
@@ -29,6 +30,12 @@ class Pieces:
     step: Step
     network: nn.Module
     own: dict[str, str]
+    polish: Callable[[Tensor], Tensor] | None = None
+    """A change of the estimated x0 while sampling; None leaves it."""
+    guide: Guide | None = None
+    """How guided eps are made of two guesses; None is the rule of `denoisers.guided`."""
+    drop_labels: Callable[[Tensor, float, int, Tensor], Tensor] = train.drop_labels
+    average: Callable[[nn.Module, nn.Module, float], None] = train.ema_update
 
 
 def refuse_unknown(given: dict[str, Any]) -> None:
@@ -50,11 +57,12 @@ def assemble(chapter: Chapter, dataset: Dataset, network: nn.Module, given: dict
             came and what it must satisfy.
     """
     refuse_unknown(given)
-    if chapter.process is not None and "target" in given:
-        raise PieceError(
-            f"slot 'target' has no use in chapter '{chapter.name}': its network predicts tokens. "
-            f"Its variants are {', '.join(chapter.variants) or '(none)'}."
-        )
+    for slot, why in _useless(chapter).items():
+        if slot in given:
+            raise PieceError(
+                f"slot '{slot}' has no use in chapter '{chapter.name}': {why}. "
+                f"Its variants are {', '.join(chapter.variants) or '(none)'}."
+            )
     schedule = _schedule(given["schedule"]) if "schedule" in given else chapter.schedule(dataset)
     target = _target(given["target"]) if "target" in given else chapter.target
     step = _named("step", given["step"], samplers.STEPS) if "step" in given else chapter.step(dataset)
@@ -66,11 +74,35 @@ def assemble(chapter: Chapter, dataset: Dataset, network: nn.Module, given: dict
     else:
         loss = given.get("loss") or chapter.loss(target, schedule, dataset)
     own = {slot: piece if isinstance(piece, str) else _name_of(piece) for slot, piece in given.items()}
-    pieces = Pieces(schedule, target, loss, step, network, own)
+    others = {slot: _function(slot, given[slot]) for slot in ("guide", "drop_labels", "average") if slot in given}
+    if "polish" in given:
+        others["polish"] = _function("polish", given["polish"])
+    elif chapter.polish is not None:
+        others["polish"] = chapter.polish(dataset)
+    pieces = Pieces(schedule, target, loss, step, network, own, **others)
     _try_schedule(schedule)
     if target is not None:
         _try_target(target, schedule)
     return pieces
+
+
+def _useless(chapter: Chapter) -> dict[str, str]:
+    """The slots whose piece would never be called in this chapter, and why."""
+    found = {}
+    if chapter.process is not None:
+        found["target"] = "its network predicts tokens"
+        found["polish"] = "its network predicts tokens, and there is no estimated x0"
+    if not chapter.labelled or chapter.guidance == 1.0:
+        found["guide"] = "it samples with guidance scale 1" if chapter.labelled else "its data have no labels"
+    if not chapter.labelled or chapter.drop_labels == 0.0:
+        found["drop_labels"] = "it drops no labels" if chapter.labelled else "its data have no labels"
+    return found
+
+
+def _function(slot: str, piece: Any) -> Callable:
+    if not callable(piece):
+        raise unfit(slot, f"got {type(piece).__name__}")
+    return piece
 
 
 def _name_of(piece: Any) -> str:

@@ -61,8 +61,8 @@ def run_chapter(
         out: folder for report, checkpoint and figures; None writes nothing.
         resume: go on from the state that an interrupted run left in `out`.
         on_step: progress.
-        schedule, target, loss, step, network: your own pieces; see `diffusion_lab.chapters.slots.SLOTS`. A network is
-            trained in place.
+        schedule, target, loss, step, network, polish, guide, drop_labels, average: your own pieces; see
+            `diffusion_lab.chapters.slots.SLOTS`. A network is trained in place.
 
     Returns:
         The report; `report.samples` holds the samples, `report.passed` the verdict.
@@ -93,6 +93,7 @@ def run_chapter(
         accelerator=accelerator,
         seed=seed,
         identity={**settings, **asdict(allowance.training), "processes": accelerator.num_processes},
+        update_average=own.average,
     )
     folder = None if out is None else Path(out) / chapter.name
     loaded = time.perf_counter()
@@ -211,7 +212,8 @@ def _source(chapter: Chapter, dataset: Dataset, pieces: Pieces) -> Source:
         labels=dataset.train_labels if chapter.labelled else None,
         mask=dataset.info.get("train_mask"),
         classes=len(dataset.classes),
-        drop_labels=chapter.drop_labels,
+        drop_share=chapter.drop_labels,
+        drop_labels=pieces.drop_labels,
         self_condition=pieces.target if chapter.self_condition else None,
     )
 

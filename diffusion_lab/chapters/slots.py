@@ -20,6 +20,10 @@ SLOTS = {
     "loss": "a function (network, x0, eps, level, cond) -> (B,), or one of the weights {weights}",
     "step": "a function (x, now, after, prediction, context) -> x, or one of the names {steps}",
     "network": "a torch.nn.Module called as network(x, t, **cond), with an output shaped like x (logits for tokens)",
+    "polish": "a function x0 -> x0 that keeps the shape: a change of the estimated x0 while sampling, such as clipping",
+    "guide": "a function (eps_cond, eps_uncond, scale) -> eps, where scale 1 is the conditional guess",
+    "drop_labels": "a function (labels, p, null, uniform) -> labels, int64 of shape (B,), null in the place of some",
+    "average": "a function (average, online, decay) -> None that changes the weights of the module `average` in place",
 }
 
 WEIGHTS: dict[str, Callable[[], losses.Weight]] = {

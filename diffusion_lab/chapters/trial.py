@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from diffusion_lab.samplers import Context
 
 
 class Trial:
-    """One small batch through network, loss and step, with every shape checked."""
+    """One small batch through every piece that works on a batch, with every shape checked."""
 
     COUNT = 3
 
@@ -41,6 +43,10 @@ class Trial:
         self._network()
         self._loss()
         self._step()
+        # The chapter's own were tried when the chapter was written.
+        for slot in ("polish", "guide", "drop_labels", "average"):
+            if slot in self.pieces.own:
+                getattr(self, f"_{slot}")()
 
     def _noisy(self) -> Tensor:
         if self.chapter.process is not None:
@@ -94,3 +100,56 @@ class Trial:
                 raise unfit("step", f"it is not finite from t = {float(before.t):.3g} to t = {float(after.t):.3g}")
             if not torch.equal(given, x):
                 raise unfit("step", "it changed its input x in place")
+
+    def _polish(self) -> None:
+        self._like_input("polish", self.pieces.polish, {"x0": 2 * self.x0 + 0.1 * self.noise})
+
+    def _guide(self) -> None:
+        guesses = {"eps_cond": self.noise, "eps_uncond": self.noise - 0.1 * self.x0}
+        self._like_input("guide", self.pieces.guide, guesses, self.chapter.guidance)
+
+    def _drop_labels(self) -> None:
+        labels, null = self.cond["labels"], len(self.dataset.classes)
+        share, uniform = self.chapter.drop_labels, torch.linspace(0, 0.99, self.COUNT)
+        out = self._like_input("drop_labels", self.pieces.drop_labels, {"labels": labels}, share, null, uniform)
+        if int(out.min()) < 0 or int(out.max()) > null:
+            raise unfit(
+                "drop_labels", f"it returned {out.tolist()}; labels are 0 to {null - 1}, and {null} is no label"
+            )
+
+    def _average(self) -> None:
+        average = copy.deepcopy(self.pieces.network).requires_grad_(False)
+        online = copy.deepcopy(self.pieces.network)
+        with torch.no_grad():
+            for weight in online.parameters():
+                weight.add_(1.0)
+        states = {name: value.clone() for name, value in average.state_dict().items()}
+        latest = {name: value.clone() for name, value in online.state_dict().items()}
+        with torch.no_grad():
+            call("average", self.pieces.average, average, online, 0.5)
+        after = average.state_dict()
+        if after.keys() != states.keys() or any(after[name].shape != states[name].shape for name in states):
+            raise unfit("average", "it changed the shapes of the average's weights")
+        if not all(bool(value.isfinite().all()) for value in after.values()):
+            raise unfit("average", "it made weights that are not finite")
+        if all(torch.equal(after[name], states[name]) for name in states):
+            raise unfit("average", "it left the average as it was")
+        if not all(torch.equal(value, latest[name]) for name, value in online.state_dict().items()):
+            raise unfit("average", "it changed the online network, and only the average may change")
+
+    def _like_input(self, slot: str, piece: Callable, tensors: dict[str, Tensor], *others: Any) -> Tensor:
+        """Call a piece whose output is shaped like its inputs, and look at what comes back."""
+        given = {name: value.clone() for name, value in tensors.items()}
+        with torch.no_grad():
+            out = call(slot, piece, *given.values(), *others)
+        name, like = next(iter(tensors.items()))
+        if not isinstance(out, Tensor) or out.shape != like.shape or out.dtype != like.dtype:
+            raise unfit(slot, f"for {name} {tuple(like.shape)} {like.dtype} it returned {shape_of(out)}")
+        if not bool(out.isfinite().all()):
+            raise unfit(
+                slot, f"it is not finite for {name} between {float(like.min()):.3g} and {float(like.max()):.3g}"
+            )
+        for name, value in tensors.items():
+            if not torch.equal(given[name], value):
+                raise unfit(slot, f"it changed its input {name} in place")
+        return out

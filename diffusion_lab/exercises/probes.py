@@ -5,11 +5,26 @@ Nothing but PyTorch is imported here, because these run beside the student's cod
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
 
-class Probe(nn.Module):
+class Described(nn.Module):
+    """A network that its class and its arguments describe, so that it can be made again in another process."""
+
+    recipe: tuple
+    """The arguments, in the order of `__init__`."""
+
+    def __new__(cls, *arguments, **named):
+        made = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(made, *arguments, **named)
+        object.__setattr__(made, "recipe", bound.args[1:])
+        return made
+
+
+class Probe(Described):
     """A smooth function of all that a network is given, with weights that a loss can be differentiated by.
 
     output = gain sin(x + shift) + speed cos(t) + mark cos(1 + labels) + memory tanh(last), shaped like x.
@@ -52,7 +67,7 @@ class Probe(nn.Module):
         return value.to(x).reshape(value.shape + (1,) * (x.ndim - value.ndim) if value.ndim else ())
 
 
-class NormalDenoiser(nn.Module):
+class NormalDenoiser(Described):
     """The exact denoiser of a normal distribution in x = x0 + sigma eps: E[x0 | x] = m + C (C + sigma^2 I)^-1 (x - m).
 
     Called as denoise(x (B, D), sigma () or (B,)).
@@ -71,7 +86,7 @@ class NormalDenoiser(nn.Module):
         return mean + (cov @ away).squeeze(-1)
 
 
-class TokenProbe(nn.Module):
+class TokenProbe(Described):
     """Logits (B, L, K) that depend on every token of x (B, L) and on t (B,); tokens may include the mask K."""
 
     def __init__(self, categories: int, seed: int = 0):

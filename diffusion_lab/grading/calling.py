@@ -102,7 +102,9 @@ class LocalCaller:
 
 
 def leaves(value: Any) -> list[Any]:
-    """The parts of an answer: a tuple or list in order, anything else alone."""
+    """The parts of an answer: a tuple or list in order, a dictionary in the order of its keys, anything else alone."""
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted(value, key=str)]
     return [leaf for part in value for leaf in leaves(part)] if isinstance(value, (tuple, list)) else [value]
 
 
@@ -128,6 +130,8 @@ def _same(before: Any, after: Any) -> bool:
 
 
 def _detached(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _detached(part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
         return type(value)(_detached(part) for part in value) if type(value) in (tuple, list) else tuple(value)
     return value.detach() if isinstance(value, Tensor) else value

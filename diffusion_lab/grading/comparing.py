@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffusion_lab.grading.calling import leaves
 from diffusion_lab.grading.expecting import Leaf
+from diffusion_lab.grading.isolation.wire import Foreign
 
 SHOWN = 4
 """How many entries of a tensor are printed."""
@@ -53,8 +54,10 @@ def difference(answer: Any, expected: tuple[Leaf, ...], what: str = "") -> Diffe
             + ("one tensor" if len(expected) == 1 else f"{len(expected)} values")
             + " are expected"
         )
+    names = sorted(answer, key=str) if isinstance(answer, dict) else ()
     for i, (value, leaf) in enumerate(zip(given, expected, strict=True)):
         place = what or (f"value {i + 1} of {len(expected)}" if len(expected) > 1 else "")
+        place = f"entry '{names[i]}'" if names and not what else place
         found = _leaf_difference(value, leaf, place)
         if found is not None:
             return found
@@ -108,8 +111,12 @@ def kind_of(value: Any) -> str:
         return "None (is `return` missing?)"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, dict):
+        return f"a dictionary of {len(value)} values"
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)} values"
+    if isinstance(value, Foreign):
+        return value.kind
     if type(value).__module__ == "numpy":
         return f"a NumPy {type(value).__name__}"
     return f"a value of type {type(value).__name__}"

@@ -25,8 +25,8 @@ def cumulative_sum(betas):
 
 
 def product_of_betas(betas):
-    """This is the product of the betas, what a chain of noises would leave. What is left of the data is the product of
-    1 - beta."""
+    """This is the product of the betas, the variances of the noise. What is left of the data is the product of 1 -
+    beta."""
     return torch.cumprod(betas, dim=0)
 
 
@@ -36,7 +36,8 @@ def single_steps(betas):
 
 
 def one_step_behind(betas):
-    """Entry t must include step t itself. Yours ends at step t - 1, so that the noise of the last step is never there."""
+    """Entry t must include step t itself. Yours ends at step t - 1, so that the noise of the last step is never
+    there."""
     kept = torch.cumprod(1 - betas, dim=0)
     return torch.cat([torch.ones_like(kept[:1]), kept[:-1]])
 
@@ -80,9 +81,7 @@ def constant_beta(piece, draw: Draw):
     found = piece(torch.full((steps,), beta, dtype=torch.float64))
     powers = torch.tensor([(1 - beta) ** (t + 1) for t in range(steps)], dtype=torch.float64)
     worst = float((found - powers).abs().max())
-    return (
-        None if worst < 1e-9 else f"for beta = {beta} at every step, alpha_bar[t] is {1 - beta:.4g} to the power t + 1"
-    )
+    return None if worst < 1e-9 else f"with every beta = {beta}, alpha_bar[t] is {1 - beta:.4g} to the power t + 1"
 
 
 EXERCISE = Exercise(
@@ -94,6 +93,8 @@ One step of the forward process keeps the share $1 - \beta_t$ of the variance th
 $0, \dots, t$ what is left is
 
 $$\bar\alpha_t = \prod_{i=0}^{t} (1 - \beta_i).$$
+
+It is the table that everything else looks up: how much of $x_t$ is data, and how much is noise.
 """,
     reference=alpha_bar,
     parts={"values": 3, CARE: 1},

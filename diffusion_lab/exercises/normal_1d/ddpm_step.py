@@ -39,14 +39,28 @@ def _spread(t, betas, variance):
     return betas[t] if variance == "beta" else (1 - before) / (1 - alpha_bar[t]) * betas[t]
 
 
+def _right(x, t, eps, betas, noise, variance):
+    return _mean(x, t, eps, betas) + (_spread(t, betas, variance).sqrt() * noise if t > 0 else 0)
+
+
 def noise_at_the_end(x, t, eps, betas, noise, variance):
-    """Noise was added at t = 0. That step leads to the data, and nothing takes its noise away again. No histogram shows
-    it: the standard deviation of the samples moves from .5156 to .5175 only."""
+    """Noise was added at t = 0: that step leads to the data, and nothing takes its noise away again. No histogram shows
+    it, for with this chapter's data and betas the standard deviation of the samples only moves from .5008 to .5009."""
     return _mean(x, t, eps, betas) + betas[t].sqrt() * noise if t == 0 else _right(x, t, eps, betas, noise, variance)
 
 
-def _right(x, t, eps, betas, noise, variance):
-    return _mean(x, t, eps, betas) + (_spread(t, betas, variance).sqrt() * noise if t > 0 else 0)
+def last_entry_at_the_first_index(x, t, eps, betas, noise, variance):
+    """At t = 0 noise was added, and alpha_bar[t - 1] is alpha_bar[-1], the last entry. That step leads to the data and
+    has no noise."""
+    alpha_bar = torch.cumprod(1 - betas, dim=0)
+    spread = betas[t] if variance == "beta" else (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * betas[t]
+    return _mean(x, t, eps, betas) + spread.sqrt() * noise
+
+
+def no_noise_at_t_1(x, t, eps, betas, noise, variance):
+    """The noise was left out at t = 1 too, as if steps were counted from 1. They are counted from 0, and only the step
+    from t = 0 has no noise."""
+    return _mean(x, t, eps, betas) if t <= 1 else _right(x, t, eps, betas, noise, variance)
 
 
 def variance_as_a_deviation(x, t, eps, betas, noise, variance):
@@ -55,13 +69,31 @@ def variance_as_a_deviation(x, t, eps, betas, noise, variance):
 
 
 def one_variance_for_both(x, t, eps, betas, noise, variance):
-    """`variance` was not looked at: "beta" is beta_t, and "posterior" is beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)."""
+    """`variance` was not looked at. "beta" is beta_t, and "posterior" is smaller: it knows where x_{t-1} comes from."""
     return _right(x, t, eps, betas, noise, "beta")
 
 
+def posterior_of_the_next_step(x, t, eps, betas, noise, variance):
+    """In the posterior variance alpha_bar is one step late: the level before step t is alpha_bar[t - 1]."""
+    alpha_bar = torch.cumprod(1 - betas, dim=0)
+    after = alpha_bar[min(t + 1, len(betas) - 1)]
+    spread = betas[t] if variance == "beta" else (1 - alpha_bar[t]) / (1 - after) * betas[t]
+    return _mean(x, t, eps, betas) + (spread.sqrt() * noise if t > 0 else 0)
+
+
+def posterior_upside_down(x, t, eps, betas, noise, variance):
+    """The fraction of the posterior variance is upside down. Knowing more makes a variance smaller: it is below
+    beta_t."""
+    alpha_bar = torch.cumprod(1 - betas, dim=0)
+    if t == 0:
+        return _mean(x, t, eps, betas)
+    spread = betas[t] if variance == "beta" else (1 - alpha_bar[t]) / (1 - alpha_bar[t - 1]) * betas[t]
+    return _mean(x, t, eps, betas) + spread.sqrt() * noise
+
+
 def alpha_bar_in_front(x, t, eps, betas, noise, variance):
-    """The mean was divided by the square root of alpha_bar_t, which leads back to t = 0 at once. One step back divides by
-    the square root of 1 - beta_t."""
+    """The mean was divided by the square root of alpha_bar_t, which leads back to t = 0 at once. One step back divides
+    by the square root of 1 - beta_t."""
     alpha_bar = torch.cumprod(1 - betas, dim=0)
     mean = (x - betas[t] / (1 - alpha_bar[t]).sqrt() * eps) / alpha_bar[t].sqrt()
     return mean + (_spread(t, betas, variance).sqrt() * noise if t > 0 else 0)
@@ -71,6 +103,13 @@ def missing_root_below_beta(x, t, eps, betas, noise, variance):
     """beta_t was divided by 1 - alpha_bar_t. The factor of eps is beta_t over the square root of 1 - alpha_bar_t."""
     alpha_bar = torch.cumprod(1 - betas, dim=0)
     mean = (x - betas[t] / (1 - alpha_bar[t]) * eps) / (1 - betas[t]).sqrt()
+    return mean + (_spread(t, betas, variance).sqrt() * noise if t > 0 else 0)
+
+
+def single_step_below_beta(x, t, eps, betas, noise, variance):
+    """beta_t was divided by the square root of beta_t. eps is the noise of all steps up to t, so 1 - alpha_bar_t is
+    below the root."""
+    mean = (x - betas[t].sqrt() * eps) / (1 - betas[t]).sqrt()
     return mean + (_spread(t, betas, variance).sqrt() * noise if t > 0 else 0)
 
 
@@ -92,12 +131,13 @@ def float64_inside(x, t, eps, betas, noise, variance):
 
 def cases(draw: Draw):
     steps = draw.integer(12, 30)
-    for shape in draw.shapes():
-        for t, part in ((0, "t = 0"), (draw.integer(1, steps - 2), "t > 0"), (steps - 1, "t > 0")):
+    for i, shape in enumerate(draw.shapes()):
+        for j, t in enumerate((0, (1, draw.integer(2, steps - 2))[i % 2], steps - 1)):
             x, eps, noise = (draw.normal(*shape) for _ in range(3))
-            variance = draw.choice(("beta", "posterior"))
-            label = f't = {t} of {steps}, variance "{variance}"'
-            yield Case(label, (x, t, eps, draw.betas(steps), noise, variance), part)
+            variance = ("beta", "posterior")[(i // 2 + j) % 2]
+            square = ", every size equal" if len(set(shape)) == 1 else ""
+            label = f't = {t} of {steps}, variance "{variance}"{square}'
+            yield Case(label, (x, t, eps, draw.betas(steps), noise, variance), "t = 0" if t == 0 else "t > 0")
 
 
 def last_step_has_no_noise(piece, draw: Draw):
@@ -106,6 +146,28 @@ def last_step_has_no_noise(piece, draw: Draw):
     one, other = (piece(x, 0, eps, betas, draw.normal(5, 2), variance) for variance in ("beta", "posterior"))
     worst = float((one - other).abs().max())
     return None if worst < 1e-12 else f"at t = 0 the result depends on the noise: it changes by {worst:.3g}"
+
+
+def keeps_the_spread(piece, draw: Draw):
+    """With the exact noise, data in one point keep their spread under "posterior", unit normal data under "beta".
+
+    These are the two extremes of Ho et al. 2020, section 3.2. The step is linear, so its factors are read off.
+    """
+    steps = draw.integer(12, 30)
+    betas, t = draw.betas(steps), draw.integer(1, steps - 1)
+    kept = torch.cumprod(1 - betas, dim=0)
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    for variance, std, share, wanted in (
+        ("posterior", (1 - kept[t]).sqrt(), one, 1 - kept[t - 1]),
+        ("beta", one, (1 - kept[t]).sqrt() * one, one),
+    ):
+        # x = std e, and its exact noise is share e, for a standard normal e.
+        of_x, of_noise = (piece(std * e, t, share * e, betas, z, variance) for e, z in ((one, zero), (zero, one)))
+        found = float(of_x**2 + of_noise**2)
+        if abs(found - float(wanted)) > 1e-9:
+            data = "data in one point" if variance == "posterior" else "unit normal data"
+            return f'after a step with variance "{variance}", {data} have variance {found:.6g}, not {float(wanted):.6g}'
+    return None
 
 
 EXERCISE = Exercise(
@@ -119,20 +181,34 @@ $$x_{t-1} = \frac{1}{\sqrt{1 - \beta_t}} \left( x_t - \frac{\beta_t}{\sqrt{1 - \
 + s_t\, z, \qquad z \sim \mathcal N(0, I),$$
 
 with $s_t^2 = \beta_t$ (`"beta"`) or $s_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t$ (`"posterior"`).
-The step from $t = 0$ leads to the data, and has no noise.
+The step from $t = 0$ leads to the data, and has no noise. `"posterior"` is exact for data in a single point, `"beta"`
+for unit normal data; all other data are in between.
 """,
     reference=ddpm_step,
     parts={"t > 0": 4, "t = 0": 2, CARE: 1},
     cases=cases,
-    properties=(Property("t = 0 does not depend on the noise", last_step_has_no_noise, "t = 0"),),
+    time="t",
+    properties=(
+        Property("t = 0 does not depend on the noise", last_step_has_no_noise, "t = 0"),
+        Property("a step keeps the spread", keeps_the_spread, "t > 0"),
+    ),
     wrong_answers=(
         wrong(noise_at_the_end),
+        wrong(last_entry_at_the_first_index),
+        wrong(no_noise_at_t_1),
         wrong(variance_as_a_deviation),
         wrong(one_variance_for_both),
+        wrong(posterior_of_the_next_step),
+        wrong(posterior_upside_down),
         wrong(alpha_bar_in_front),
         wrong(missing_root_below_beta),
+        wrong(single_step_below_beta),
     ),
     right_answers=(right(through_x0), right(by_mask), right(float64_inside)),
-    hints=("Which step must be the last without noise?", "A variance is not a standard deviation."),
-    source="Ho et al. 2020, algorithm 2",
+    hints=(
+        "Which step must be without noise, and why?",
+        "A variance is not a standard deviation.",
+        "eps is the noise of all steps up to t, and the step takes back only the share that step t has added.",
+    ),
+    source="Ho et al. 2020, algorithm 2 and equation 7",
 )

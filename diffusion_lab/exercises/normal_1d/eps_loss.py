@@ -1,9 +1,11 @@
 """eps_loss: how wrong the network's guess of the noise is."""
 
+import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.normal_1d.probes import Known
 from diffusion_lab.exercises.probes import Probe
-from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, right, wrong
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
 def eps_loss(model: nn.Module, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -59,6 +61,25 @@ def cut_off_from_the_network(model, x0, t, noise, alpha_bar):
     return (model(_noisy(x0, t, noise, alpha_bar), t).detach() - noise).square().flatten(1).mean(dim=1)
 
 
+def time_one_step_off(model, x0, t, noise, alpha_bar):
+    """The network was told t + 1 for an x_t of step t. A sampler that tells it t then asks for another level than the
+    one it has learned."""
+    return (model(_noisy(x0, t, noise, alpha_bar), t + 1) - noise).square().flatten(1).mean(dim=1)
+
+
+def fresh_noise(model, x0, t, noise, alpha_bar):
+    """Noise was drawn inside. The noise is handed in: x_t is made of it, and the guess is compared with the very
+    same."""
+    drawn = torch.randn_like(noise)
+    return (model(_noisy(x0, t, drawn, alpha_bar), t) - drawn).square().flatten(1).mean(dim=1)
+
+
+def factors_along_the_last_axis(model, x0, t, noise, alpha_bar):
+    """The (B,) factors were multiplied along the last axis. Reshape them to (B, 1, ..., 1): one for each sample."""
+    x_t = alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * noise
+    return (model(x_t, t) - noise).square().flatten(1).mean(dim=1)
+
+
 def mean_over_axes(model, x0, t, noise, alpha_bar):
     error = noise - model(_noisy(x0, t, noise, alpha_bar), t)
     return (error * error).mean(dim=tuple(range(1, error.ndim)))
@@ -79,9 +100,27 @@ def norm(model, x0, t, noise, alpha_bar):
 def cases(draw: Draw):
     steps = draw.integer(12, 30)
     for shape in draw.shapes():
-        label = "every size equal" if len(set(shape)) == 1 else "data of this shape"
+        square = len(set(shape)) == 1
+        label, part = ("every size equal", "any shape") if square else ("data of this shape", "values")
         noise, table = draw.normal(*shape), draw.alpha_bar(steps)
-        yield Case(label, (Probe(draw.integer(0, 99)), draw.normal(*shape), draw.times(shape[0], steps), noise, table))
+        arguments = (Probe(draw.integer(0, 99)), draw.normal(*shape), draw.times(shape[0], steps), noise, table)
+        yield Case(label, arguments, part)
+
+
+def error_of_one_size(piece, draw: Draw):
+    """A network that is off by the same amount everywhere has the square of it as its loss, for data of any size."""
+    for shape in ((4, 1), (3, draw.integer(5, 9)), (2, 3, draw.integer(4, 6), 5)):
+        noise, offset, steps = draw.normal(*shape), draw.number(0.5, 2.0), draw.integer(12, 30)
+        times = draw.times(shape[0], steps)
+        found = piece(Known(noise, offset), draw.normal(*shape), times, noise, draw.alpha_bar(steps))
+        if found.shape != (shape[0],):
+            return f"for {shape[0]} samples the loss has the shape {tuple(found.shape)}"
+        if float((found - offset**2).abs().max()) > 1e-9:
+            return (
+                f"a network that is off by {offset:g} in every entry of data {shape} has the loss {offset**2:.5g}, "
+                f"and yours is {float(found[0]):.5g}"
+            )
+    return None
 
 
 EXERCISE = Exercise(
@@ -93,11 +132,13 @@ The network sees $x_t$ and $t$ and guesses the noise. Its loss for one sample is
 
 $$L = \frac{1}{d} \left\lVert \varepsilon_\theta(x_t, t) - \varepsilon \right\rVert^2,$$
 
-with $d$ the number of entries of a sample. Return one value for each sample, not their mean. You can use your `q_sample`.
+with $d$ the number of entries of a sample. Return one value for each sample, not their mean. The gradient must reach
+the network's weights. You can use your `q_sample`.
 """,
     reference=eps_loss,
-    parts={"values": 4, CARE: 1},
+    parts={"values": 4, "any shape": 1, CARE: 1},
     cases=cases,
+    properties=(Property("an error of one size everywhere", error_of_one_size),),
     trains=True,
     time="t",
     wrong_answers=(
@@ -106,9 +147,16 @@ with $d$ the number of entries of a sample. Return one value for each sample, no
         wrong(sum_over_entries),
         wrong(mean_over_the_batch),
         wrong(absolute_error),
+        wrong(time_one_step_off),
+        wrong(factors_along_the_last_axis),
         wrong(cut_off_from_the_network),
+        wrong(fresh_noise, "random"),
     ),
     right_answers=(right(mean_over_axes), right(functional_form), right(norm)),
-    hints=("What does the network see when it samples?", "Average over all axes but the first."),
+    hints=(
+        "What does the network see when it samples?",
+        "Which of the two that make up x_t does it guess?",
+        "Average over all axes but the first.",
+    ),
     source="Ho et al. 2020, equation 14",
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, right, wrong
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
 def q_sample(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -33,7 +33,8 @@ def missing_root_of_the_signal(x0, t, noise, alpha_bar):
 
 
 def missing_root_of_the_noise(x0, t, noise, alpha_bar):
-    """1 - alpha_bar is the variance of the noise. The noise is multiplied by its standard deviation, the square root."""
+    """1 - alpha_bar is the variance of the noise. The noise is multiplied by its standard deviation, the square
+    root."""
     kept = _kept(x0, t, alpha_bar)
     return kept.sqrt() * x0 + (1 - kept) * noise
 
@@ -45,7 +46,8 @@ def no_roots(x0, t, noise, alpha_bar):
 
 
 def alpha_of_one_step(x0, t, noise, alpha_bar):
-    """This uses alpha = alpha_bar[t] / alpha_bar[t-1], what a single step keeps. x_t has gone through all steps up to t."""
+    """This uses alpha = alpha_bar[t] / alpha_bar[t-1], what a single step keeps. x_t has gone through all steps up to
+    t."""
     before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
     kept = _kept(x0, t, alpha_bar / before)
     return kept.sqrt() * x0 + (1 - kept).sqrt() * noise
@@ -102,9 +104,27 @@ def cases(draw: Draw):
     for shape in draw.shapes():
         arguments = draw.normal(*shape), draw.times(shape[0], steps), draw.normal(*shape), draw.alpha_bar(steps)
         square = len(set(shape)) == 1
-        yield Case(
-            "every size equal" if square else "data of this shape", arguments, "any shape" if square else "values"
-        )
+        label, part = ("every size equal", "any shape") if square else ("data of this shape", "values")
+        yield Case(label, arguments, part)
+
+
+def many_small_steps(piece, draw: Draw):
+    """The steps of the forward process one after the other: the factor of the data, and the variance of the noise."""
+    steps = draw.integer(12, 30)
+    betas = draw.betas(steps)
+    t = torch.arange(steps)
+    one, zero = torch.ones(steps, 1, dtype=torch.float64), torch.zeros(steps, 1, dtype=torch.float64)
+    table = torch.cumprod(1 - betas, dim=0)
+    of_data, of_noise = piece(one, t, zero, table).flatten(), piece(zero, t, one, table).flatten()
+    factor, variance = 1.0, 0.0
+    for i, beta in enumerate(betas.tolist()):
+        factor, variance = (1 - beta) ** 0.5 * factor, (1 - beta) * variance + beta
+        if abs(float(of_data[i]) - factor) > 1e-9:
+            return f"after {i + 1} small steps the data have the factor {factor:.5g}, and yours {float(of_data[i]):.5g}"
+        if abs(float(of_noise[i]) ** 2 - variance) > 1e-9:
+            found = float(of_noise[i]) ** 2
+            return f"after {i + 1} small steps the noise has the variance {variance:.5g}, and yours has {found:.5g}"
+    return None
 
 
 EXERCISE = Exercise(
@@ -116,11 +136,14 @@ A sum of normal variables is normal, so $t$ small steps are one jump:
 
 $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
 
-The data can have any rank, and every sample of the batch has its own $t$.
+The data can have any rank, and every sample of the batch has its own $t$. Training never walks through the steps: it
+jumps to a random one, which is what makes it cheap.
 """,
     reference=q_sample,
     parts={"values": 3, "any shape": 1, CARE: 1},
     cases=cases,
+    time="t",
+    properties=(Property("one jump is many small steps", many_small_steps),),
     wrong_answers=(
         wrong(missing_root_of_the_signal),
         wrong(missing_root_of_the_noise),
@@ -133,6 +156,5 @@ The data can have any rank, and every sample of the batch has its own $t$.
     ),
     right_answers=(right(one_sample_at_a_time), right(einsum), right(through_numpy), right(float64_inside)),
     hints=("Are these factors variances or standard deviations?", "Give the factors the shape (B, 1, ..., 1)."),
-    time="t",
     source="Ho et al. 2020, equation 4",
 )

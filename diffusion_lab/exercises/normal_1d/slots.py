@@ -16,25 +16,46 @@ from diffusion_lab.samplers import Context
 def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
     """Schedule, loss and step of `run_chapter`, made of these functions."""
 
-    def loss(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
-        # Every sample has a level of its own, so the table has one row for each of them.
-        rows = torch.arange(len(x0), device=x0.device)
-
-        def model(x: Tensor, t: Tensor) -> Tensor:
-            return network(x, level.t.flatten().expand(len(x)).float(), **cond)
-
-        return own["eps_loss"](model, x0, rows, eps, level.alpha_bar.flatten().expand(len(x0)))
-
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
         # Two levels of the path are a chain of two steps, or of one where the second level is the data.
-        ratio = 1 - now.alpha_bar / after.alpha_bar
-        last = bool(after.sigma == 0)
-        betas = ratio.reshape(1) if last else torch.stack([1 - after.alpha_bar.flatten()[0], ratio.flatten()[0]])
-        noise = torch.zeros_like(x) if last else context.noise(x)
-        return own["ddpm_step"](x, len(betas) - 1, prediction.eps, betas, noise, "posterior")
+        here, there = alpha_bar_of(now), alpha_bar_of(after)
+        betas = (1 - here).reshape(1) if there == 1 else torch.stack([1 - there, 1 - here / there])
+        # The last step is handed noise like all others: whether to use it is for the piece to know.
+        return own["ddpm_step"](x, len(betas) - 1, prediction.eps, betas, context.noise(x), "posterior")
 
+    table = own["alpha_bar"](own["linear_betas"](1000, 1e-4, 0.02))
     return {
-        "schedule": schedules.from_alpha_bar(own["alpha_bar"](torch.linspace(1e-4, 0.02, 1000)), "own"),
-        "loss": loss,
+        "schedule": schedules.from_alpha_bar(table, "own"),
+        "loss": discrete_loss(own["eps_loss"]),
         "step": step,
     }
+
+
+def alpha_bar_of(level: Level) -> Tensor:
+    """alpha_bar of a level that the batch shares: one float64 number on the CPU, exactly 1 for clean data.
+
+    It is taken from alpha or from sigma, whichever is smaller: the float32 square of the other one would lose the
+    digits of 1 - alpha_bar, or those of alpha_bar.
+    """
+    alpha, sigma = (field.detach().cpu().double().flatten()[0] for field in (level.alpha, level.sigma))
+    return alpha**2 if alpha < sigma else 1 - sigma**2
+
+
+def discrete_loss(piece: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A loss for `run_chapter` from a loss over discrete steps, (model, x0, t, noise, alpha_bar) -> (B,).
+
+    Every sample has a level of its own, so the table has one row for each of them, and t counts the rows. The piece may
+    call its model on some of the rows only.
+    """
+
+    def loss(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
+        times = level.t.flatten().expand(len(x0))
+
+        def model(x: Tensor, t: Tensor) -> Tensor:
+            rows = t.long()
+            return network(x.to(x0.dtype), times[rows], **{name: value[rows] for name, value in cond.items()})
+
+        rows = torch.arange(len(x0), device=x0.device)
+        return piece(model, x0, rows, eps, level.alpha_bar.flatten().expand(len(x0)))
+
+    return loss

@@ -1,0 +1,103 @@
+"""What the commands share: options, tables, bars, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffusion_lab.errors import LabError
+
+
+class BudgetName(str, enum.Enum):
+    smoke = "smoke"
+    quick = "quick"
+    full = "full"
+
+
+class SourceName(str, enum.Enum):
+    auto = "auto"
+    bundled = "bundled"
+    real = "real"
+
+
+class DeviceName(str, enum.Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+ChapterName = Annotated[
+    str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; see `diffusion-lab list`.")
+]
+SourceOption = Annotated[
+    SourceName, typer.Option(help="Which data: real where they are on disk (auto), or one kind only.")
+]
+RootOption = Annotated[
+    Path | None, typer.Option(help="Folder of the real data. By default $DIFFUSION_LAB_DATA, else the user's cache.")
+]
+SeedOption = Annotated[int, typer.Option(help="The source of all randomness.", min=0)]
+DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="A checkpoint of a run. By default OUT/CHAPTER/checkpoint.safetensors.")
+]
+OutOption = Annotated[Path, typer.Option(help="Folder for results.")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say what the user can mend in one line, without a traceback."""
+    try:
+        yield
+    except LabError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def progress_bars() -> Iterator:
+    """Bars on standard output: in a notebook, standard error counts as a fault."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:10}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, refresh_per_second=4, disable=not first_process()) as progress:
+        yield progress
+
+
+def first_process() -> bool:
+    """Under `accelerate launch` every process runs this program, and one of them speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def new_table(*columns: str):
+    from rich.table import Table
+
+    table = Table(*columns, header_style="bold")
+    return table
+
+
+def console():
+    from rich.console import Console
+
+    console = Console(quiet=not first_process())
+    # A file or a pipe has no width of its own; a table in it should not be squeezed into 80 columns.
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=console.quiet, width=160)
+
+
+def say(what) -> None:
+    console().print(what, highlight=False, soft_wrap=isinstance(what, str))
+
+

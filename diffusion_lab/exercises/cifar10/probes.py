@@ -1,0 +1,25 @@
+"""A network that knows the one image there is."""
+
+import torch
+from torch import Tensor, nn
+
+
+class OneImage(nn.Module):
+    """The exact v of data that are one image: x0 is known, so eps and v follow from x.
+
+    Args:
+        image: (*S).
+        alpha_bar: (T,).
+    """
+
+    def __init__(self, image: Tensor, alpha_bar: Tensor):
+        super().__init__()
+        self.register_buffer("image", image.double())
+        self.register_buffer("alpha_bar", alpha_bar.double())
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, *S) and t (B,) int64 to v (B, *S)."""
+        kept = self.alpha_bar.to(x)[torch.as_tensor(t).expand(len(x))].reshape(-1, *[1] * (x.ndim - 1))
+        image = self.image.to(x)
+        eps = (x - kept.sqrt() * image) / (1 - kept).sqrt()
+        return kept.sqrt() * eps - (1 - kept).sqrt() * image

@@ -1,0 +1,225 @@
+"""gmm_score: the exact score of a noisy Gaussian mixture."""
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.exercises.mixture.responsibilities import _distance, _noisy, levels, mixture
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+
+
+def gmm_score(x: Tensor, alpha_bar_t: Tensor, weights: Tensor, means: Tensor, covs: Tensor) -> Tensor:
+    """The gradient of the log-density of noisy mixture data.
+
+    Args:
+        x: (B, D), at the level alpha_bar_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise.
+        alpha_bar_t: (B,), in [0, 1], a level for each sample.
+        weights: (K,), positive, with the sum 1.
+        means: (K, D), of the clean data.
+        covs: (K, D, D), of the clean data.
+
+    Returns:
+        (B, D).
+    """
+    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    cov = kept * covs + (1 - kept) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)  # (B, K, D, D)
+    away = x.unsqueeze(1) - kept.squeeze(-1).sqrt() * means  # (B, K, D)
+    pull = -torch.linalg.solve(cov, away.unsqueeze(-1)).squeeze(-1)  # (B, K, D), each component's own score
+    share = torch.softmax(weights.log() + ((away * pull).sum(dim=-1) - torch.logdet(cov)) / 2, dim=1)  # (B, K)
+    return (share.unsqueeze(-1) * pull).sum(dim=1)
+
+
+def _scores(away, cov):
+    return -torch.linalg.solve(cov, away.unsqueeze(-1)).squeeze(-1)
+
+
+def _share(away, cov, weights):
+    return torch.softmax(weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+
+
+def _average(share, scores):
+    return (share.unsqueeze(-1) * scores).sum(dim=1)
+
+
+def prior_weights(x, alpha_bar_t, weights, means, covs):
+    """The components' scores were averaged by the mixture's weights. Each component counts by how likely x came from
+    it: by its responsibility at x."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return _average(weights, _scores(away, cov))
+
+
+def plain_sum(x, alpha_bar_t, weights, means, covs):
+    """The scores of all components were added up. The score is their average, weighted by the responsibilities."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return _scores(away, cov).sum(dim=1)
+
+
+def likeliest_alone(x, alpha_bar_t, weights, means, covs):
+    """Only the likeliest component counts here, so that the score jumps between the modes. All of them count, each by
+    its responsibility."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    share = _share(away, cov, weights)
+    return _average(torch.nn.functional.one_hot(share.argmax(dim=1), share.shape[1]).to(x), _scores(away, cov))
+
+
+def away_from_the_modes(x, alpha_bar_t, weights, means, covs):
+    """The sign is turned around: this leads away from the modes. The score points to where the density grows."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return -_average(_share(away, cov, weights), _scores(away, cov))
+
+
+def clean_covariances(x, alpha_bar_t, weights, means, covs):
+    """These are the covariances of the clean data. x is noisy: its components are shrunk, and widened by the noise."""
+    away, _ = _noisy(x, alpha_bar_t, means, covs)
+    cov = covs.expand(len(x), *covs.shape)
+    return _average(_share(away, cov, weights), _scores(away, cov))
+
+
+def clean_means(x, alpha_bar_t, weights, means, covs):
+    """These are the means of the clean data. The mean of x is shrunk by the same factor as the data in it."""
+    _, cov = _noisy(x, alpha_bar_t, means, covs)
+    away = x.unsqueeze(1) - means
+    return _average(_share(away, cov, weights), _scores(away, cov))
+
+
+def one_over_every_entry(x, alpha_bar_t, weights, means, covs):
+    """Each entry of the covariance was inverted on its own. The inverse of a matrix is another thing wherever entries
+    are correlated: solve the linear system."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    scores = -((1 / cov) @ away.unsqueeze(-1)).squeeze(-1)
+    return _average(_share(away, cov, weights), scores)
+
+
+def not_divided_by_the_covariance(x, alpha_bar_t, weights, means, covs):
+    """These are the ways to the means alone. A narrow component pulls more strongly: its score is divided by its
+    covariance."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return _average(_share(away, cov, weights), -away)
+
+
+def densities_that_vanish(x, alpha_bar_t, weights, means, covs):
+    """Far from all modes every density is rounded to 0, and 0 / 0 is not a number. Take the responsibilities from
+    logarithms."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    density = weights * torch.exp(-_distance(away, cov) / 2) / torch.linalg.det(cov).sqrt()
+    return _average(density / density.sum(dim=1, keepdim=True), _scores(away, cov))
+
+
+def by_autograd(x, alpha_bar_t, weights, means, covs):
+    x = x.detach().clone().requires_grad_()
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    log_density = (weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2).logsumexp(dim=1)
+    return torch.autograd.grad(log_density.sum(), x)[0]
+
+
+def one_sample_at_a_time(x, alpha_bar_t, weights, means, covs):
+    rows = []
+    for point, kept in zip(x, alpha_bar_t, strict=True):
+        logs, scores = [], []
+        for weight, mean, cov in zip(weights, means, covs, strict=True):
+            inverse = torch.linalg.inv(kept * cov + (1 - kept) * torch.eye(len(point), dtype=x.dtype))
+            away = point - kept.sqrt() * mean
+            logs.append(weight.log() - 0.5 * (away @ inverse @ away - torch.logdet(inverse)))
+            scores.append(-inverse @ away)
+        share = torch.softmax(torch.stack(logs), dim=0)
+        rows.append(sum(s * v for s, v in zip(share, scores, strict=True)))
+    return torch.stack(rows)
+
+
+def einsum(x, alpha_bar_t, weights, means, covs):
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    precision = torch.linalg.inv(cov)
+    return -torch.einsum("bk,bkde,bke->bd", _share(away, cov, weights), precision, away)
+
+
+def float64_inside(x, alpha_bar_t, weights, means, covs):
+    values, axes = torch.linalg.eigh(covs.double())
+    kept = alpha_bar_t.double()[:, None, None]
+    variance = kept * values + 1 - kept
+    z = torch.einsum("bkd,kde->bke", x.double()[:, None] - kept.sqrt() * means.double(), axes)
+    share = torch.softmax(weights.double().log() - (z**2 / variance + variance.log()).sum(-1) / 2, dim=1)
+    return -torch.einsum("bk,bke,kde->bd", share, z / variance, axes).to(x.dtype)
+
+
+def cases(draw: Draw):
+    n = draw.integer(2, 4)
+    for label, batch, components, dimensions in (
+        ("points in the plane", draw.integer(6, 9), 3, 2),
+        ("more dimensions", draw.integer(5, 8), draw.integer(2, 4), draw.integer(3, 4)),
+        ("one sample", 1, draw.integer(3, 5), 2),
+        ("one component", draw.integer(4, 6), 1, 3),
+        ("one dimension", draw.integer(4, 6), 3, 1),
+        ("every size equal", n, n, n),
+    ):
+        yield Case(
+            label, (1.5 * draw.normal(batch, dimensions), levels(draw, batch), *mixture(draw, components, dimensions))
+        )
+    batch = draw.integer(3, 5)
+    direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
+    far = 250 * direction, draw.uniform(batch, low=0.2, high=0.8), *mixture(draw, 3, 2)
+    yield Case("far from every mode", far, "far away")
+
+
+def gradient_of_the_density(piece, draw: Draw):
+    """Autograd of PyTorch's own log-density of a mixture."""
+    weights, means, covs = mixture(draw, 3, 2)
+    kept, x = draw.uniform(6, low=0.1, high=0.9), draw.normal(6, 2).requires_grad_()
+    level = kept[:, None, None, None]
+    parts = torch.distributions.MultivariateNormal(
+        kept[:, None, None].sqrt() * means, level * covs + (1 - level) * torch.eye(2, dtype=torch.float64)
+    )
+    which = torch.distributions.Categorical(weights.expand(6, 3))
+    log_density = torch.distributions.MixtureSameFamily(which, parts).log_prob(x)
+    (wanted,) = torch.autograd.grad(log_density.sum(), x)
+    worst = float((piece(x.detach(), kept, weights, means, covs) - wanted).abs().max())
+    if worst < 1e-8:
+        return None
+    return f"the gradient of the log-density, by autograd, differs from yours by up to {worst:.3g}"
+
+
+def pure_noise(piece, draw: Draw):
+    """At alpha_bar = 0 all components are N(0, I), whose score is -x."""
+    x = draw.normal(5, 3)
+    found = piece(x, torch.zeros(5, dtype=torch.float64), *mixture(draw, 4, 3))
+    worst = float((found + x).abs().max())
+    return None if worst < 1e-9 else f"in pure noise (alpha_bar = 0) the score is -x, and yours is off by {worst:.3g}"
+
+
+EXERCISE = Exercise(
+    chapter="mixture",
+    kind="data",
+    title="The exact score of many modes",
+    statement=r"""
+The network of this chapter learns a score that can be written down. With $m_k$, $C_k$ and the responsibilities $r_k$ of
+the noisy components as before,
+
+$$\nabla_x \log p_t(x) = - \sum_k r_k(x)\; C_k^{-1} (x - m_k).$$
+
+Each component pulls towards its own mean, and counts by how likely $x$ came from it. You can use your
+`responsibilities`. This is what a learned score is compared with in the pictures.
+""",
+    reference=gmm_score,
+    parts={"values": 4, "far away": 1, CARE: 1},
+    cases=cases,
+    properties=(
+        Property("the gradient of the log-density", gradient_of_the_density),
+        Property("the score of pure noise", pure_noise),
+    ),
+    wrong_answers=(
+        wrong(prior_weights),
+        wrong(plain_sum),
+        wrong(likeliest_alone),
+        wrong(away_from_the_modes),
+        wrong(clean_covariances),
+        wrong(clean_means),
+        wrong(one_over_every_entry),
+        wrong(not_divided_by_the_covariance),
+        wrong(densities_that_vanish),
+    ),
+    right_answers=(right(by_autograd), right(one_sample_at_a_time), right(einsum), right(float64_inside)),
+    hints=(
+        "What is the score of a single normal distribution?",
+        "Take the gradient of log sum_k exp(l_k): which weights do the gradients of the l_k get?",
+        "`torch.linalg.solve` divides by a whole batch of matrices.",
+    ),
+    source='Bishop 2006, section 9.2; at a noise level as in Song et al. 2021, "Score-based generative modeling"',
+)

@@ -1,0 +1,263 @@
+"""heun_step: two slopes for one step."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab.exercises.probes import NormalDenoiser, Probe
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+
+
+def heun_step(denoise: nn.Module, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """One step of Heun's method along the probability-flow path, from the level sigma to sigma_next.
+
+    Args:
+        denoise: called as denoise(x, sigma) with x (B, *S) and sigma a number; returns its guess of x0, (B, *S).
+        x: (B, *S), x0 + sigma noise.
+        sigma: the level of x, positive.
+        sigma_next: the level to go to, below sigma; 0 is the clean end.
+
+    Returns:
+        (B, *S), at the level sigma_next, without an autograd graph.
+    """
+    with torch.no_grad():
+        width = sigma_next - sigma
+        slope = (x - denoise(x, sigma)) / sigma
+        trial = x + width * slope
+        if sigma_next == 0:
+            return trial
+        slope_there = (trial - denoise(trial, sigma_next)) / sigma_next
+        return x + width * (slope + slope_there) / 2
+
+
+@torch.no_grad()
+def _slope(denoise, x, sigma):
+    return (x - denoise(x, sigma)) / sigma
+
+
+def correction_at_the_end(denoise, x, sigma, sigma_next):
+    """The correction was made at sigma = 0 too, where the slope is 0 / 0. The last step is a plain Euler step."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    return x + width * (slope + _slope(denoise, x + width * slope, sigma_next)) / 2
+
+
+def states_averaged(denoise, x, sigma, sigma_next):
+    """The states were averaged, and one slope was taken there. The two slopes are averaged: the one at the start, and
+    the one where a full step along it leads."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    if sigma_next == 0:
+        return x + width * slope
+    return x + width * _slope(denoise, (x + (x + width * slope)) / 2, sigma_next)
+
+
+def only_euler(denoise, x, sigma, sigma_next):
+    """This is Euler's step, of first order: halving the steps halves its error. Heun corrects it with the slope at the
+    other end."""
+    return x + (sigma_next - sigma) * _slope(denoise, x, sigma)
+
+
+def second_slope_alone(denoise, x, sigma, sigma_next):
+    """Only the slope at the far end was used, which is of first order like Euler's step. The errors of both cancel in
+    their mean."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    if sigma_next == 0:
+        return x + width * slope
+    return x + width * _slope(denoise, x + width * slope, sigma_next)
+
+
+def corrected_from_the_trial(denoise, x, sigma, sigma_next):
+    """The corrected step was added to the trial, which has made a full step already. It starts at x again."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return trial + width * (slope + _slope(denoise, trial, sigma_next)) / 2
+
+
+def slopes_added(denoise, x, sigma, sigma_next):
+    """The slopes were added up. Their mean is one step; their sum is two."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + _slope(denoise, trial, sigma_next))
+
+
+def old_level_for_the_trial(denoise, x, sigma, sigma_next):
+    """The second slope was taken at the old level. The trial lies at sigma_next, so both the denoiser and the division
+    need that level."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + _slope(denoise, trial, sigma)) / 2
+
+
+def slope_turned_around(denoise, x, sigma, sigma_next):
+    """The slope has the wrong sign, so this walks away from the data. dx / dsigma is (x - D) / sigma, and the step
+    sigma_next - sigma is negative."""
+    width, slope = sigma_next - sigma, -_slope(denoise, x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope - _slope(denoise, trial, sigma_next)) / 2
+
+
+def slope_of_the_variance(denoise, x, sigma, sigma_next):
+    """The slope was divided by sigma^2, which gives a score. The path is followed in sigma, and its slope is minus
+    sigma times the score."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma) / sigma
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + _slope(denoise, trial, sigma_next) / sigma_next) / 2
+
+
+def graph_left(denoise, x, sigma, sigma_next):
+    """The result hangs on an autograd graph, which grows with every step until the memory is full. Sampling needs no
+    gradients: say so with `torch.no_grad()`."""
+    width, slope = sigma_next - sigma, (x - denoise(x, sigma)) / sigma
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + (trial - denoise(trial, sigma_next)) / sigma_next) / 2
+
+
+@torch.no_grad()
+def correction_of_the_trial(denoise, x, sigma, sigma_next):
+    width, slope = sigma_next - sigma, (x - denoise(x, sigma)) / sigma
+    trial = torch.add(x, slope, alpha=width)
+    if not sigma_next > 0:
+        return trial
+    return trial + width / 2 * ((trial - denoise(trial, sigma_next)) / sigma_next - slope)
+
+
+@torch.inference_mode()
+def by_shares(denoise, x, sigma, sigma_next):
+    share = sigma_next / sigma
+    clean = denoise(x, sigma)
+    trial = share * x + (1 - share) * clean
+    if sigma_next == 0:
+        return trial
+    there = (trial - denoise(trial, sigma_next)) / sigma_next
+    return x + 0.5 * (share - 1) * (x - clean) + 0.5 * (sigma_next - sigma) * there
+
+
+def float64_inside(denoise, x, sigma, sigma_next):
+    with torch.no_grad():
+        start = x.double()
+        slope = (start - denoise(start, sigma)) / sigma
+        trial = start + (sigma_next - sigma) * slope
+        if sigma_next != 0:
+            slope = (slope + (trial - denoise(trial, sigma_next)) / sigma_next) / 2
+        return (start + (sigma_next - sigma) * slope).to(x.dtype)
+
+
+def detached(denoise, x, sigma, sigma_next):
+    def noise_at(state, level):
+        return (state - denoise(state, level).detach()) / level
+
+    first = noise_at(x, sigma)
+    trial = x - (sigma - sigma_next) * first
+    if sigma_next == 0:
+        return trial
+    return x - (sigma - sigma_next) * torch.stack([first, noise_at(trial, sigma_next)]).mean(dim=0)
+
+
+def cases(draw: Draw):
+    for shape in draw.shapes():
+        sigma = draw.number(0.5, 3.0)
+        x, label = draw.normal(*shape), "every size equal" if len(set(shape)) == 1 else "data of this shape"
+        yield Case(label, (Probe(draw.integer(0, 99)), x, sigma, round(draw.number(0.3, 0.7) * sigma, 4)), "a step")
+    for shape in ((draw.integer(3, 6), draw.integer(2, 5)), (1, 3, 4, 4)):
+        arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), draw.number(0.2, 2.0), 0.0
+        yield Case("the last step, to sigma_next = 0", arguments, "the last step")
+
+
+def the_denoiser_has_the_last_word(piece, draw: Draw):
+    """A straight step from sigma to 0 ends at D(x, sigma)."""
+    mean, cov, sigma = draw.normal(3), draw.covariance(3), draw.number(0.1, 2.0)
+    denoise, x = NormalDenoiser(mean, cov), draw.normal(5, 3)
+    worst = float((piece(denoise, x, sigma, 0.0) - denoise(x, sigma)).abs().max())
+    return (
+        None if worst < 1e-9 else f"the step to sigma_next = 0 ends at D(x, sigma); yours is off by up to {worst:.3g}"
+    )
+
+
+STEPS = (12, 24, 48)
+
+
+def second_order(piece, draw: Draw):
+    """The error against the exact map of a normal falls like the number of steps to the power -2."""
+    mean, cov = draw.normal(2), draw.covariance(2)
+    high, low = draw.number(4.0, 8.0), draw.number(0.2, 0.4)
+    start = mean + high * draw.normal(6, 2)
+    values, axes = torch.linalg.eigh(cov)
+    # Along each axis the distance to the mean shrinks like the standard deviation of x.
+    exact = mean + ((start - mean) @ axes * torch.sqrt((values + low**2) / (values + high**2))) @ axes.T
+    errors = []
+    for steps in STEPS:
+        levels = torch.linspace(high ** (1 / 7), low ** (1 / 7), steps + 1, dtype=torch.float64).pow(7).tolist()
+        x = start
+        for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
+            x = piece(NormalDenoiser(mean, cov), x, sigma, sigma_next)
+        errors.append(float((x - exact).square().mean().sqrt()))
+    if not all(0 < error < 1e6 for error in errors):
+        return (
+            f"from sigma = {high} to {low} the error against the exact path is {errors[-1]:.3g} after {STEPS[-1]} steps"
+        )
+    slope = -math.log(errors[-1] / errors[0]) / math.log(STEPS[-1] / STEPS[0])
+    if 1.7 < slope < 2.6:
+        return None
+    return (
+        f"with {STEPS[0]} and {STEPS[-1]} steps the error against the exact path is {errors[0]:.3g} and {errors[-1]:.3g}: "
+        f"order {slope:.2f}, and Heun's method has order 2 (Euler's, like DDIM, 1)"
+    )
+
+
+EXERCISE = Exercise(
+    chapter="normal_nd",
+    kind="sampler",
+    title="Two slopes for one step",
+    statement=r"""
+On $x = x_0 + \sigma\, \varepsilon$ the probability-flow path from noise to data has the slope
+
+$$\frac{\mathrm d x}{\mathrm d \sigma} = \frac{x - D(x, \sigma)}{\sigma}.$$
+
+Euler's step follows the slope at its start, and its error falls like $1 / n$ with the number of steps. Heun's step goes
+there on trial, looks at the slope at the other end, and takes the mean of both from the start:
+
+$$x' = x + (\sigma' - \sigma)\, d, \qquad x_{\text{next}} = x + (\sigma' - \sigma)\, \frac{d + d'}{2},$$
+
+with $d$ the slope at $(x, \sigma)$ and $d'$ the slope at $(x', \sigma')$. Its error falls like $1 / n^2$: for a normal
+distribution the exact path is known, and your step is held against it. At $\sigma' = 0$ there is no slope, and the
+trial is the result. Leave no autograd graph behind: a sampler makes many steps.
+""",
+    reference=heun_step,
+    parts={"a step": 3, "the last step": 2, "order 2": 2, CARE: 1},
+    cases=cases,
+    properties=(
+        Property("the last step ends at D(x, sigma)", the_denoiser_has_the_last_word, "the last step"),
+        Property("the error falls by four when the steps double", second_order, "order 2"),
+    ),
+    wrong_answers=(
+        wrong(correction_at_the_end),
+        wrong(states_averaged),
+        wrong(only_euler),
+        wrong(second_slope_alone),
+        wrong(corrected_from_the_trial),
+        wrong(slopes_added),
+        wrong(old_level_for_the_trial),
+        wrong(slope_turned_around),
+        wrong(slope_of_the_variance),
+        wrong(graph_left, "graph"),
+    ),
+    right_answers=(right(correction_of_the_trial), right(by_shares), right(float64_inside), right(detached)),
+    hints=(
+        "How many times is the denoiser called, and at which levels?",
+        "What is averaged: where the step leads, or which way it goes?",
+        "Look at the division in the second slope when sigma_next is 0.",
+    ),
+    source="Karras et al. 2022, algorithm 1 without its noise",
+)

@@ -1,0 +1,211 @@
+"""inpaint_step: putting back what is known."""
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+
+
+def inpaint_step(x: Tensor, known: Tensor, mask: Tensor, alpha_bar_s: Tensor, noise: Tensor) -> Tensor:
+    """Replace the known part of x by the observation, brought to the noise level of x.
+
+    Args:
+        x: (B, *S), where a sampler's step has just arrived: the level alpha_bar_s.
+        known: (B, *S), the clean observation; what is outside the mask means nothing.
+        mask: (B, *S) bool, True where the value is known.
+        alpha_bar_s: (B,), in [0, 1], the level of x for each sample; 1 is the clean end.
+        noise: (B, *S), standard normal.
+
+    Returns:
+        (B, *S).
+    """
+    kept = alpha_bar_s.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+    return torch.where(mask, kept.sqrt() * known + (1 - kept).sqrt() * noise, x)
+
+
+def _kept(x, alpha_bar_s):
+    return alpha_bar_s.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def observation_not_noised(x, known, mask, alpha_bar_s, noise):
+    """The clean observation was put into a noisy x. The network has never seen half of an image clean and half noisy:
+    the observation must be noised to the level of x."""
+    return torch.where(mask, known, x)
+
+
+def mask_inverted(x, known, mask, alpha_bar_s, noise):
+    """What is known was left to the sampler, and what is unknown was overwritten. True means known."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, x, kept.sqrt() * known + (1 - kept).sqrt() * noise)
+
+
+def shrunk_without_noise(x, known, mask, alpha_bar_s, noise):
+    """The observation was shrunk, and no noise was added. At the level of x it has noise like everything else."""
+    return torch.where(mask, _kept(x, alpha_bar_s).sqrt() * known, x)
+
+
+def noise_without_shrinking(x, known, mask, alpha_bar_s, noise):
+    """Noise was added to the whole observation. Going to a level also shrinks the data, by the root of alpha_bar."""
+    return torch.where(mask, known + (1 - _kept(x, alpha_bar_s)).sqrt() * noise, x)
+
+
+def missing_roots(x, known, mask, alpha_bar_s, noise):
+    """alpha_bar and 1 - alpha_bar are variances. Observation and noise are multiplied by their square roots."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, kept * known + (1 - kept) * noise, x)
+
+
+def everything_noised(x, known, mask, alpha_bar_s, noise):
+    """The unknown part was noised too. It is at its level already; only the observation must be brought there."""
+    kept = _kept(x, alpha_bar_s)
+    return kept.sqrt() * torch.where(mask, known, x) + (1 - kept).sqrt() * noise
+
+
+def averaged_with_the_sampler(x, known, mask, alpha_bar_s, noise):
+    """The observation was averaged with the sampler's value. What is known takes its place."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, (x + kept.sqrt() * known + (1 - kept).sqrt() * noise) / 2, x)
+
+
+def levels_along_the_last_axis(x, known, mask, alpha_bar_s, noise):
+    """The (B,) factors were multiplied along the last axis. Reshape them to (B, 1, ..., 1): one for each sample."""
+    return torch.where(mask, alpha_bar_s.sqrt() * known + (1 - alpha_bar_s).sqrt() * noise, x)
+
+
+def fresh_noise(x, known, mask, alpha_bar_s, noise):
+    """Noise was drawn inside. It is handed in, so that a run can be repeated."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, kept.sqrt() * known + (1 - kept).sqrt() * torch.randn_like(noise), x)
+
+
+def in_place(x, known, mask, alpha_bar_s, noise):
+    """x itself was changed. The sampler still needs it: make a new tensor."""
+    kept = _kept(x, alpha_bar_s)
+    x[mask] = (kept.sqrt() * known + (1 - kept).sqrt() * noise)[mask]
+    return x
+
+
+def by_arithmetic(x, known, mask, alpha_bar_s, noise):
+    share, kept = mask.to(x.dtype), _kept(x, alpha_bar_s)
+    return share * (kept**0.5 * known + (1 - kept) ** 0.5 * noise) + (1 - share) * x
+
+
+def one_sample_at_a_time(x, known, mask, alpha_bar_s, noise):
+    out = x.clone()
+    for i, kept in enumerate(alpha_bar_s):
+        out[i][mask[i]] = kept.sqrt() * known[i][mask[i]] + torch.sqrt(1 - kept) * noise[i][mask[i]]
+    return out
+
+
+def masked_scatter(x, known, mask, alpha_bar_s, noise):
+    noisy = torch.einsum("b,b...->b...", alpha_bar_s.sqrt(), known)
+    noisy = noisy + torch.einsum("b,b...->b...", (1 - alpha_bar_s).sqrt(), noise)
+    return x.masked_scatter(mask, noisy[mask])
+
+
+def through_numpy(x, known, mask, alpha_bar_s, noise):
+    import numpy as np
+
+    kept = _kept(x, alpha_bar_s).numpy()
+    noisy = np.sqrt(kept) * known.numpy() + np.sqrt(1 - kept) * noise.numpy()
+    return torch.from_numpy(np.where(mask.numpy(), noisy, x.numpy()))
+
+
+def _mask(draw: Draw, shape: tuple[int, ...]):
+    """Neither empty nor full."""
+    mask = draw.uniform(*shape) < 0.5
+    mask.reshape(-1)[0], mask.reshape(-1)[-1] = True, False
+    return mask
+
+
+def cases(draw: Draw):
+    for shape in draw.shapes():
+        x, known, noise = (draw.normal(*shape) for _ in range(3))
+        square = len(set(shape)) == 1
+        yield Case(
+            "every size equal" if square else "data of this shape",
+            (x, known, _mask(draw, shape), draw.uniform(shape[0], low=0.1, high=0.9), noise),
+            "any shape" if square else "values",
+        )
+    shape = (draw.integer(3, 5), draw.integer(2, 4))
+    x, known, noise = (draw.normal(*shape) for _ in range(3))
+    ones = torch.ones(shape[0], dtype=torch.float64)
+    yield Case("the clean end, alpha_bar = 1", (x, known, _mask(draw, shape), ones, noise))
+    yield Case("all is known", (x, known, torch.ones(shape, dtype=torch.bool), 0.5 * ones, noise))
+
+
+OBSERVED, CORRELATION = 1.5, 0.9
+REPLACED = 0.935, 0.545
+"""Mean and standard deviation of the other entry after 100 steps of ancestral DDPM with replacement."""
+
+
+def replacement_and_ddpm(piece, draw: Draw):
+    """A whole run on a normal that is known exactly; the truth of conditioning is another one."""
+    from diffusion_lab import samplers, schedules
+    from diffusion_lab.exact import Gaussian
+
+    cov = torch.tensor([[1.0, CORRELATION], [CORRELATION, 1.0]], dtype=torch.float64)
+    n, ddpm, schedule = 3000, samplers.ddpm(), schedules.cosine()
+    known = torch.tensor([[OBSERVED, 0.0]], dtype=torch.float64).expand(n, 2).contiguous()
+    mask = torch.tensor([[True, False]]).expand(n, 2).contiguous()
+
+    def step(x, now, after, prediction, context):
+        x = ddpm(x, now, after, prediction, context)
+        return piece(x, known, mask, after.alpha_bar.expand(n).contiguous(), context.noise(x))
+
+    start = draw.normal(n, 2)
+    out, _ = samplers.sample(
+        Gaussian(torch.zeros(2).double(), cov).denoise, schedule, step, start, steps=100, generator=draw.generator
+    )
+    seen, mean, std = float((out[:, 0] - OBSERVED).abs().max()), float(out[:, 1].mean()), float(out[:, 1].std())
+    if not seen < 1e-9:
+        return f"at the end of a run the known entry is the observation {OBSERVED}; yours is off by up to {seen:.3g}"
+    if abs(mean - REPLACED[0]) < 0.06 and abs(std - REPLACED[1]) < 0.05:
+        return None
+    return (
+        f"a run of DDPM with replacement fills in {REPLACED[0]} ± {REPLACED[1]} where {OBSERVED} is observed with the "
+        f"correlation {CORRELATION}; with your step it fills in {mean:.3f} ± {std:.3f}"
+    )
+
+
+EXERCISE = Exercise(
+    chapter="normal_nd",
+    kind="sampler",
+    title="Filling in what is missing",
+    statement=r"""
+Part of the data is known, and the rest is to be filled in by a model that was trained on whole data. After each step
+of a sampler, which arrives at the level $\bar\alpha_s$, put the known part back, noised to that level:
+
+$$x \leftarrow \begin{cases} \sqrt{\bar\alpha_s}\; x_{\text{known}} + \sqrt{1 - \bar\alpha_s}\; \varepsilon & \text{where
+the mask is True,} \\ x & \text{elsewhere.} \end{cases}$$
+
+**Replacement is not conditioning.** Take two standard normal entries with the correlation 0.9 and observe 1.5 for the
+first. The exact answer for the second is $0.9 \cdot 1.5 = 1.35$, with the standard deviation $\sqrt{1 - 0.9^2} =
+0.436$. One hundred steps of the ancestral DDPM sampler (cosine schedule, posterior variance, the exact denoiser) with
+this replacement give $0.935 \pm 0.545$ instead: the model sees the observation through noise that is drawn anew at
+each level, and learns its value only when the rest is nearly settled. Another sampler gives other numbers, and none
+the exact ones. Your function is put through this run, too.
+""",
+    reference=inpaint_step,
+    parts={"values": 3, "any shape": 1, "a whole run": 1, CARE: 1},
+    cases=cases,
+    properties=(Property("one hundred steps of DDPM with replacement", replacement_and_ddpm, "a whole run"),),
+    wrong_answers=(
+        wrong(observation_not_noised),
+        wrong(mask_inverted),
+        wrong(shrunk_without_noise),
+        wrong(noise_without_shrinking),
+        wrong(missing_roots),
+        wrong(everything_noised),
+        wrong(averaged_with_the_sampler),
+        wrong(levels_along_the_last_axis),
+        wrong(fresh_noise, "random"),
+        wrong(in_place, "modified"),
+    ),
+    right_answers=(right(by_arithmetic), right(one_sample_at_a_time), right(masked_scatter), right(through_numpy)),
+    hints=(
+        "Which level has x after the step, and which level has the observation?",
+        "`torch.where` chooses entry by entry.",
+    ),
+    source='Song et al. 2021, "Score-based generative modeling", appendix I.2; Lugmayr et al. 2022, section 4.1',
+)

@@ -1,0 +1,188 @@
+"""rounding_loss: how surely an estimated vector is read as the right word."""
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab.exercises.probes import Probe
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+from diffusion_lab.exercises.text.inputs import real_words, sentence_shapes, vocabulary
+from diffusion_lab.exercises.text.probes import Says
+
+
+def rounding_loss(
+    model: nn.Module, x_t: Tensor, t: Tensor, embeddings: Tensor, ids: Tensor, mask: Tensor, std: float
+) -> Tensor:
+    """-log p(word | estimated x0), where a word is as likely as a normal density around its vector is high.
+
+    Args:
+        model: called as model(x_t, t); returns its estimate of the clean embeddings, (B, L, D).
+        x_t: (B, L, D), noisy embeddings.
+        t: (B,), the times of the sentences.
+        embeddings: (V, D), one row for each word.
+        ids: (B, L) int64, the right words; at padded places they mean nothing.
+        mask: (B, L) bool, True for real words; at least one in each sentence.
+        std: the standard deviation of the normal densities, in units of the embeddings.
+
+    Returns:
+        (B,), in nats: the mean over the real words of each sentence.
+    """
+    x0 = model(x_t, t)
+    logits = -torch.cdist(x0, embeddings).square() / (2 * std**2)  # (B, L, V)
+    log_p = logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)  # (B, L)
+    return -(log_p * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def _squares(x, embeddings):
+    return (x.unsqueeze(-2) - embeddings).square().sum(dim=-1)  # (B, L, V)
+
+
+def _surprise(logits, ids):
+    return -logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+
+
+def _over_words(values, mask):
+    return (values * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def noisy_vectors(model, x_t, t, embeddings, ids, mask, std):
+    """The noisy x_t was rounded, which no weight of the network can change. The loss is for the network's estimate of
+    x0."""
+    return _over_words(_surprise(-_squares(x_t, embeddings) / (2 * std**2), ids), mask)
+
+
+def padding_counted(model, x_t, t, embeddings, ids, mask, std):
+    """Padded places were counted. They have no right word: average over real words only."""
+    return _surprise(-_squares(model(x_t, t), embeddings) / (2 * std**2), ids).mean(dim=1)
+
+
+def padding_in_the_number(model, x_t, t, embeddings, ids, mask, std):
+    """The padded places add nothing, but the sum is still divided by L. Divide by the number of words."""
+    return (_surprise(-_squares(model(x_t, t), embeddings) / (2 * std**2), ids) * mask).mean(dim=1)
+
+
+def dot_products(model, x_t, t, embeddings, ids, mask, std):
+    """These logits are dot products, which favour words with long vectors. A normal density falls with the squared
+    distance."""
+    return _over_words(_surprise(model(x_t, t) @ embeddings.T / std**2, ids), mask)
+
+
+def distance_without_its_square(model, x_t, t, embeddings, ids, mask, std):
+    """The logits have the distance in them. The logarithm of a normal density has its square."""
+    return _over_words(_surprise(-_squares(model(x_t, t), embeddings).sqrt() / (2 * std**2), ids), mask)
+
+
+def std_for_variance(model, x_t, t, embeddings, ids, mask, std):
+    """The squared distance was divided by 2 std. A squared length is measured against a variance, std squared."""
+    return _over_words(_surprise(-_squares(model(x_t, t), embeddings) / (2 * std), ids), mask)
+
+
+def softmax_over_the_places(model, x_t, t, embeddings, ids, mask, std):
+    """The softmax was taken over the places of the sentence. At each place the words of the vocabulary compete."""
+    logits = -_squares(model(x_t, t), embeddings) / (2 * std**2)
+    return _over_words(-logits.log_softmax(dim=1).gather(-1, ids.unsqueeze(-1)).squeeze(-1), mask)
+
+
+def cut_off_from_the_network(model, x_t, t, embeddings, ids, mask, std):
+    """The estimate was detached, so that no gradient reaches the network's weights and nothing is learned."""
+    return _over_words(_surprise(-_squares(model(x_t, t).detach(), embeddings) / (2 * std**2), ids), mask)
+
+
+def cross_entropy_of_pytorch(model, x_t, t, embeddings, ids, mask, std):
+    from torch.nn import functional
+
+    logits = -_squares(model(x_t, t), embeddings) / (2 * std**2)
+    values = functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
+    return _over_words(values.reshape(ids.shape), mask)
+
+
+def one_sentence_at_a_time(model, x_t, t, embeddings, ids, mask, std):
+    x0, values = model(x_t, t), []
+    for sentence, words, real in zip(x0, ids, mask, strict=True):
+        density = torch.distributions.Normal(sentence[real][:, None], std).log_prob(embeddings).sum(dim=-1)
+        log_p = density - density.logsumexp(dim=1, keepdim=True)
+        values.append(-log_p[torch.arange(len(log_p)), words[real]].mean())
+    return torch.stack(values)
+
+
+def dot_products_less_half_the_squares(model, x_t, t, embeddings, ids, mask, std):
+    # |x|^2 is the same for all words and leaves the softmax as it is.
+    logits = (torch.einsum("bld,vd->blv", model(x_t, t), embeddings) - embeddings.square().sum(1) / 2) / std**2
+    return _over_words(torch.logsumexp(logits, dim=-1) - logits.gather(-1, ids[..., None])[..., 0], mask)
+
+
+def cases(draw: Draw):
+    for b, length, d in sentence_shapes(draw):
+        words = length if b == length else draw.integer(9, 13)
+        embeddings, ids = vocabulary(draw, words, d), draw.integers(0, words, b, length)
+        x_t = embeddings[ids] + 0.5 * draw.normal(b, length, d)
+        mask, t, std = real_words(draw, b, length), draw.times(b, 20), draw.number(1.2, 1.8)
+        label = "every size equal" if b == length else "sentences"
+        yield Case(label, (Probe(draw.integer(0, 99)), x_t, t, embeddings, ids, mask, std))
+
+
+def two_words(piece, draw: Draw):
+    """With two words, log(1 + exp((d_right^2 - d_wrong^2) / (2 std^2)))."""
+    embeddings, x0, std = draw.normal(2, 3), draw.normal(4, 1, 3), draw.number(0.8, 1.6)
+    ids, mask = draw.integers(0, 2, 4, 1), torch.ones(4, 1, dtype=torch.bool)
+    found = piece(Says(x0), draw.normal(4, 1, 3), torch.arange(4), embeddings, ids, mask, std)
+    gap = [(x0[:, 0] - embeddings[word]).square().sum(dim=1) for word in (ids[:, 0], 1 - ids[:, 0])]
+    truth = torch.log1p(torch.exp((gap[0] - gap[1]) / (2 * std**2)))
+    worst = float((found - truth).abs().max())
+    return None if worst < 1e-7 else f"with a vocabulary of two words the loss is off by up to {worst:.3g} nats"
+
+
+def one_place_for_all_words(piece, draw: Draw):
+    """Where all words have the same distance, each is as likely: log V."""
+    words = draw.integer(4, 9)
+    embeddings, x0 = torch.eye(words, dtype=torch.float64), torch.zeros(2, 3, words, dtype=torch.float64)
+    ids, mask = draw.integers(0, words, 2, 3), torch.ones(2, 3, dtype=torch.bool)
+    found = piece(Says(x0), draw.normal(2, 3, words), torch.arange(2), embeddings, ids, mask, 0.7)
+    truth = float(torch.tensor(float(words)).log())
+    worst = float((found - truth).abs().max())
+    return None if worst < 1e-5 else f"for {words} words at one distance the loss is log {words} = {truth:.4f} nats"
+
+
+EXERCISE = Exercise(
+    chapter="text",
+    kind="loss",
+    title="Estimates that are words",
+    statement=r"""
+The mean square error lets an estimate lie between two words. The rounding loss asks how likely the right word $w_l$ is,
+when every word is a normal density of standard deviation $\sigma$ (`std`) around its embedding:
+
+$$p(v \mid \hat x_{0,l}) \propto \exp\left( -\frac{\lVert \hat x_{0,l} - e_v \rVert^2}{2 \sigma^2} \right), \qquad
+L = -\frac{1}{\sum_l m_l} \sum_l m_l \log p(w_l \mid \hat x_{0,l}).$$
+
+$\hat x_0$ is what the network makes of $x_t$, and $m_l = 1$ for real words.
+""",
+    reference=rounding_loss,
+    parts={"values": 5, CARE: 1},
+    cases=cases,
+    properties=(
+        Property("two words in closed form", two_words),
+        Property("words at one distance are equally likely", one_place_for_all_words),
+    ),
+    trains=True,
+    time="t",
+    wrong_answers=(
+        wrong(noisy_vectors),
+        wrong(padding_counted),
+        wrong(padding_in_the_number),
+        wrong(dot_products),
+        wrong(distance_without_its_square),
+        wrong(std_for_variance),
+        wrong(softmax_over_the_places),
+        wrong(cut_off_from_the_network),
+    ),
+    right_answers=(
+        right(cross_entropy_of_pytorch),
+        right(one_sentence_at_a_time),
+        right(dot_products_less_half_the_squares),
+    ),
+    hints=(
+        "Which vectors can the network change?",
+        "Write the logits as (B, L, V): the softmax goes over V.",
+        "A loss of words is averaged like the loss of embeddings: over real words.",
+    ),
+    source="Li et al. 2022 (Diffusion-LM), section 4.2",
+)

@@ -1,0 +1,214 @@
+"""The notebooks of the exercises, made from their records: one for teachers, with solutions, and its release.
+
+The first is nbgrader's source notebook. nbgrader's `generate_assignment` takes solutions and hidden tests out of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import logging
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+import diffusion_lab
+from diffusion_lab.chapters.catalogue import get as chapter_record
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import Exercise, Notebook, notebook
+from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+
+BOOK = "https://diffusion-lab.readthedocs.io"
+SOLUTIONS, EXERCISES = "solutions", "exercises"
+"""The folders below the root of the repository, as `nbgrader_config.py` names them."""
+CONFIGURATION = "nbgrader_config.py"
+
+SET_UP = '''
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffusion_lab.grading import start
+
+lab = start("{chapter}", globals())
+'''
+
+HOW = '''
+## How to work
+
+- Run the cells from the top. Write your code in the place of `raise NotImplementedError()`. Imports and helpers of your
+  own go into the same cell, above the function. `math`, `torch`, `Tensor`, `nn` and `functional` are there already.
+- Run the cell below a function to check it: the answer comes in about a second. It shows which parts of the points you
+  have, a case where your function is wrong, and, where the mistake is a known one, the idea behind it.
+- The cases that count for marks are drawn anew, and ask for the same things.
+- This notebook has {count} exercises with {points} points. You can do them in any order: pieces that you have not written
+  yet are lent to the run at the end.
+- To check from a terminal: `diffusion-lab check {path}`
+'''
+
+CHECK = '''
+points = lab.check("{name}")
+### BEGIN HIDDEN TESTS
+points = lab.grade("{name}")
+### END HIDDEN TESTS
+points
+'''
+
+
+def build(chapters: Iterable[str] = CHAPTERS, root: Path | None = None) -> dict[str, bytes]:
+    """Every notebook of these chapters: path below the root of the repository -> content.
+
+    Args:
+        chapters: names of chapters.
+        root: the root of the repository, whose nbgrader configuration is used; without it, this checkout's.
+    """
+    sources = {f"{SOLUTIONS}/{path_of(name)}": content(source(notebook(name))) for name in chapters}
+    return sources | released(sources, root or Path(diffusion_lab.__file__).parents[1])
+
+
+def path_of(chapter: str) -> str:
+    """The notebook of a chapter below the folder of solutions or of exercises."""
+    folder = folder_name(chapter)
+    return f"{folder}/{folder}.ipynb"
+
+
+def content(document: NotebookNode) -> bytes:
+    """The notebook as a file, the same bytes on every system."""
+    nbformat.validate(document)
+    return (nbformat.writes(document) + "\n").encode()
+
+
+def source(chapter: Notebook) -> NotebookNode:
+    """The notebook with solutions and hidden tests, in nbgrader's format."""
+    number, path = CHAPTERS.index(chapter.chapter) + 1, f"{EXERCISES}/{path_of(chapter.chapter)}"
+    title = f"# {number}. {chapter_record(chapter.chapter).title}"
+    link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
+    how = HOW.format(count=len(chapter.exercises), points=chapter.points, path=path)
+    cells = [
+        _text("title", f"{title}\n\n{chapter.recall.strip()}\n\n{link}"),
+        _text("how-to-work", how),
+        # Locked, so that nbgrader puts `lab` back where somebody has changed it.
+        _code("set-up", SET_UP.format(chapter=chapter.chapter), locked=True),
+    ]
+    for place, exercise in enumerate(chapter.exercises, 1):
+        cells += [
+            _text(f"{exercise.name}-text", _statement(place, exercise)),
+            _code(exercise.name, solution(exercise.reference), solution=True),
+            _code(f"{exercise.name}-check", CHECK.format(name=exercise.name), locked=True, points=exercise.points),
+        ]
+    cells += [
+        _text("closing", f"## Your pieces at work\n\n{chapter.closing.strip()}"),
+        _plain("run", "lab.run()"),
+        _plain("show", "lab.show()"),
+    ]
+    metadata = {
+        "diffusion_lab": {"chapter": chapter.chapter, "release": diffusion_lab.__version__},
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    return new_notebook(cells=cells, metadata=metadata)
+
+
+def solution(reference: Callable) -> str:
+    """The reference's source, with marks around what follows its docstring.
+
+    Raises LabError for a function without a docstring or with a decorator, which the release would show.
+    """
+    lines = textwrap.dedent(inspect.getsource(reference)).strip().splitlines()
+    function = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(function) is None or len(function.body) < 2:
+        raise LabError(f"'{reference.__name__}' needs a docstring, which the exercise shows, and a body")
+    if function.decorator_list:
+        raise LabError(f"'{reference.__name__}' has a decorator, which the exercise would show; put it into the body")
+    end = function.body[0].end_lineno
+    body = "\n".join(lines[end:]).strip("\n").splitlines()
+    return "\n".join([*lines[:end], "    ### BEGIN SOLUTION", *body, "    ### END SOLUTION"])
+
+
+def released(sources: dict[str, bytes], root: Path) -> dict[str, bytes]:
+    """What nbgrader makes of these notebooks for learners: path below the root -> content.
+
+    It works in a folder of its own and without a gradebook, and so leaves no trace in the repository.
+    """
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config import Application
+
+    with tempfile.TemporaryDirectory(prefix="diffusion-lab-") as folder:
+        course = Path(folder).resolve()
+        for path, data in sources.items():
+            place = course / path
+            place.parent.mkdir(parents=True)
+            place.write_bytes(data)
+        settings = configuration(root / CONFIGURATION, course)
+        settings.GenerateAssignment.no_database = True
+        settings.SaveCells.enabled = False
+        application = Application(config=settings)
+        application.log.setLevel(logging.ERROR)
+        api = NbGraderAPI(parent=application, log_level=logging.ERROR)
+        found = {}
+        for path in sources:
+            result = api.generate_assignment(Path(path).parent.name)
+            if not result["success"]:
+                raise LabError(f"nbgrader could not release {path}:\n{result['log'] or result['error']}")
+            name = path.replace(SOLUTIONS, EXERCISES, 1)
+            # nbconvert writes the line ends of the system.
+            found[name] = (course / name).read_text(encoding="utf-8").encode()
+    return found
+
+
+def configuration(file: Path, course: Path) -> Any:
+    """nbgrader's settings in this file, for a course in another folder."""
+    from traitlets.config.loader import PyFileConfigLoader
+
+    settings = PyFileConfigLoader(file.name, path=str(file.parent)).load_config()
+    settings.CourseDirectory.root = str(course)
+    settings.CourseDirectory.db_url = f"sqlite:///{course / 'gradebook.db'}"
+    settings.Exchange.root = str(course / "exchange")
+    return settings
+
+
+def _statement(place: int, exercise: Exercise) -> str:
+    parts = ", ".join(f"{part} {points}" for part, points in exercise.parts.items())
+    lines = [
+        f"## {place}. {exercise.title}",
+        f"Write `{exercise.signature}`: {exercise.points} points ({parts}).",
+        exercise.statement.strip(),
+    ]
+    if exercise.source:
+        lines.append(f"Source: {exercise.source}.")
+    return "\n\n".join(lines)
+
+
+def _text(name: str, text: str) -> NotebookNode:
+    return new_markdown_cell(text.strip(), id=name)
+
+
+def _plain(name: str, code: str) -> NotebookNode:
+    return new_code_cell(code.strip(), id=name)
+
+
+def _code(
+    name: str, code: str, *, solution: bool = False, locked: bool = False, points: int | None = None
+) -> NotebookNode:
+    """A cell that nbgrader knows: of a solution, of a test where it has points, else one that is only locked."""
+    marks = {
+        "grade": points is not None,
+        "grade_id": name,
+        "locked": locked,
+        "schema_version": 3,
+        "solution": solution,
+        "task": False,
+    }
+    if points is not None:
+        marks["points"] = points
+    cell = _plain(name, code)
+    cell.metadata = {"nbgrader": marks}
+    return cell

@@ -1,0 +1,174 @@
+"""Messages between the grader and a process that it does not trust: JSON and raw bytes of tensors, never pickles.
+
+A message is 4 bytes (the header's length), a JSON header, and the bytes of its tensors. Whatever is not plain data
+travels as a description of itself, which compares equal to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LARGEST_HEADER = 1 << 20
+LARGEST_BODY = 64 << 20
+DEEPEST = 8
+LONGEST_TEXT = 10_000
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+        torch.uint8, torch.bool, torch.complex64, torch.complex128,
+    )
+}  # fmt: skip
+
+
+class WireError(Exception):
+    """A message that is too large, or is not made as messages are."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Something that is not plain data, on the side where it cannot exist."""
+
+    kind: str
+
+
+def send(to: socket.socket, message: dict[str, Any]) -> None:
+    """Send one message whose values are None, bool, numbers, text, tensors, tuples, lists, dictionaries, or probes."""
+    blobs: list[bytes] = []
+    header = json.dumps({key: _encode(value, blobs, 0) for key, value in message.items()}).encode()
+    sizes = struct.pack(f"<{len(blobs)}Q", *map(len, blobs))
+    if len(header) > LARGEST_HEADER or sum(map(len, blobs)) > LARGEST_BODY:
+        raise WireError("the value is too large")
+    to.sendall(struct.pack("<II", len(header), len(blobs)) + sizes + header + b"".join(blobs))
+
+
+def receive(source: socket.socket, probe: Callable[[str, str, tuple], Any] | None = None) -> dict[str, Any]:
+    """The next message. Raises WireError for a malformed one and EOFError where the other side has gone.
+
+    Args:
+        probe: makes a network from module, class and arguments; None on the side that accepts none.
+    """
+    length, count = struct.unpack("<II", _read(source, 8))
+    if length > LARGEST_HEADER or count > 1000:
+        raise WireError("the header is too large")
+    sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count))
+    if sum(sizes) > LARGEST_BODY:
+        raise WireError("the body is too large")
+    header = bytes(_read(source, length))
+    blobs = [_read(source, size) for size in sizes]
+    try:
+        message = json.loads(header)
+        if not isinstance(message, dict):
+            raise WireError("not a message")
+        return {key: _decode(value, blobs, probe, 0) for key, value in message.items()}
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        raise WireError(f"a malformed message: {type(error).__name__}") from error
+
+
+def _read(source: socket.socket, size: int) -> bytearray:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    done = 0
+    while done < size:
+        got = source.recv_into(view[done:])
+        if not got:
+            raise EOFError("the other side has gone")
+        done += got
+    return buffer
+
+
+def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
+    if depth > DEEPEST:
+        return {"foreign": "values nested too deeply"}
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if kind is str:
+        return value[:LONGEST_TEXT]
+    if kind is int:
+        return value if abs(value) < 2**53 else {"foreign": "an integer of more than 53 bits"}
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if kind in (Tensor, nn.Parameter):
+        return _encode_tensor(value, blobs)
+    if kind in (tuple, list):
+        return {kind.__name__: [_encode(part, blobs, depth + 1) for part in value[:1000]]}
+    if kind is dict and all(type(key) is str for key in value):
+        return {"dict": {key: _encode(part, blobs, depth + 1) for key, part in list(value.items())[:1000]}}
+    if isinstance(value, nn.Module) and hasattr(value, "recipe"):
+        return {"probe": [kind.__module__, kind.__name__, _encode(tuple(value.recipe), blobs, depth + 1)]}
+    if kind is Foreign:
+        return {"foreign": value.kind}
+    return {"foreign": f"a value of type {kind.__name__[:100]}"}
+
+
+def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
+    name = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout is not torch.strided or name not in DTYPES:
+        return {"foreign": f"a tensor of layout {tensor.layout} and dtype {tensor.dtype}"}
+    if tensor.numel() * tensor.element_size() > LARGEST_BODY:
+        return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
+    flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
+    blobs.append(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    # Strides travel too: an unusual memory layout is part of the question.
+    stride = list(tensor.stride()) if 0 not in tensor.stride() else None
+    return {"tensor": [name, list(tensor.shape), stride, len(blobs) - 1]}
+
+
+def _decode(value: Any, blobs: list[bytearray], probe: Callable | None, depth: int) -> Any:
+    if depth > DEEPEST + 1:
+        raise WireError("nested too deeply")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    (kind, content), *rest = value.items()
+    if rest:
+        raise WireError("not a value")
+    if kind == "tensor":
+        return _decode_tensor(*content, blobs)
+    if kind in ("tuple", "list"):
+        parts = [_decode(part, blobs, probe, depth + 1) for part in content]
+        return tuple(parts) if kind == "tuple" else parts
+    if kind == "dict":
+        return {str(key): _decode(part, blobs, probe, depth + 1) for key, part in content.items()}
+    if kind == "float":
+        return float(content)
+    if kind == "foreign":
+        return Foreign(printable(str(content), 200))
+    if kind == "probe" and probe is not None:
+        module, name, arguments = content
+        return probe(module, name, _decode(arguments, blobs, probe, depth + 1))
+    raise WireError("not a value")
+
+
+def _decode_tensor(name: str, shape: list[int], stride: list[int] | None, index: int, blobs: list[bytearray]) -> Tensor:
+    dtype = DTYPES[name]
+    if not all(type(size) is int and 0 <= size < 2**40 for size in shape) or len(shape) > 64:
+        raise WireError("not a shape")
+    blob = blobs[index]
+    if math.prod(shape) * dtype.itemsize != len(blob):
+        raise WireError("a tensor of another size than its shape")
+    flat = torch.frombuffer(blob, dtype=dtype) if len(blob) else torch.empty(0, dtype=dtype)
+    tensor = flat.reshape(shape)
+    if stride is None or list(tensor.stride()) == stride or not len(blob):
+        return tensor
+    if len(stride) != len(shape) or not all(type(s) is int and 0 < s < 2**24 for s in stride):
+        raise WireError("not strides")
+    extent = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
+    if extent * dtype.itemsize > LARGEST_BODY:
+        raise WireError("strides that need too much memory")
+    return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
+
+
+def printable(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Text without control characters, which could rewrite a terminal."""
+    text = text[:longest]
+    return "".join(c if c in "\n\t" or (c.isprintable() and ord(c) not in range(0x80, 0xA0)) else "�" for c in text)

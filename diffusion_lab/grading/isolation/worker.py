@@ -1,0 +1,250 @@
+"""The process inside the sandbox: imports PyTorch once, and gives each submission a fork of itself.
+
+    worker      waits for the grader; knows no student code
+    └ guard     one for each submission: watches its memory and processes, and ends it when the grader says so
+      └ first   process 1 of a tree of its own: runs the solution cells
+        └ piece one for each exercise: calls the student's function; what it changes is gone with it
+
+Of the package, only this file, `wire`, `calling`, `namespaces` and the probes exist in the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import json
+import linecache
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffusion_lab.grading.calling import Fault, LocalCaller, Returned
+from diffusion_lab.grading.isolation import namespaces, wire
+
+WATCH_EVERY = 0.05
+"""Seconds between two looks of a guard."""
+
+
+def main() -> None:
+    """Serve on the socket whose descriptor is the first argument, until the grader closes it."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    torch.set_num_threads(1)
+    torch.nn.functional.softmax(torch.zeros(2, requires_grad=True), 0).sum().backward()  # wakes what is lazy
+    namespaces.hide_from_children()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    control.sendall(b"ready")
+    while True:
+        request, descriptors, *_ = socket.recv_fds(control, 65536, 2)
+        if not request:
+            return
+        if os.fork() == 0:
+            control.close()
+            _guard(json.loads(request), *(socket.socket(fileno=descriptor) for descriptor in descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> None:
+    """Start the submission's first process and watch it. Ends with a word on `life` about why."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        namespaces.enter_new(limits["tmp"])
+        first = os.fork()
+    except OSError as error:
+        life.sendall(f"failed: {error}".encode())
+        os._exit(1)
+    if first == 0:
+        life.close()
+        _first(limits, talk)
+    talk.close()
+    why, own = b"ended", _memory("self")
+    while True:
+        readable, _, _ = select.select([life], [], [], WATCH_EVERY)
+        if readable:  # the grader has closed its end
+            break
+        if os.waitpid(first, os.WNOHANG)[0]:
+            first = 0
+            break
+        memory, processes = _usage({os.getpid(), os.getppid(), 1}, own)
+        if memory > limits["memory"] or processes > limits["processes"]:
+            why = b"memory" if memory > limits["memory"] else b"processes"
+            break
+    if first:
+        os.kill(first, signal.SIGKILL)  # and with it every process of its tree
+        os.waitpid(first, 0)
+    with contextlib.suppress(OSError):
+        life.sendall(why)
+    os._exit(0)
+
+
+def _usage(others: set[int], inherited: int) -> tuple[int, int]:
+    """Bytes of memory beyond what each process inherited, and the number of processes, of all but `others`."""
+    memory = processes = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in others:
+            with contextlib.suppress(OSError, ValueError):
+                memory += max(0, _memory(name) - inherited)
+                processes += 1
+    return memory, processes
+
+
+def _memory(process: str) -> int:
+    """Bytes of resident memory, files left out."""
+    with open(f"/proc/{process}/statm") as file:
+        _, resident, files, *_ = map(int, file.read().split())
+    return (resident - files) * resource.getpagesize()
+
+
+def _first(limits: dict[str, Any], talk: socket.socket) -> None:
+    try:
+        namespaces.give_up_privileges()
+        for name, value in (
+            ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 0), ("NOFILE", 128), ("AS", limits["address"]),
+            ("NPROC", limits["processes"]),
+        ):  # fmt: skip
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        nowhere = os.open("/dev/null", os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        os.chdir("/tmp")
+        _serve(talk)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _serve(talk: socket.socket) -> None:
+    """Answer the grader until it hangs up. Everything the student's code could do here, it does to itself alone."""
+    space: dict[str, Any] = {
+        "__name__": "__main__", "math": math, "torch": torch, "Tensor": Tensor, "nn": nn, "functional": functional,
+    }  # fmt: skip
+    while True:
+        message = wire.receive(talk, _probe)
+        if message["op"] == "cell":
+            fault = _run_cell(message["name"], message["source"], space)
+            wire.send(talk, {"fault": None if fault is None else _as_dict(fault)})
+        elif message["op"] == "names":
+            wire.send(talk, {"names": [n for n in message["names"] if callable(space.get(n))], "all": _defined(space)})
+        elif message["op"] == "piece":
+            child = os.fork()
+            if child == 0:
+                for name in message["stand_ins"]:
+                    space[name] = _StandIn(talk, name)
+                _serve_piece(talk, space[message["name"]])
+                os._exit(0)
+            _wait(child)
+            wire.send(talk, {"ended": True})
+
+
+def _serve_piece(talk: socket.socket, function: Any) -> None:
+    while True:
+        message = wire.receive(talk, _probe)
+        if message["op"] == "end":
+            return
+        call = LocalCaller(function, message["limit"])
+        returned = call(message["arguments"], seed=message["seed"], gradients=message["gradients"])
+        wire.send(talk, _reply(returned))
+
+
+class _StandIn:
+    """A piece that the student's code calls and that the grader computes; gradients go through it."""
+
+    def __init__(self, talk: socket.socket, name: str):
+        self.talk, self.__name__ = talk, name
+
+    def __call__(self, *arguments: Any) -> Any:
+        if any(isinstance(a, Tensor) and a.requires_grad for a in arguments):
+            places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.is_floating_point()]
+            return _Differentiable.apply(self, arguments, places, *(arguments[i] for i in places))
+        return self.ask(arguments)
+
+    def ask(self, arguments: tuple, vector: Tensor | None = None) -> Any:
+        wire.send(self.talk, {"stand_in": self.__name__, "arguments": arguments, "vector": vector})
+        reply = wire.receive(self.talk)
+        if reply["refused"]:
+            raise TypeError(f"{self.__name__}: {reply['refused']}")
+        return reply["value"]
+
+
+class _Differentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, stand_in: _StandIn, arguments: tuple, places: list[int], *tensors: Tensor) -> Tensor:
+        context.stand_in, context.arguments = stand_in, arguments
+        return stand_in.ask(arguments)
+
+    @staticmethod
+    def backward(context: Any, vector: Tensor) -> tuple:
+        return (None, None, None, *context.stand_in.ask(context.arguments, vector))
+
+
+def _reply(returned: Returned) -> dict[str, Any]:
+    return {
+        "value": _described(returned.value),
+        "fault": None if returned.fault is None else _as_dict(returned.fault),
+        "gradients": returned.gradients,
+        "modified": returned.modified,
+        "graph": returned.graph,
+        "mode_kept": returned.mode_kept,
+        "printed": returned.printed[: wire.LONGEST_TEXT],
+    }
+
+
+def _described(value: Any) -> Any:
+    """NumPy arrays by their own name: people return them by mistake."""
+    return wire.Foreign(f"a NumPy {type(value).__name__}") if type(value).__module__ == "numpy" else value
+
+
+def _run_cell(name: str, source: str, space: dict[str, Any]) -> Fault | None:
+    """Run one solution cell; a fault in it is told with the line that made it."""
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            exec(compile(source, name, "exec"), space)
+    except SyntaxError as error:
+        return Fault("raised", "SyntaxError", str(error.msg), f"line {error.lineno}: {(error.text or '').strip()}")
+    except (Exception, SystemExit) as error:
+        own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+        return Fault(
+            "raised", type(error).__name__, str(error)[:400], f"line {own[-1].lineno}: {own[-1].line}" if own else ""
+        )
+    return None
+
+
+def _defined(space: dict[str, Any]) -> list[str]:
+    return [name for name, value in space.items() if callable(value) and not name.startswith("_")][:200]
+
+
+def _as_dict(fault: Fault) -> dict[str, str]:
+    return {"kind": fault.kind, "name": fault.name, "message": fault.message, "line": fault.line}
+
+
+def _probe(module: str, name: str, arguments: tuple) -> nn.Module:
+    if not (module.startswith("diffusion_lab.exercises.") and module.endswith("probes")):
+        raise wire.WireError("not a probe")
+    return getattr(importlib.import_module(module), name)(*arguments)
+
+
+def _wait(child: int) -> None:
+    while True:
+        with contextlib.suppress(InterruptedError):
+            os.waitpid(child, 0)
+            return
+
+
+if __name__ == "__main__":
+    main()

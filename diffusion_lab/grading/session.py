@@ -1,0 +1,227 @@
+"""What a notebook works with: checks of its pieces, and the chapter's run with them.
+
+Everything is printed to standard output: nbgrader gives no mark to a cell that writes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import exercise, notebook
+from diffusion_lab.grading.checking import VISIBLE_SEED, Verdict
+from diffusion_lab.grading.choosing import Choice, choose
+from diffusion_lab.grading.references import comparison, table
+from diffusion_lab.grading.stand_ins import check_piece
+from diffusion_lab.grading.telling import points, told
+from diffusion_lab.report import Report
+
+SEED_VARIABLE = "DIFFUSION_LAB_GRADING_SEED"
+"""The environment variable that holds the seed of the cases that count: a number, or any text."""
+BUDGET_VARIABLE = "DIFFUSION_LAB_RUN_BUDGET"
+"""The environment variable that replaces the budget of every run in a notebook."""
+GRADING_VARIABLE = "NBGRADER_EXECUTION"
+"""Set by nbgrader, to "autograde" or "validate", while it runs a notebook."""
+
+
+def start(chapter: str | int, namespace: dict[str, Any]) -> Session:
+    """Begin work on a chapter's exercises.
+
+    Args:
+        chapter: its name, number or folder.
+        namespace: `globals()` of the notebook, where its functions are looked up at every check.
+
+    Raises:
+        LabError: where there is no such chapter.
+    """
+    return Session(notebook(chapter).chapter, namespace)
+
+
+class Session:
+    """The state of a notebook: its functions, and the points so far."""
+
+    def __init__(self, chapter: str, namespace: dict[str, Any]):
+        self.chapter, self.namespace = chapter, namespace
+        self.verdicts: dict[str, Verdict] = {}
+        """The latest of each exercise."""
+        self.report: Report | None = None
+        """Of the latest run."""
+
+    def __repr__(self) -> str:
+        return f"<exercises of chapter '{self.chapter}'>"
+
+    def check(self, name: str) -> float:
+        """Check a function on the visible cases, print what came of it, and return its points."""
+        return self._check(name, VISIBLE_SEED)
+
+    def grade(self, name: str) -> float:
+        """Check a function on fresh cases, print what came of it, and return its points."""
+        with _to_stdout():
+            seed, origin = grading_seed()
+            if origin == "fresh":
+                print(f"Fresh cases, drawn with {SEED_VARIABLE}={seed}")
+        return self._check(name, seed)
+
+    def _check(self, name: str, seed: int) -> float:
+        with _to_stdout():
+            try:
+                verdict = check_piece(exercise(name).name, self.namespace, seed)
+            except LabError as error:
+                print(f"✗ {error}")
+                return 0.0
+            except Exception as error:
+                # A learner's mistakes end in a verdict; what ends here is a mistake of the course.
+                print(f"✗ {name} could not be checked, through a fault of the course: {type(error).__name__}: {error}")
+                return 0.0
+            self.verdicts[verdict.exercise] = verdict
+            print(told(verdict))
+        return float(verdict.points)
+
+    def show(self) -> None:
+        """Print the points so far."""
+        rows = [("exercise", "points", "of", "")]
+        items = notebook(self.chapter).exercises
+        for item in items:
+            verdict = self.verdicts.get(item.name)
+            state = "not checked yet" if verdict is None else verdict.state
+            rows.append((item.name, "" if verdict is None else points(verdict.points), str(item.points), state))
+        reached = sum(self.verdicts[item.name].points for item in items if item.name in self.verdicts)
+        rows.append(("together", points(reached), str(sum(item.points for item in items)), ""))
+        print("\n".join(table(rows)))
+
+    def run(self, budget: str = "quick", source: str = "auto", seed: int = 0) -> None:
+        """Train, sample and score the chapter with your pieces, ours in the place of those that are not right yet.
+
+        Args:
+            budget: "smoke" (seconds; the scores mean nothing), "quick" or "full".
+            source: "real", "bundled", or "auto": real data where they are on disk.
+            seed: the source of all randomness.
+        """
+        with _to_stdout():
+            if os.environ.get(GRADING_VARIABLE):
+                print("The run is left out while grading.")
+                return
+            choice = choose(self.namespace, [self.chapter])
+            try:
+                print(f"Pieces, {choice}")
+                self.report = self._run(choice, os.environ.get(BUDGET_VARIABLE) or budget, source, seed)
+            except LabError as error:
+                print(f"✗ {error}")
+            except Exception as error:
+                print(f"✗ the run ended with {type(error).__name__}: {error}")
+                for line in choice.lines_of(error)[-1:]:
+                    print(f"  at {line}")
+
+    def _run(self, choice: Choice, budget: str, source: str, seed: int) -> Report:
+        from diffusion_lab.chapters import run_chapter
+
+        progress = Progress()
+        with choice.in_place():
+            report = run_chapter(
+                self.chapter,
+                budget=budget,
+                source=source,
+                seed=seed,
+                on_step=progress.tell,
+                **choice.slots(self.chapter),
+            )
+        progress.end(f"{report.dataset} ({report.source}), {report.seconds['total']:.0f} s on {report.device}")
+        print(comparison(report))
+        _show_samples(report)
+        return report
+
+
+def grading_seed() -> tuple[int, str]:
+    """The seed of the cases that count, and "environment" or "fresh": where it comes from."""
+    given = os.environ.get(SEED_VARIABLE, "").strip()
+    if not given:
+        return _fresh_seed(), "fresh"
+    try:
+        return int(given), "environment"
+    except ValueError:
+        return int.from_bytes(hashlib.sha256(given.encode()).digest()[:6], "big"), "environment"
+
+
+@cache
+def _fresh_seed() -> int:
+    """One for each process, so that the cells of a notebook are checked alike."""
+    return int.from_bytes(os.urandom(6), "big") + 1
+
+
+@contextlib.contextmanager
+def _to_stdout() -> Iterator[None]:
+    with contextlib.redirect_stderr(sys.stdout), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Progress:
+    """One line that says how far a run is: rewritten in place in a notebook or terminal, else once for each phase."""
+
+    EVERY = 0.5
+    """Seconds between two changes."""
+
+    def __init__(self) -> None:
+        self._last, self._phase = 0.0, ""
+        self._handle: Any = None
+        self._place = "notebook" if _in_notebook() else "terminal" if sys.stdout.isatty() else "file"
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Called by the run with what is being done, the steps done and the steps in all."""
+        if what == self._phase and time.monotonic() - self._last < self.EVERY:
+            return
+        new, self._phase, self._last = what != self._phase, what, time.monotonic()
+        if self._place != "file":
+            self._write(f"{what}, {done / max(total, 1):.0%}")
+        elif new:
+            print(what, flush=True)
+
+    def end(self, line: str) -> None:
+        """The last line."""
+        self._write(line)
+        if self._place == "terminal":
+            print()
+
+    def _write(self, line: str) -> None:
+        if self._place == "terminal":
+            print(f"\r{line:<78}", end="", flush=True)
+        elif self._place == "file":
+            print(line, flush=True)
+        else:
+            from IPython.display import display
+
+            if self._handle is None:
+                self._handle = display({"text/plain": line}, raw=True, display_id=True)
+            else:
+                self._handle.update({"text/plain": line}, raw=True)
+
+
+def _in_notebook() -> bool:
+    """Whether output goes to a Jupyter kernel. IPython is not imported for the question."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _show_samples(report: Report) -> None:
+    from diffusion_lab.chapters.figures import samples_figure
+    from diffusion_lab.plots import save
+
+    figure = samples_figure(report.experiment)
+    if _in_notebook():
+        from IPython.display import display
+
+        display(figure)
+    else:
+        print(f"samples: {save(figure, Path('runs') / report.chapter / 'samples.png')}")

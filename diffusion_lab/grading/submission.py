@@ -1,0 +1,234 @@
+"""One submission: what is taken from it, and the marks that its pieces get in the sandbox.
+
+A submitted notebook is never graded as it is. Only the sources of code cells are taken from it; the questions, the
+answers and the marks are the grader's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from diffusion_lab.exercises import Exercise, Notebook
+from diffusion_lab.grading.calling import Fault
+from diffusion_lab.grading.checking import Verdict, check, without_points
+from diffusion_lab.grading.isolation.sandbox import Gone, Sandbox, Session
+
+CELL_LIMIT = 5.0
+"""Seconds that one cell may run."""
+MOST_LOST = 3
+"""How many cells may end the process before the student's own cells are no longer run."""
+LARGEST = 20 << 20
+"""Bytes of a notebook, its outputs among them."""
+LONGEST_SOURCE = 1 << 20
+"""Characters of all its code."""
+OURS = re.compile(r"\blab\s*\.|\bstart\s*\(")
+"""In a cell that is not a solution: it calls the course's own checks, which have no place in the sandbox."""
+TRIES_THE_REFERENCE = re.compile(r"\bdiffusion_lab\b")
+
+
+class IntakeError(Exception):
+    """A file that holds no submission to this notebook: it is reported with the reason, and gets no marks."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell of a submission."""
+
+    name: str
+    """The exercise's, or "cell N" for one of the student's own."""
+    source: str
+
+
+@dataclass
+class Intake:
+    """What is taken from a submitted notebook."""
+
+    solutions: dict[str, Cell]
+    own: list[Cell]
+    """Code cells that the student has added, such as helper functions, in order, each before the next solution."""
+    order: list[Cell]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A graded submission."""
+
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    """What the instructor should know, such as an attempt to import the reference."""
+    seconds: float
+
+    @property
+    def points(self) -> float:
+        return sum(verdict.points for verdict in self.verdicts)
+
+
+def take_in(path: Path, notebook: Notebook) -> Intake:
+    """Read a submitted notebook. Raises IntakeError, with the reason, for what is none."""
+    if path.is_symlink() or not path.is_file():
+        raise IntakeError("it is not a plain file")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise IntakeError(f"it has {size / 1e6:.0f} MB, and at most {LARGEST / 1e6:.0f} MB are read")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise IntakeError(f"it is not a notebook: {type(error).__name__}") from error
+    cells = content.get("cells") if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        raise IntakeError("it is not a notebook: it has no list of cells")
+    names = {exercise.name for exercise in notebook.exercises}
+    intake = Intake({}, [], [])
+    for number, cell in enumerate(cells, 1):
+        taken = _code_cell(cell, number, names)
+        if taken is None:
+            continue
+        if taken.name not in names:
+            intake.own.append(taken)
+        elif taken.name in intake.solutions:
+            # As nbgrader does where a cell was copied: the last one counts.
+            intake.notes.append(f"the cell '{taken.name}' is there more than once, and the last one counts")
+            intake.order.remove(intake.solutions[taken.name])
+        if taken.name in names:
+            intake.solutions[taken.name] = taken
+        intake.order.append(taken)
+    if sum(len(cell.source) for cell in intake.order) > LONGEST_SOURCE:
+        raise IntakeError(f"it has more than {LONGEST_SOURCE} characters of code")
+    if not intake.solutions:
+        raise IntakeError("it has none of this notebook's solution cells; is it the notebook of another chapter?")
+    for cell in intake.order:
+        if TRIES_THE_REFERENCE.search(cell.source):
+            intake.notes.append(f"'{cell.name}' names the package diffusion_lab, which does not exist in the sandbox")
+    return intake
+
+
+def _code_cell(cell: Any, number: int, names: set[str]) -> Cell | None:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return None
+    source, metadata = cell.get("source"), cell.get("metadata")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str) or not source.strip():
+        return None
+    ours = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    grade_id = ours.get("grade_id") if isinstance(ours, dict) else None
+    source = without_magics(source)
+    if grade_id in names:
+        return Cell(grade_id, source)
+    if grade_id is not None or OURS.search(source):
+        return None
+    return Cell(f"cell {number}", source)
+
+
+def without_magics(source: str) -> str:
+    """IPython's own lines (%timeit, !pip) left out: outside a notebook they are no Python."""
+    lines = source.splitlines()
+    if lines and lines[0].startswith("%%"):
+        return ""
+    return "\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines)
+
+
+def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Marked:
+    """Check every exercise of the notebook in the sandbox, on cases drawn from this seed.
+
+    A piece that calls an earlier piece that is not right is checked with the grader's in its place, as in the notebook.
+    """
+    began = time.monotonic()
+    run = _Run(sandbox, intake)
+    verdicts: list[Verdict] = []
+    stand_ins: dict[str, Callable] = {}
+    try:
+        for exercise in notebook.exercises:
+            verdict = run.check(exercise, stand_ins, seed)
+            if not verdict.passed:
+                stand_ins[exercise.name] = exercise.reference
+            verdicts.append(verdict)
+    finally:
+        run.close()
+    return Marked(tuple(verdicts), tuple(intake.notes + run.notes), time.monotonic() - began)
+
+
+class _Run:
+    """The submission's process, started again where a piece has ended it."""
+
+    def __init__(self, sandbox: Sandbox, intake: Intake):
+        self.sandbox, self.intake = sandbox, intake
+        self.session: Session | None = None
+        self.faults: dict[str, Fault] = {}
+        self.left_out: set[str] = set()
+        self.defined: set[str] = set()
+        self.all: list[str] = []
+        self.notes: list[str] = []
+
+    def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
+        name = exercise.name
+        if name not in self.intake.solutions:
+            return without_points(exercise, "missing", "Its solution cell is not in the notebook.")
+        try:
+            self._ready()
+            if name not in self.defined:
+                return self._undefined(exercise)
+            with self.session.piece(name, stand_ins=stand_ins) as caller:
+                verdict = check(exercise, caller, seed)
+        except Gone as gone:
+            self.close()
+            return without_points(exercise, "missing", f"It could not be called: {gone.why}.")
+        if self.session.lost:
+            self.close()
+        used = sorted(caller.used)
+        if used:
+            note = f"Checked with our {', '.join(used)}, because yours is not right yet."
+            verdict = replace(verdict, note=f"{note} {verdict.note}".strip())
+        return verdict
+
+    def close(self) -> None:
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+    def _ready(self) -> None:
+        """A session in which all cells have run. A cell that does not end is left out from then on."""
+        while self.session is None:
+            self.session = self.sandbox.open()
+            for cell in self._cells():
+                try:
+                    fault = self.session.run_cell(cell.name, cell.source, CELL_LIMIT)
+                except Gone as gone:
+                    self.left_out.add(cell.name)
+                    self.faults[cell.name] = Fault("time", "ProcessGone", gone.why)
+                    self.notes.append(f"running '{cell.name}': {gone.why}")
+                    self.close()
+                    break
+                if fault is not None:
+                    self.faults[cell.name] = fault
+            else:
+                try:
+                    self.defined, self.all = self.session.names(list(self.intake.solutions))
+                except Gone as gone:
+                    self.close()
+                    raise gone
+
+    def _cells(self) -> Iterable[Cell]:
+        without_own = len(self.left_out) >= MOST_LOST
+        return [
+            cell
+            for cell in self.intake.order
+            if cell.name not in self.left_out and not (without_own and cell in self.intake.own)
+        ]
+
+    def _undefined(self, exercise: Exercise) -> Verdict:
+        fault = self.faults.get(exercise.name)
+        if fault is not None:
+            where = f" at {fault.line}" if fault.line else ""
+            return without_points(exercise, "missing", f"Its cell failed: {fault.name}: {fault.message}{where}.")
+        near = difflib.get_close_matches(exercise.name, self.all, n=1)
+        hint = f" There is a function {near[0]}." if near else ""
+        return without_points(exercise, "missing", f"Its cell defines no function {exercise.name}.{hint}")

@@ -1,0 +1,22 @@
+"""nbgrader's settings for this course. nbgrader reads this file when it is started in the root of the repository."""
+
+import os
+import shutil
+import sys
+
+c = get_config()  # noqa: F821
+
+# nbgrader makes a new gradebook with the command `alembic`. It lies beside Python, and is not found there by
+# `.venv/bin/nbgrader` while the environment is not active.
+if shutil.which("alembic") is None:
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+
+c.CourseDirectory.course_id = "diffusion-lab"
+c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))
+# What nbgrader calls source and release: here each has the name of what is in it.
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+
+# The releases are in the repository. Without force nbgrader leaves a release that exists alone, and then writes
+# nothing about it into a new gradebook either, so that there is nothing to grade by. The result is the same bytes.
+c.GenerateAssignment.force = True

@@ -1,0 +1,333 @@
+"""What code in the sandbox can reach: nothing. Each attack says what it got, and the next submission is untouched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion_lab.exercises.probes import Probe
+from diffusion_lab.grading.calling import LocalCaller
+from diffusion_lab.grading.isolation.sandbox import Gone, Limits, Sandbox
+from diffusion_lab.grading.isolation.wire import Foreign
+
+SECRET = "a secret of the machine"
+
+
+def said(session, source: str, limit: float = 5.0) -> str:
+    """What the code says through an exception: the only words that leave a cell."""
+    fault = session.run_cell("attack", source, limit)
+    return "" if fault is None else f"{fault.name}: {fault.message}"
+
+
+@pytest.fixture
+def session(sandbox):
+    with sandbox.open() as opened:
+        yield opened
+
+
+def test_files_of_the_machine_are_not_there(session, tmp_path: Path, monkeypatch):
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    here = Path(__file__).resolve()
+    for path in (secret, here, Path.home() / ".bashrc", Path("/etc/passwd"), Path("/etc/shadow")):
+        assert SECRET not in said(session, f"raise ValueError(open({str(path)!r}).read())")
+        assert said(session, f"open({str(path)!r}).read()").startswith(("FileNotFoundError", "PermissionError"))
+
+
+def test_the_environment_is_not_there(sandbox, monkeypatch):
+    monkeypatch.setenv("SECRET", SECRET)
+    with Sandbox() as fresh, fresh.open() as session:
+        assert SECRET not in said(session, "import os; raise ValueError(dict(os.environ))")
+        assert SECRET not in said(session, "raise ValueError(open('/proc/self/environ').read())")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "import diffusion_lab.exercises.catalogue",
+        "from diffusion_lab.exercises import library",
+        "import diffusion_lab.chapters",
+        "import diffusion_lab.levels",
+        "import sys\nfor m in [m for m in sys.modules if m.startswith('diffusion_lab')]: del sys.modules[m]\n"
+        "sys.path = [p for p in sys.path if p != '/course']\nimport diffusion_lab",
+    ],
+)
+def test_the_reference_cannot_be_imported(session, attempt: str):
+    assert said(session, attempt).startswith(("ImportError", "ModuleNotFoundError"))
+
+
+def test_no_file_of_the_reference_is_anywhere(session):
+    found = said(
+        session,
+        "import os\nfound = []\n"
+        "for folder, _, files in os.walk('/'):\n"
+        "    if folder.startswith(('/proc', '/sys')): continue\n"
+        "    found += [f for f in files if f in ('ddpm_step.py', 'q_sample.py', 'expecting.py')]\n"
+        "raise ValueError(found)",
+        limit=30,
+    )
+    assert found == "ValueError: []"
+
+
+def test_there_is_no_network(session):
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    port = listening.getsockname()[1]
+    assert said(session, f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)") != ""
+    assert "unreachable" in said(session, "import socket; socket.create_connection(('192.0.2.1', 80), 1)")
+    assert said(session, "import socket; socket.gethostbyname('example.org')").startswith("gaierror")
+    listening.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        listening.accept()
+
+
+def test_the_system_is_read_only(session):
+    writable = said(
+        session,
+        "import os\nfound = []\n"
+        "for folder, _, _ in os.walk('/'):\n"
+        "    if folder.startswith('/proc'): continue\n"
+        "    try:\n        open(folder + '/x', 'w').close(); found.append(folder)\n"
+        "    except OSError: pass\n"
+        "raise ValueError(found)",
+        limit=30,
+    )
+    assert writable == "ValueError: ['/tmp']"
+
+
+def test_other_processes_are_out_of_reach(session):
+    assert said(session, "import os; raise ValueError(os.getpid())") == "ValueError: 1"
+    for target in (2, 3, os.getpid()):
+        assert said(session, f"import os; os.kill({target}, 9)").startswith("ProcessLookupError")
+    assert said(session, "import os; os.kill(-1, 9)") in ("", "ProcessLookupError: [Errno 3] No such process")
+    assert said(session, "raise ValueError(open('/proc/2/environ').read())").startswith("PermissionError")
+    assert said(session, "raise ValueError(open('/proc/2/mem', 'rb').read(1))").startswith("PermissionError")
+
+
+def test_privileges_are_gone_for_good(session):
+    assert "CapEff:\t0000000000000000" in said(session, "raise ValueError(open('/proc/self/status').read()[600:])")
+    umount = (
+        "import ctypes\nlibrary = ctypes.CDLL(None, use_errno=True)\n"
+        "library.umount2(b'/tmp', 2)\nraise ValueError(ctypes.get_errno())"
+    )
+    assert said(session, umount) == "ValueError: 1"
+
+
+def test_what_one_submission_leaves_the_next_one_does_not_find(sandbox):
+    leave = (
+        "import os, torch, builtins, sys, time\n"
+        "open('/tmp/left', 'w').write('x'); os.makedirs('/tmp/torch')\n"
+        "torch.allclose = lambda *a, **k: True; builtins.sum = lambda x: 7\n"
+        "if os.fork() == 0:\n    time.sleep(60)\n"
+    )
+    with sandbox.open() as first:
+        assert said(first, leave) == ""
+    with sandbox.open() as second:
+        assert said(second, "import os; raise ValueError(os.listdir('/tmp'))") == "ValueError: []"
+        assert said(second, "raise ValueError(sum([1]))") == "ValueError: 1"
+        assert said(second, "raise ValueError(torch.allclose(torch.ones(1), torch.zeros(1)))") == "ValueError: False"
+
+
+def test_a_piece_leaves_nothing_for_the_next_one(session):
+    assert said(session, "state = []\ndef piece(x):\n    state.append(x)\n    return len(state)") == ""
+    for _ in range(2):
+        with session.piece("piece") as call:
+            assert [call((1.0,)).value, call((1.0,)).value] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ("import os; os._exit(0)", "ended"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL); os.abort()", "ended"),
+        ("while True:\n    try:\n        while True: pass\n    except BaseException: pass", "in time"),
+        ("import time\ntime.sleep(100)", "in time"),
+        ("x = [b'x' * 10**8 for _ in range(100)]", ("memory", "in time")),
+        ("import os, time\nfor _ in range(1000):\n    if os.fork() == 0: time.sleep(30)\ntime.sleep(5)", "processes"),
+        ("import ctypes; ctypes.string_at(0)", "ended"),
+        ("import sys; sys.setrecursionlimit(10**9)\ndef f(): return f()\nf()", ("memory", "ended", "in time")),
+    ],
+    ids=["exit", "kill", "loop", "sleep", "memory", "forks", "crash", "recursion"],
+)  # fmt: skip
+def test_what_does_not_come_back_is_ended_and_the_sandbox_lives_on(sandbox, attack: str, words, monkeypatch):
+    monkeypatch.setattr("diffusion_lab.grading.isolation.sandbox.PATIENCE", 0.5)
+    began = time.monotonic()
+    session = sandbox.open()
+    try:
+        fault = session.run_cell("attack", attack, limit=1.0)
+        assert fault is not None and fault.name in ("MemoryError", "RecursionError"), fault
+    except Gone as gone:
+        assert any(word in gone.why for word in ((words,) if isinstance(words, str) else words))
+    finally:
+        session.close()
+    assert time.monotonic() - began < 15
+    with sandbox.open() as after:
+        assert said(after, "raise ValueError(1 + 1)") == "ValueError: 2"
+
+
+def test_disk_is_bounded(session):
+    fill = (
+        "for i in range(10):\n    with open(f'/tmp/{i}', 'wb') as f:\n        for _ in range(30): f.write(b'0' * 10**6)"
+    )
+    assert said(session, fill).startswith("OSError")
+
+
+def test_a_flood_of_output_is_cut(session):
+    assert said(session, "def piece(x):\n    print('x' * 10**7)\n    return x") == ""
+    with session.piece("piece") as call:
+        returned = call((1.0,))
+    assert returned.value == 1.0 and len(returned.printed) <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("(i for i in range(3))", "generator"),
+        ("object()", "object"),
+        ("__import__('numpy').zeros(3)", "NumPy ndarray"),
+        ("torch.zeros(3).as_subclass(type('T', (torch.Tensor,), {}))", "type T"),
+        ("torch.zeros(10**8)", "too large"),
+        ("torch.eye(3).to_sparse()", "layout"),
+        ("type('E', (), {'__eq__': lambda a, b: True, '__reduce__': lambda a: (print, ())})()", "type E"),
+        ("10**30", "53 bits"),
+        ("[[[[[[[[[[1]]]]]]]]]]", ""),
+        ("torch.nn.Linear(1, 1)", "type Linear"),
+    ],
+)
+def test_what_is_not_plain_data_comes_as_its_description(session, value: str, kind: str):
+    assert said(session, f"def piece(x):\n    return {value}") == ""
+    with session.piece("piece") as call:
+        found = call((1.0,)).value
+    while isinstance(found, list):
+        found = found[0]
+    assert isinstance(found, Foreign) and kind in found.kind
+
+
+def test_values_of_every_plain_kind_arrive_as_they_were(session):
+    values = (
+        1, -2.5, float("inf"), True, None, "text", torch.arange(6).reshape(2, 3), torch.tensor(1.5).double(),
+        torch.zeros(0, 3), torch.ones(2, dtype=torch.bool), torch.tensor([1j]), {"a": torch.ones(1)}, [1, (2.0,)],
+        torch.arange(12.0).reshape(3, 4).T, torch.arange(12.0)[::2],
+    )  # fmt: skip
+    assert (
+        said(session, "def piece(*values):\n    return values, [getattr(v, 'is_contiguous', bool)() for v in values]")
+        == ""
+    )
+    with session.piece("piece") as call:
+        back, contiguous = call(values).value
+    for sent, found in zip(values, back, strict=True):
+        assert type(sent) is type(found)
+        if isinstance(sent, torch.Tensor):
+            assert sent.dtype == found.dtype and torch.equal(sent, found)
+        elif isinstance(sent, dict):
+            assert torch.equal(sent["a"], found["a"])
+        else:
+            assert sent == found
+    assert contiguous[-2:] == [False, False]
+
+
+def test_a_call_in_the_sandbox_is_a_call_here(session):
+    source = "def piece(model, x, t):\n    return model(x, t).square().flatten(1).mean(dim=1)"
+    space: dict = {}
+    exec(source, space)
+    assert session.run_cell("piece", source) is None
+    arguments = (Probe(4), torch.randn(3, 2), torch.arange(3))
+    here = LocalCaller(space["piece"])(arguments, gradients=True)
+    with session.piece("piece") as call:
+        there = call(arguments, gradients=True)
+    assert torch.equal(here.value, there.value) and here.graph and there.graph
+    assert all(torch.equal(a, b) for a, b in zip(here.gradients, there.gradients, strict=True))
+
+
+def test_a_stand_in_is_computed_outside_and_gradients_go_through_it(session):
+    source = "def piece(model, x, t):\n    return helper(model(x, t), x, 2.0).sum()"
+
+    def helper(a, b, c):
+        return torch.sin(a) * b * c
+
+    space: dict = {"helper": helper}
+    exec(source, space)
+    assert session.run_cell("piece", source) is None
+    arguments = (Probe(4), torch.randn(3, 2), torch.arange(3))
+    here = LocalCaller(space["piece"])(arguments, gradients=True)
+    with session.piece("piece", stand_ins={"helper": helper}) as call:
+        there = call(arguments, gradients=True)
+    assert call.used == {"helper"}
+    assert torch.allclose(here.value, there.value)
+    assert all(torch.allclose(a, b) for a, b in zip(here.gradients, there.gradients, strict=True))
+    with session.piece("piece", stand_ins={"helper": lambda *a: 1 / 0}) as call:
+        assert "ZeroDivisionError" in call(arguments).fault.message
+
+
+def test_forged_replies_are_refused(sandbox):
+    forge = (
+        "import os, struct\n"
+        "def piece(x):\n"
+        "    for fd in range(3, 20):\n"
+        "        try: os.write(fd, {forged!r})\n"
+        "        except OSError: pass\n"
+        "    return x"
+    )
+    import json
+    import struct
+
+    def frame(header: bytes, sizes: tuple[int, ...] = ()) -> bytes:
+        return struct.pack("<II", len(header), len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes) + header
+
+    messages = [
+        b"\xff" * 64,
+        frame(b"[]"),
+        frame(b"{" * 5000),
+        frame(json.dumps({"value": {"probe": ["os", "system", {"tuple": ["true"]}]}}).encode()),
+        frame(json.dumps({"value": {"tensor": ["float32", [2**39], None, 0]}}).encode(), (0,)),
+        frame(json.dumps({"value": {"tensor": ["float32", [2, 2], [2**23, 1], 0]}}).encode(), (16,)) + b"0" * 16,
+        frame(b"{}", (2**40,)),
+    ]
+    for message in messages:
+        with sandbox.open() as session:
+            assert said(session, forge.replace("{forged!r}", repr(message))) == ""
+            with session.piece("piece") as call:
+                returned = call((1.0,))
+            assert returned.fault is not None or returned.value is None or isinstance(returned.value, torch.Tensor)
+
+
+def test_nothing_is_left_when_the_sandbox_closes(tmp_path: Path):
+    program = (
+        "import os, sys\n"
+        "from diffusion_lab.grading.isolation.sandbox import Sandbox\n"
+        "with Sandbox() as sandbox:\n"
+        "    for _ in range(20):\n"
+        "        with sandbox.open() as session:\n"
+        "            session.run_cell('a', 'import os, time\\nif os.fork() == 0: time.sleep(60)')\n"
+        "    before = len(os.listdir('/proc/self/fd'))\n"
+        "    for _ in range(20):\n"
+        "        with sandbox.open() as session:\n"
+        "            session.run_cell('a', 'x = 1')\n"
+        "    assert len(os.listdir('/proc/self/fd')) == before\n"
+        "children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
+        "print('children', children)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "children []"
+    assert list(tmp_path.iterdir()) == []
+    assert SECRET not in done.stdout
+
+
+def test_limits_are_the_callers(tmp_path: Path):
+    with Sandbox(Limits(memory=100 << 20)) as small, small.open() as session, pytest.raises(Gone, match="memory"):
+        session.run_cell("large", "x = b'x' * (300 << 20)\nimport time\ntime.sleep(3)")
