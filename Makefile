@@ -8,20 +8,28 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # One process for each core, and no more than four, because each of them loads torch.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 
-.PHONY: help demo test test-slow test-all lint format constraints clean
+.PHONY: help demo notebooks notebooks-check test test-slow test-all lint format constraints clean
 
 help:
-	@echo "make demo         train, sample and score all ten chapters at the quick budget"
-	@echo "make test         the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
-	@echo "make test-slow    the slow tests"
-	@echo "make test-all     all tests"
-	@echo "make lint         check style, format and spelling"
-	@echo "make format       format the code and repair what the linter can"
-	@echo "make constraints  bring constraints.txt in line with pyproject.toml"
-	@echo "make clean        remove .venv, caches and build products; runs/ stays"
+	@echo "make demo             train, sample and score all ten chapters at the quick budget"
+	@echo "make notebooks        write solutions/ and exercises/ from the records of the exercises"
+	@echo "make notebooks-check  say which of them are stale; the tests do so too"
+	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
+	@echo "make test-slow        the slow tests"
+	@echo "make test-all         all tests"
+	@echo "make lint             check style, format and spelling"
+	@echo "make format           format the code and repair what the linter can"
+	@echo "make constraints      bring constraints.txt in line with pyproject.toml"
+	@echo "make clean            remove .venv, caches and build products; runs/ stays"
 
 demo: $(VENV)/.installed
 	$(BIN)/diffusion-lab run all --budget quick
+
+notebooks: $(VENV)/.installed-test
+	$(BIN)/python scripts/build_notebooks.py
+
+notebooks-check: $(VENV)/.installed-test
+	$(BIN)/python scripts/build_notebooks.py --check
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"

@@ -20,3 +20,21 @@ c.CourseDirectory.release_directory = "exercises"
 # The releases are in the repository. Without force nbgrader leaves a release that exists alone, and then writes
 # nothing about it into a new gradebook either, so that there is nothing to grade by. The result is the same bytes.
 c.GenerateAssignment.force = True
+
+# Each submission is first put back into the shape of its release, so that a cell that is missing, old or damaged costs
+# what it holds and no more. The rest of the list is nbgrader's own.
+c.Autograde.sanitize_preprocessors = [
+    "diffusion_lab.grading.rebuilding.Rebuild",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.DeduplicateIds",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
+# Seconds for each cell. A check takes less than one, and ends by itself where a function does not; so this is for a
+# loop outside functions. nbgrader interrupts such a cell, notes the error in it, and goes on with the next cell.
+c.Execute.timeout = 60
+c.Execute.interrupt_on_timeout = True
+# A polite end takes the kernel about a second for each submission, and it has nothing to save.
+c.Execute.shutdown_kernel = "immediate"

@@ -20,10 +20,17 @@ LAYERS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MOD
 # under the strictest rule, until somebody decides that it sits higher.
 SHARED = {"errors", "files"}
 PARTS = {"data", "networks", "metrics"}
-TOP = {"plots", "devices", "train", "checkpoints", "chapters", "report", "cli", "__main__"}
+# Exercises know the mathematics that their pieces belong to, and nothing of what runs or checks them. By the last part
+# of the module's name: `slots` put pieces into a run, and `inputs` are what cases are drawn from.
+COURSE = {"exercises"}
+BEYOND = {"slots": {"data", "networks", "chapters"}, "inputs": {"data"}}
+TOP = {"plots", "devices", "train", "checkpoints", "chapters", "report", "grading", "cli", "__main__"}
 
 # Libraries that only one part of the package may know.
-ONLY_IN = {"matplotlib": {"plots"}, "typer": {"cli"}}
+NOTEBOOKS = ("nbformat", "nbgrader", "nbconvert", "nbclient", "IPython", "ipykernel", "jupyter_client", "traitlets")
+ONLY_IN = {"matplotlib": {"plots"}, "typer": {"cli"}} | {
+    library: {"grading"} for library in (*NOTEBOOKS, "jupyter", "jupyter_core", "dask", "distributed")
+}
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio"}
 
 
@@ -63,17 +70,21 @@ def faults(source: str, module: str, is_package: bool = False) -> list[str]:
             allowed = inside in {None, layer} | SHARED
         elif layer in SHARED:
             allowed = standard
+        elif layer in COURSE and inside is None:
+            allowed = standard or root in {"torch", "numpy"}  # some right answers go through NumPy
+        elif layer in COURSE:
+            allowed = inside in (LAYERS - PARTS - TOP) | BEYOND.get(module.rpartition(".")[2], set())
         elif inside is None:
             allowed = standard or root == "torch"
         else:
-            allowed = inside in LAYERS - PARTS - TOP
+            allowed = inside in LAYERS - PARTS - TOP - COURSE
         if not allowed or layer not in ONLY_IN.get(root, {layer}):
             found.append(f"{module} imports {name}")
     return found
 
 
 def test_every_named_layer_exists():
-    assert LAYERS >= PARTS | TOP | SHARED | set.union(*ONLY_IN.values())
+    assert LAYERS >= PARTS | TOP | SHARED | COURSE | set.union(*ONLY_IN.values())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -93,6 +104,11 @@ def test_import_directions(path: Path):
         ("import matplotlib.pyplot as plt", "diffusion_lab.report"),
         ("import torch", "diffusion_lab.errors"),
         ("import tests.conftest", "diffusion_lab.cli"),
+        ("from diffusion_lab.metrics import frechet_distance", "diffusion_lab.exercises.cifar10.frechet_distance"),
+        ("from diffusion_lab.grading import start", "diffusion_lab.exercises.mnist.slots"),
+        ("import scipy.linalg", "diffusion_lab.exercises.normal_nd.gaussian_w2"),
+        ("from diffusion_lab.exercises import Exercise", "diffusion_lab.schedules"),
+        ("def f():\n    import nbformat", "diffusion_lab.cli.pieces"),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, module: str):
@@ -110,6 +126,8 @@ def test_a_forbidden_import_is_found(source: str, module: str):
         ("from .digits import load", "diffusion_lab.data.sources"),
         ("from diffusion_lab.data import load", "diffusion_lab.chapters.mnist"),
         ("from matplotlib.figure import Figure", "diffusion_lab.plots.trajectory"),
+        ("from diffusion_lab.exercises import library\nimport nbformat", "diffusion_lab.grading.sources"),
+        ("from diffusion_lab import schedules\nimport numpy as np", "diffusion_lab.exercises.mixture.slots"),
     ],
 )
 def test_an_allowed_import_is_not(source: str, module: str):
@@ -131,14 +149,23 @@ def loaded_by(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[st
         ("-c", "import diffusion_lab; diffusion_lab.__version__; dir(diffusion_lab)"),
         ("-m", "diffusion_lab", "--help"),
         ("-m", "diffusion_lab", "run", "--help"),
+        ("-m", "diffusion_lab", "check", "--help"),
+        ("-c", "import diffusion_lab.grading"),
     ],
-    ids=["import", "help", "run help"],
+    ids=["import", "help", "run help", "check help", "grading"],
 )
 def test_starts_without_heavy_libraries(arguments: tuple[str, ...]):
     done, names = loaded_by(*arguments)
     assert done.returncode == 0, done.stderr
     assert "diffusion_lab" in names
     assert names & HEAVY == set()
+
+
+def test_a_session_starts_without_the_libraries_of_notebooks():
+    done, names = loaded_by("-c", "from diffusion_lab.grading import start, check_pieces, load; start")
+    assert done.returncode == 0, done.stderr
+    assert "torch" in names
+    assert names & set(NOTEBOOKS) == set()
 
 
 def test_heavy_libraries_would_be_seen():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import *
+from diffusion_lab.cli.terminal import RootOption, mistakes_told, new_table, say
 
 app = typer.Typer(
     help="The datasets: what is bundled, what is on disk, and how to fetch the rest.", no_args_is_help=True
@@ -16,7 +16,7 @@ app = typer.Typer(
 @app.command("list")
 def data_list(data_root: RootOption = None) -> None:
     """Which data each chapter can run on, and which of them are on this machine."""
-    with told():
+    with mistakes_told():
         from diffusion_lab.data import available
 
         table = new_table("name", "chapter", "bundled", "real", "on disk", "size", "licence")
@@ -32,10 +32,8 @@ def data_fetch(
     data_root: RootOption = None,
 ) -> None:
     """Download real data, with progress and a checksum."""
-    with told():
+    with mistakes_told():
         from diffusion_lab.data import fetch
 
         path = fetch(name, data_root)
     say(f"{name} is at {path}")
-
-

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffusion_lab.cli.terminal import *
-from diffusion_lab.errors import LabError
+from diffusion_lab.cli.terminal import (
+    BudgetName,
+    ChapterName,
+    CheckpointOption,
+    DeviceName,
+    DeviceOption,
+    OutOption,
+    RootOption,
+    SeedOption,
+    SourceName,
+    SourceOption,
+    console,
+    mistakes_told,
+    new_table,
+    progress_bars,
+    say,
+)
+from diffusion_lab.errors import LabError, SourceError
 
 if TYPE_CHECKING:
+    from diffusion_lab.grading.choosing import Choice
     from diffusion_lab.report import Report
 
 
@@ -37,12 +56,20 @@ def run(
     out: OutOption = Path("runs"),
     variant: Annotated[str, typer.Option(help="Another method for the same data; see `diffusion-lab list`.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
+    pieces: Annotated[
+        Path | None,
+        typer.Option(help="Your own pieces: a .py file or a notebook. Ours stand in for what does not pass its check."),
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="With --pieces: take yours even where the check fails.")
+    ] = False,
 ) -> None:
     """Train, sample and score; write report, checkpoint and figures under OUT/CHAPTER."""
-    with told():
+    with mistakes_told():
         from diffusion_lab.chapters import NAMES, get, run_chapter
 
         names = NAMES if chapter == "all" else (get(chapter, variant).name,)
+        choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
     reports: list[Report] = []
     failures: dict[str, LabError] = {}
     with progress_bars() as progress:
@@ -53,18 +80,20 @@ def run(
                 progress.update(bar, completed=done, total=total, what=what)
 
             try:
-                report = run_chapter(
-                    name,
-                    variant=variant,
-                    seed=seed,
-                    budget=budget.value,
-                    source=source.value,
-                    data_root=data_root,
-                    device=device.value,
-                    out=out,
-                    resume=resume,
-                    on_step=on_step,
-                )
+                with _in_their_place(choice, name) as slots:
+                    report = run_chapter(
+                        name,
+                        variant=variant,
+                        seed=seed,
+                        budget=budget.value,
+                        source=source.value,
+                        data_root=data_root,
+                        device=device.value,
+                        out=out,
+                        resume=resume,
+                        on_step=on_step,
+                        **slots,
+                    )
             except LabError as error:
                 failures[name] = error
                 progress.update(bar, what="failed")
@@ -74,6 +103,10 @@ def run(
             progress.update(bar, completed=1, total=1, what=f"{verdict}, {report.seconds['total']:.0f} s")
     if reports:
         say(results_table(reports, console().width))
+        for report in reports if choice is not None else ():
+            from diffusion_lab.grading.references import comparison
+
+            typer.echo(f"\n{report.number} {report.title}\n{comparison(report)}")
         if budget is BudgetName.smoke:
             say("A smoke run proves that everything is connected. Its scores mean nothing.")
         say(f"Reports, checkpoints and figures are under {out}/")
@@ -83,6 +116,37 @@ def run(
         raise typer.Exit(2)
     if budget is not BudgetName.smoke and not all(report.passed for report in reports):
         raise typer.Exit(1)
+
+
+def _own_pieces(path: Path, names: Sequence[str], variant: str, unchecked: bool) -> Choice:
+    """Check the pieces of a file, say which are taken, and return them."""
+    from diffusion_lab.grading.choosing import choose
+    from diffusion_lab.grading.sources import load
+
+    if variant:
+        raise SourceError("the exercises make a chapter's own method: --pieces and --variant do not go together")
+    sources = load(path)
+    choice = choose(sources.namespace, names, unchecked=unchecked, faults=sources.faults)
+    typer.echo("\n".join([*sources.notes, *choice.lines]))
+    return choice
+
+
+@contextmanager
+def _in_their_place(choice: Choice | None, name: str) -> Iterator[dict[str, Any]]:
+    """The slots of a chapter filled with the chosen pieces; what goes wrong in the student's is told with the line."""
+    if choice is None:
+        yield {}
+        return
+    with choice.in_place():
+        try:
+            yield choice.slots(name)
+        except LabError:
+            raise
+        except Exception as error:
+            lines = choice.lines_of(error)
+            if not lines:
+                raise
+            raise SourceError(f"your piece raised {type(error).__name__}: {error}, at {lines[-1]}") from error
 
 
 WIDE = 120
@@ -132,7 +196,7 @@ def sample(
     out: OutOption = Path("runs"),
 ) -> None:
     """Draw samples from a checkpoint; write them and a picture of them under OUT/CHAPTER/samples."""
-    with told(), progress_bars() as progress:
+    with mistakes_told(), progress_bars() as progress:
         from diffusion_lab.chapters import get, samples
 
         name = get(chapter).name
@@ -161,7 +225,7 @@ def denoise(
     out: OutOption = Path("runs"),
 ) -> None:
     """Denoise held-out data at several noise levels, beside the exact answer where there is one."""
-    with told():
+    with mistakes_told():
         from diffusion_lab.chapters import get, samples
 
         name = get(chapter).name
@@ -178,5 +242,3 @@ def denoise(
         table.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
     say(table)
     say(str(path))
-
-

@@ -51,7 +51,7 @@ OutOption = Annotated[Path, typer.Option(help="Folder for results.")]
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def mistakes_told() -> Iterator[None]:
     """Say what the user can mend in one line, without a traceback."""
     try:
         yield
@@ -83,21 +83,21 @@ def first_process() -> bool:
 
 
 def new_table(*columns: str):
+    """An empty table."""
     from rich.table import Table
 
-    table = Table(*columns, header_style="bold")
-    return table
+    return Table(*columns, header_style="bold")
 
 
 def console():
+    """Standard output, wide enough for a table."""
     from rich.console import Console
 
-    console = Console(quiet=not first_process())
+    plain = Console(quiet=not first_process())
     # A file or a pipe has no width of its own; a table in it should not be squeezed into 80 columns.
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=console.quiet, width=160)
+    return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(quiet=plain.quiet, width=160)
 
 
 def say(what) -> None:
+    """Print a line or a table; in a line, [square brackets] are markup."""
     console().print(what, highlight=False, soft_wrap=isinstance(what, str))
-
-

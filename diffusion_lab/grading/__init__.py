@@ -26,7 +26,6 @@ _HOME = {
     "told": "telling",
     "check": "checking",
     "Verdict": "checking",
-    "audit": "audit",
 }
 
 __all__ = list(_HOME)

@@ -29,7 +29,7 @@ SOLUTIONS, EXERCISES = "solutions", "exercises"
 """The folders below the root of the repository, as `nbgrader_config.py` names them."""
 CONFIGURATION = "nbgrader_config.py"
 
-SET_UP = '''
+SET_UP = """
 import math
 
 import torch
@@ -39,28 +39,29 @@ from torch.nn import functional
 from diffusion_lab.grading import start
 
 lab = start("{chapter}", globals())
-'''
+"""
 
-HOW = '''
+HOW = """
 ## How to work
 
-- Run the cells from the top. Write your code in the place of `raise NotImplementedError()`. Imports and helpers of your
-  own go into the same cell, above the function. `math`, `torch`, `Tensor`, `nn` and `functional` are there already.
-- Run the cell below a function to check it: the answer comes in about a second. It shows which parts of the points you
-  have, a case where your function is wrong, and, where the mistake is a known one, the idea behind it.
-- The cases that count for marks are drawn anew, and ask for the same things.
-- This notebook has {count} exercises with {points} points. You can do them in any order: pieces that you have not written
-  yet are lent to the run at the end.
-- To check from a terminal: `diffusion-lab check {path}`
-'''
+- This notebook has {count} exercises with {points} points. Run its cells from the top, and write your code in the place
+  of `raise NotImplementedError()`. Helpers of your own go into the same cell, above the function. `math`, `torch`,
+  `Tensor`, `nn` and `functional` are there already.
+- The cell below each function checks it, in less than a second. It shows what points you have and for what, a case in
+  which your function is wrong, and, if the mistake is a known one, the idea behind it.
+- The cases that count for marks ask for the same things with other numbers.
+- The order is up to you. Where a function needs one that is not right yet, the course's own stands in, as it does in
+  the run at the end.
+- In a terminal the same checks are `diffusion-lab check {path}`.
+"""
 
-CHECK = '''
+CHECK = """
 points = lab.check("{name}")
 ### BEGIN HIDDEN TESTS
 points = lab.grade("{name}")
 ### END HIDDEN TESTS
 points
-'''
+"""
 
 
 def build(chapters: Iterable[str] = CHAPTERS, root: Path | None = None) -> dict[str, bytes]:
@@ -89,7 +90,7 @@ def content(document: NotebookNode) -> bytes:
 def source(chapter: Notebook) -> NotebookNode:
     """The notebook with solutions and hidden tests, in nbgrader's format."""
     number, path = CHAPTERS.index(chapter.chapter) + 1, f"{EXERCISES}/{path_of(chapter.chapter)}"
-    title = f"# {number}. {chapter_record(chapter.chapter).title}"
+    title = f"# Chapter {number}: {chapter_record(chapter.chapter).title}"
     link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
     how = HOW.format(count=len(chapter.exercises), points=chapter.points, path=path)
     cells = [
@@ -176,10 +177,10 @@ def configuration(file: Path, course: Path) -> Any:
 
 
 def _statement(place: int, exercise: Exercise) -> str:
-    parts = ", ".join(f"{part} {points}" for part, points in exercise.parts.items())
+    parts = ", ".join(f"{points} for {part}" for part, points in exercise.parts.items())
     lines = [
         f"## {place}. {exercise.title}",
-        f"Write `{exercise.signature}`: {exercise.points} points ({parts}).",
+        f"Write `{exercise.name}`. {exercise.points} points: {parts}.",
         exercise.statement.strip(),
     ]
     if exercise.source:

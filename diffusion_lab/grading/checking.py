@@ -189,11 +189,8 @@ def _try(exercise: Exercise, question: Question, caller: Caller) -> Trial:
 def _gradient_fault(returned: Returned, expected: Expected) -> Difference | None:
     if expected.gradients and not returned.graph:
         return Difference("no gradient reaches the network's weights: the value is cut off from autograd")
-    return (
-        difference(returned.gradients, expected.gradients, "gradient for the network's weights")
-        if expected.gradients
-        else None
-    )
+    given = returned.gradients[0] if len(returned.gradients) == 1 else returned.gradients  # of one weight: no tuple
+    return difference(given, expected.gradients, "gradient for the network's weights") if expected.gradients else None
 
 
 def _properties(exercise: Exercise, caller: Caller, seed: int) -> list[Outcome]:
@@ -267,7 +264,10 @@ def _symptom_hint(symptom: str, detail: str) -> str:
 def _dtype_fault(caller: Caller, trial: Trial) -> str:
     for value, leaf in zip(leaves(trial.returned.value), trial.expected.leaves, strict=True):
         if isinstance(value, Tensor) and leaf.dtype is not None and value.dtype != leaf.dtype:
-            return f"for float32 inputs it returned {_dtype(value)}, and {_dtype(leaf)} is expected"
+            floats = any(isinstance(a, Tensor) and a.is_floating_point() for a in trial.arguments)
+            return (
+                f"{'for float32 inputs ' if floats else ''}it returned {_dtype(value)}, and {_dtype(leaf)} is expected"
+            )
     arguments, expected = trial.question.finer, trial.question.finer_expected
     if not any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments):
         return ""

@@ -48,14 +48,16 @@ class Choice:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
         return [f"line {frame.lineno} of {frame.name}: {frame.line}" for frame in frames]
 
-    def __str__(self) -> str:
-        lines = [
+    @property
+    def lines(self) -> list[str]:
+        """Whose pieces they are, in words."""
+        groups = [
             ("yours", self.yours),
             ("yours, although the check fails", self.unchecked),
             ("ours, because not written", self.unwritten),
             ("ours, because the check fails", self.wrong),
         ]
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in lines if names)
+        return [f"{what}: {', '.join(names)}" for what, names in groups if names]
 
 
 def choose(

@@ -102,7 +102,8 @@ def _disturb(argument: Any, unit: float, generator: torch.Generator) -> Any:
     if not isinstance(argument, Tensor) or not argument.is_floating_point():
         return argument
     signs = torch.randint(0, 2, argument.shape, generator=generator) * 2 - 1
-    return argument * (1 + unit * signs)
+    # In the argument's own dtype: an int64 tensor times a number is float32, in which 1 + 1e-13 is 1.
+    return argument * (1 + unit * signs.to(argument))
 
 
 def _leaves(exact: Any, plain: Any, disturbed: list[Any], unit: float) -> tuple[Leaf, ...]:

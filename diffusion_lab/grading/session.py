@@ -74,7 +74,7 @@ class Session:
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
             try:
-                verdict = check_piece(exercise(name).name, self.namespace, seed)
+                verdict = check_piece(exercise(str(name)).name, self.namespace, seed)
             except LabError as error:
                 print(f"✗ {error}")
                 return 0.0
@@ -112,7 +112,7 @@ class Session:
                 return
             choice = choose(self.namespace, [self.chapter])
             try:
-                print(f"Pieces, {choice}")
+                print("\n".join(choice.lines))
                 self.report = self._run(choice, os.environ.get(BUDGET_VARIABLE) or budget, source, seed)
             except LabError as error:
                 print(f"✗ {error}")

@@ -31,14 +31,14 @@ def _ratio(alpha_bar):
 
 
 def amplitude_for_power(alpha_bar, signals):
-    """The size of the Fourier coefficients was used without its square. SNR is a ratio of powers, and the noise enters with
-    its variance."""
+    """The size of the Fourier coefficients was used without its square. SNR is a ratio of powers, and the noise enters
+    with its variance."""
     return _ratio(alpha_bar) * _spectra(signals).abs().mean(dim=0)
 
 
 def transform_without_normalisation(alpha_bar, signals):
-    """The FFT sums over L samples, so white noise of variance 1 has the power L in it and not 1. Use the unitary FFT, or
-    divide the powers by L."""
+    """The FFT sums over L samples, so white noise of variance 1 has the power L in it and not 1. Use the unitary FFT,
+    or divide the powers by L."""
     return _ratio(alpha_bar) * _spectra(signals).abs().square().mean(dim=0) * signals.shape[-1]
 
 
@@ -49,8 +49,8 @@ def divided_by_length_squared(alpha_bar, signals):
 
 
 def spectrum_of_the_mean(alpha_bar, signals):
-    """The sounds were averaged before their power was taken. Their phases differ, so that they cancel each other: take the
-    power of each sound, then the mean."""
+    """The sounds were averaged before their power was taken. Their phases differ, so that they cancel each other: take
+    the power of each sound, then the mean."""
     return _ratio(alpha_bar) * _spectra(signals).mean(dim=0).abs().square()
 
 
@@ -69,8 +69,8 @@ def noise_left_out(alpha_bar, signals):
 
 
 def amplitude_ratio_of_the_levels(alpha_bar, signals):
-    """The power of the sound was multiplied by alpha / sigma, a ratio of amplitudes. Powers are multiplied by its square,
-    alpha_bar / (1 - alpha_bar)."""
+    """The power of the sound was multiplied by alpha / sigma, a ratio of amplitudes. Powers are multiplied by its
+    square, alpha_bar / (1 - alpha_bar)."""
     return _ratio(alpha_bar).sqrt() * _spectra(signals).abs().square().mean(dim=0)
 
 
@@ -159,15 +159,15 @@ EXERCISE = Exercise(
     kind="schedule",
     title="Which band drowns first",
     statement=r"""
-White noise is equally loud at every frequency, and sounds are not. So each frequency $f$ has a signal-to-noise ratio of its
-own,
+White noise is equally loud at every frequency, and sounds are not. So each frequency $f$ has a signal-to-noise ratio
+of its own,
 
 $$\mathrm{SNR}_t(f) = \frac{\bar\alpha_t \, P(f)}{1 - \bar\alpha_t}, \qquad
 P(f) = \frac{1}{N} \sum_{n=1}^{N} \lvert X_n(f) \rvert^2,$$
 
 where $X_n$ is the Fourier transform of sound $n$, scaled such that white noise of variance 1 has the power 1 at every
-frequency. Speech is loud below and quiet above: which band drowns first when noise is added, and which comes first when it
-is taken away? The answer makes the difference between a voice and its hiss.
+frequency. Speech is loud below and quiet above: which band drowns first when noise is added, and which comes first
+when it is taken away? The answer makes the difference between a voice and its hiss.
 """,
     reference=band_snr,
     parts={"values": 4, "a single tone": 1, CARE: 1},

@@ -37,8 +37,8 @@ def _move(x, eps, s, t, alpha_bar):
 
 
 def eps_at_the_wrong_end(model, x, s, t, alpha_bar):
-    """The network was told that x is at level t. x is still at level s, and the network must know where the x is that it
-    sees."""
+    """The network was told that x is at level t. x is still at level s, and the network must know where the x is that
+    it sees."""
     return _move(x, _ask(model, x, t), s, t, alpha_bar)
 
 
@@ -53,15 +53,15 @@ def levels_swapped_and_time_too(model, x, s, t, alpha_bar):
 
 
 def forward_process(model, x, s, t, alpha_bar):
-    """The guessed noise was added like fresh noise. The noise that is in x already would then be counted twice: go through
-    x0, and add the guessed noise with the factor of the new level."""
+    """The guessed noise was added like fresh noise. The noise that is in x already would then be counted twice: go
+    through x0, and add the guessed noise with the factor of the new level."""
     step = alpha_bar[t] / alpha_bar[s]
     return step.sqrt() * x + (1 - step).sqrt() * _ask(model, x, s)
 
 
 def x_taken_for_clean(model, x, s, t, alpha_bar):
-    """x was taken for the clean sound. It is at level s: take the guessed noise out of it first, and divide by the root of
-    alpha_bar[s]."""
+    """x was taken for the clean sound. It is at level s: take the guessed noise out of it first, and divide by the root
+    of alpha_bar[s]."""
     return alpha_bar[t].sqrt() * x + (1 - alpha_bar[t]).sqrt() * _ask(model, x, s)
 
 
@@ -166,15 +166,16 @@ EXERCISE = Exercise(
     kind="sampler",
     title="From a sound to its noise",
     statement=r"""
-DDIM without noise draws a curve from noise to sound, and a curve can be walked both ways. One step upwards, from level $s$
-to the noisier level $t$, is
+DDIM without noise draws a curve from noise to sound, and a curve can be walked both ways. One step upwards, from
+level $s$ to the noisier level $t$, is
 
 $$\hat x_0 = \frac{x_s - \sqrt{1 - \bar\alpha_s}\; \hat\varepsilon}{\sqrt{\bar\alpha_s}}, \qquad
 x_t = \sqrt{\bar\alpha_t}\; \hat x_0 + \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon,
 \qquad \hat\varepsilon = \varepsilon_\theta(x_s, s).$$
 
-The network is asked where $x$ is, at level $s$. On the way down it would be asked at level $t$: the two differ a little, so
-the way back is exact only in the limit of small steps. With the noise of a sound in hand you can change it: see `slerp`.
+The network is asked where $x$ is, at level $s$. On the way down it would be asked at level $t$: the two differ a
+little, so the way back is exact only in the limit of small steps. With the noise of a sound in hand you can change
+it: see `slerp`.
 """,
     reference=ddim_invert_step,
     parts={"values": 4, "there and back": 2, CARE: 1},

@@ -1,5 +1,7 @@
 """denoise_from: noise of a known loudness taken out of a sound."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -52,20 +54,21 @@ def _walk(model, x, t, alpha_bar, steps, asked=lambda now, after: now):
 
 
 def not_scaled(model, x, sigma, alpha_bar, steps):
-    """x was given to the network as it is. On the network's path the data are multiplied by the root of alpha_bar: scale x
-    before the first step."""
+    """x was given to the network as it is. On the network's path the data are multiplied by the root of alpha_bar:
+    scale x before the first step."""
     return _walk(model, x, _level(alpha_bar, sigma), alpha_bar, steps)
 
 
 def sigma_taken_for_the_noise_of_the_level(model, x, sigma, alpha_bar, steps):
-    """The level was looked up where the noise of x_t has the deviation sigma. But there the data are smaller too: compare
-    the ratios of signal to noise."""
+    """The level was looked up where the noise of x_t has the deviation sigma. But there the data are smaller too:
+    compare the ratios of signal to noise."""
     t = int((1 - alpha_bar - sigma**2).abs().argmin())
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
 
 
 def sigma_for_its_square(model, x, sigma, alpha_bar, steps):
-    """The level was found with sigma in the place of its square. SNR is a ratio of variances: that of x is 1 / sigma^2."""
+    """The level was found with sigma in the place of its square. SNR is a ratio of variances: that of x is 1 /
+    sigma^2."""
     t = _level(alpha_bar, sigma**0.5)
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
 
@@ -90,14 +93,15 @@ def eps_at_the_wrong_end(model, x, sigma, alpha_bar, steps):
 
 
 def asked_only_once(model, x, sigma, alpha_bar, steps):
-    """The network was asked at the first level only, so that the other steps change nothing. Ask it anew at each level."""
+    """The network was asked at the first level only, so that the other steps change nothing. Ask it anew at each
+    level."""
     t = _level(alpha_bar, sigma)
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, 1)
 
 
 def stops_at_level_0(model, x, sigma, alpha_bar, steps):
-    """The walk ends at level 0, which still has a little noise and the scale of that level. The last step leads to the data:
-    alpha_bar is 1 there."""
+    """The walk ends at level 0, which still has a little noise and the scale of that level. The last step leads to the
+    data: alpha_bar is 1 there."""
     t = _level(alpha_bar, sigma)
     x = alpha_bar[t].sqrt() * x
     for i in range(steps):
@@ -138,7 +142,7 @@ def levels_listed_first(model, x, sigma, alpha_bar, steps):
     levels = [(t + 1) * k // steps - 1 for k in range(steps, -1, -1)]
     kept = torch.cat([alpha_bar, torch.ones_like(alpha_bar[:1])])  # entry -1 is the data
     x = kept[t] ** 0.5 * x
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in pairwise(levels):
         eps = model(x, torch.tensor([now] * len(x)))
         x0 = (x - (1 - kept[now]) ** 0.5 * eps) / kept[now] ** 0.5
         x = kept[after] ** 0.5 * x0 + (1 - kept[after]) ** 0.5 * eps
@@ -172,7 +176,7 @@ def cases(draw: Draw):
         arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), sigma, alpha_bar, steps
         yield Case(label, arguments, "one step" if steps == 1 else "several steps")
     shape = (draw.integer(2, 4), 1, draw.integer(9, 14))
-    alpha_bar, t = draw.alpha_bar(levels), draw.integer(5, 7)
+    alpha_bar, t = torch.cumprod(1 - draw.betas(levels) / 3, dim=0), draw.integer(5, 7)
     arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), _sigma(draw, alpha_bar, t), alpha_bar, t + 1
     yield Case(f"every level from {t} on", arguments, "several steps")
 
@@ -218,17 +222,18 @@ EXERCISE = Exercise(
     kind="sampler",
     title="Noise removal at a known level",
     statement=r"""
-A recording is $y = x_0 + \sigma z$, with white noise of a known deviation. Somewhere on the path there is a level with just
-as much noise: the $t$ whose $\bar\alpha_t / (1 - \bar\alpha_t)$ is nearest to $1 / \sigma^2$ in the logarithm. On the path
-the data are smaller, so
+A recording is $y = x_0 + \sigma z$, with white noise of a known deviation. Somewhere on the path there is a level
+with just as much noise: the $t$ whose $\bar\alpha_t / (1 - \bar\alpha_t)$ is nearest to $1 / \sigma^2$ in the
+logarithm. On the path the data are smaller, so
 
 $$x_t = \sqrt{\bar\alpha_t}\; y,$$
 
-and DDIM without noise walks down from there. With $n$ steps the level after step $i$ is
-$\lfloor (t + 1)(n - i) / n \rfloor - 1$, and the level $-1$ is the data, $\bar\alpha = 1$. Take $x$ to be exactly at level $t$.
+and DDIM without noise walks down from there. With $n$ steps the level after step $i$ is $\lfloor (t + 1)(n - i) / n
+\rfloor - 1$, and the level $-1$ is the data, $\bar\alpha = 1$. Take $x$ to be exactly at level $t$.
 
-One step gives the mean of all sounds that could be behind $y$: for normal sounds that is the Wiener filter, the best linear
-filter. Many steps give one sound that could be it, sharper and a little farther from the truth. Compare both by SI-SDR.
+One step gives the mean of all sounds that could be behind $y$: for normal sounds that is the Wiener filter, the best
+linear filter. Many steps give one sound that could be it, sharper and a little farther from the truth. Compare both
+by SI-SDR.
 """,
     reference=denoise_from,
     parts={"one step": 3, "several steps": 3, CARE: 1},

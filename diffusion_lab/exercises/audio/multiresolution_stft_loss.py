@@ -56,8 +56,8 @@ def _both(guess, true):
 
 
 def complex_difference(a, b, fft_sizes):
-    """The complex spectra were subtracted, so that a sound with another phase is far away although it sounds the same. Take
-    the magnitudes first, then the difference."""
+    """The complex spectra were subtracted, so that a sound with another phase is far away although it sounds the same.
+    Take the magnitudes first, then the difference."""
     losses = []
     for size in fft_sizes:
         away = (_spectrum(a, size) - _spectrum(b, size)).abs().norm(dim=1)
@@ -73,13 +73,14 @@ def logarithm_of_zero(a, b, fft_sizes):
 
 
 def no_window(a, b, fft_sizes):
-    """The frames were cut out without a window. The hard edges smear every tone over all frequencies: use a Hann window."""
+    """The frames were cut out without a window. The hard edges smear every tone over all frequencies: use a Hann
+    window."""
     return _loss(a, b, fft_sizes, _both, lambda x, size: _magnitude(x, size, torch.ones(size, dtype=x.dtype)))
 
 
 def mean_over_the_batch_first(a, b, fft_sizes):
-    """The norms were taken over the whole batch, so that a loud sound decides for all. Each sound has its own quotient of
-    norms."""
+    """The norms were taken over the whole batch, so that a loud sound decides for all. Each sound has its own quotient
+    of norms."""
 
     def compare(guess, true):
         return (guess - true).norm() / true.norm() + (guess.log() - true.log()).abs().mean(dim=1)
@@ -99,8 +100,8 @@ def powers_in_the_place_of_magnitudes(a, b, fft_sizes):
 
 
 def relative_to_the_estimate(a, b, fft_sizes):
-    """The difference was divided by the norm of the estimate, which a loud wrong estimate makes small. Divide by that of
-    the true sound."""
+    """The difference was divided by the norm of the estimate, which a loud wrong estimate makes small. Divide by that
+    of the true sound."""
     return _loss(a, b, fft_sizes, lambda guess, true: _both(true, guess))
 
 
@@ -110,8 +111,8 @@ def sum_over_sizes(a, b, fft_sizes):
 
 
 def first_size_only(a, b, fft_sizes):
-    """Only one window length was used. A long window cannot see when, a short one cannot see at which pitch: the loss is
-    the mean over all sizes."""
+    """Only one window length was used. A long window cannot see when, a short one cannot see at which pitch: the loss
+    is the mean over all sizes."""
     return _loss(a, b, fft_sizes[:1], _both)
 
 
@@ -234,9 +235,9 @@ EXERCISE = Exercise(
     kind="loss",
     title="A loss that hears",
     statement=r"""
-Two sounds that differ in phase sound alike and have a large square error. Magnitudes of short-time spectra do not know the
-phase. With $|A|$ and $|B|$ the magnitudes of estimate and true sound over all frames and frequencies, each window length
-adds
+Two sounds that differ in phase sound alike and have a large square error. Magnitudes of short-time spectra do not
+know the phase. With $|A|$ and $|B|$ the magnitudes of estimate and true sound over all frames and frequencies, each
+window length adds
 
 $$\frac{\lVert\, |A| - |B| \,\rVert_F}{\lVert\, |B| \,\rVert_F}
 + \operatorname{mean} \bigl|\, \log |A| - \log |B| \,\bigr|, \qquad |X| = \sqrt{\Re X^2 + \Im X^2 + 10^{-6}},$$

@@ -1,10 +1,12 @@
 """A network that knows the truth about sounds whose frequencies are independent normal variables."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffusion_lab.exercises.probes import Described
 
 
-class NormalSound(nn.Module):
+class NormalSound(Described):
     """The exact eps of normal sounds with a given power at each frequency.
 
     Args:

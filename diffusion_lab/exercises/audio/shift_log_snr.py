@@ -28,8 +28,8 @@ def _shifted(alpha_bar, factor):
 
 
 def factor_2_of_images(alpha_bar, length, reference_length):
-    """The shift is twice too large. The factor 2 is that of images, whose number of pixels grows with the square of their
-    side: a time series has one axis only."""
+    """The shift is twice too large. The factor 2 is that of images, whose number of pixels grows with the square of
+    their side: a time series has one axis only."""
     return _shifted(alpha_bar, (reference_length / length) ** 2)
 
 
@@ -40,14 +40,14 @@ def lengths_swapped(alpha_bar, length, reference_length):
 
 
 def amplitudes_shifted(alpha_bar, length, reference_length):
-    """Only half of the shift is there, as if SNR were a ratio of amplitudes. It is a ratio of powers, and averaging k samples
-    divides the power of the noise by k."""
+    """Only half of the shift is there, as if SNR were a ratio of amplitudes. It is a ratio of powers, and averaging k
+    samples divides the power of the noise by k."""
     return _shifted(alpha_bar, (reference_length / length) ** 0.5)
 
 
 def alpha_bar_multiplied(alpha_bar, length, reference_length):
-    """alpha_bar was multiplied by the factor. It is the ratio alpha_bar / (1 - alpha_bar) that changes by the factor, and
-    alpha_bar stays between 0 and 1."""
+    """alpha_bar was multiplied by the factor. It is the ratio alpha_bar / (1 - alpha_bar) that changes by the factor,
+    and alpha_bar stays between 0 and 1."""
     return (alpha_bar * reference_length / length).clamp(max=1)
 
 
@@ -125,8 +125,8 @@ def mean_of_the_signal(piece, draw: Draw):
     if worst < 1e-6:
         return None
     return (
-        f"the mean of {k} equal neighbours has {float(averaged[0] / wanted[0]):.4g} times the signal-to-noise ratio that "
-        f"one sample of the {k} times shorter signal has, and the same is right"
+        f"the mean of {k} equal neighbours has {float(averaged[0] / wanted[0]):.4g} times the signal-to-noise ratio "
+        f"that one sample of the {k} times shorter signal has, and the same is right"
     )
 
 
@@ -135,8 +135,9 @@ EXERCISE = Exercise(
     kind="schedule",
     title="More samples, more noise",
     statement=r"""
-A sound sampled twice as often says the same with twice as many numbers. Whoever takes the mean of two neighbours halves
-the variance of the noise, so at one $\bar\alpha_t$ the longer signal is the easier one. To make both equally hard, shift
+A sound sampled twice as often says the same with twice as many numbers. Whoever takes the mean of two neighbours
+halves the variance of the noise, so at one $\bar\alpha_t$ the longer signal is the easier one. To make both equally
+hard, shift
 
 $$\log \mathrm{SNR}'_t = \log \mathrm{SNR}_t + \log \frac{L_\mathrm{ref}}{L}, \qquad
 \mathrm{SNR} = \frac{\bar\alpha}{1 - \bar\alpha}.$$

@@ -60,8 +60,8 @@ def straight_line_with_its_length_restored(first, second, amount):
 
 
 def roots_of_the_shares(first, second, amount):
-    """The roots of 1 - amount and amount were used. They keep the norm where the two noises are at right angles, and not
-    otherwise: the shares follow from the angle."""
+    """The roots of 1 - amount and amount were used. They keep the norm where the two noises are at right angles, and
+    not otherwise: the shares follow from the angle."""
     share = _column(amount, first)
     return (1 - share).sqrt() * first + share.sqrt() * second
 
@@ -79,8 +79,8 @@ def one_angle_for_the_batch(first, second, amount):
 
 
 def angle_along_the_last_axis(first, second, amount):
-    """The angle was computed along the last axis, so that a sample is cut into many short vectors. A noise is one vector:
-    flatten all axes but the first."""
+    """The angle was computed along the last axis, so that a sample is cut into many short vectors. A noise is one
+    vector: flatten all axes but the first."""
     dot = (first * second).sum(-1, keepdim=True)
     cosine = dot / (first.norm(dim=-1, keepdim=True) * second.norm(dim=-1, keepdim=True))
     return _mixed(first, second, _column(amount, first), torch.arccos(cosine.clamp(-1, 1)))
@@ -93,8 +93,8 @@ def amount_turned_around(first, second, amount):
 
 
 def divided_by_zero(first, second, amount):
-    """Where both noises point the same way, the sine of their angle is 0 and the shares are 0 / 0. Their limits are those of
-    the straight line."""
+    """Where both noises point the same way, the sine of their angle is 0 and the shares are 0 / 0. Their limits are
+    those of the straight line."""
     angle, share = _column(torch.arccos(_cosine(first, second)), first), _column(amount, first)
     return (((1 - share) * angle).sin() * first + (share * angle).sin() * second) / angle.sin()
 

@@ -30,8 +30,8 @@ def _quantile(x0, p):
 
 
 def batch_wide_quantile(x0, p):
-    """One quantile was taken over the whole batch, so that one bright sample darkens all the others. Each sample has its
-    own."""
+    """One quantile was taken over the whole batch, so that one bright sample darkens all the others. Each sample has
+    its own."""
     size = torch.quantile(x0.flatten().abs(), p).clamp(min=1)
     return x0.clamp(-size, size) / size
 
@@ -66,8 +66,8 @@ def quantile_of_signed_values(x0, p):
 
 
 def quantile_of_each_row(x0, p):
-    """Each last-axis row got a quantile of its own, which changes colours within one sample. One quantile over all entries
-    of a sample is right."""
+    """Each last-axis row got a quantile of its own, which changes colours within one sample. One quantile over all
+    entries of a sample is right."""
     size = torch.quantile(x0.abs(), p, dim=-1, keepdim=True)
     if x0.ndim == 2:
         size = torch.quantile(x0.abs(), p, dim=0, keepdim=True)
@@ -157,8 +157,8 @@ EXERCISE = Exercise(
     kind="sampler",
     title="Estimates that stay in the range of images",
     statement=r"""
-Guidance pushes the estimate of $x_0$ out of the range of images, step by step, until colours are burnt out. With $s$ the
-$p$ quantile of $|x_0|$ over all entries of one sample, and never below 1,
+Guidance pushes the estimate of $x_0$ out of the range of images, step by step, until colours are burnt out. With $s$
+the $p$ quantile of $|x_0|$ over all entries of one sample, and never below 1,
 
 $$x_0 \leftarrow \frac{\mathrm{clip}(x_0, -s, s)}{s}, \qquad s = \max\left(1, Q_p(|x_0|)\right).$$
 

@@ -68,8 +68,8 @@ def root_of_each_entry(features1, features2):
 
 
 def complex_square_root(features1, features2):
-    """The result is complex: C1 C2 is not symmetric, and a general routine finds its roots among the complex numbers. Put
-    the product in a symmetric order, whose eigenvalues are real and not negative."""
+    """The result is complex: C1 C2 is not symmetric, and a general routine finds its roots among the complex numbers.
+    Put the product in a symmetric order, whose eigenvalues are real and not negative."""
     if _too_few(features1, features2):
         return features1.new_tensor(math.nan)
     (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
@@ -118,8 +118,8 @@ def distance_of_the_means_not_squared(features1, features2):
 
 
 def divided_by_n(features1, features2):
-    """The covariances were divided by the number of rows, which makes small sets seem too narrow. Divide by one less: the
-    mean was fitted to the same rows."""
+    """The covariances were divided by the number of rows, which makes small sets seem too narrow. Divide by one less:
+    the mean was fitted to the same rows."""
     if _too_few(features1, features2):
         return features1.new_tensor(math.nan)
     return _distance(*_moments(features1, 0), *_moments(features2, 0))
@@ -219,10 +219,10 @@ distribution to each crowd, with means $m_1, m_2$ and covariances $C_1, C_2$. Th
 
 $$d = \lVert m_1 - m_2 \rVert^2 + \operatorname{tr}\left(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\right).$$
 
-$C_1 C_2$ is not symmetric. It has the same eigenvalues as the symmetric $C_1^{1/2} C_2\, C_1^{1/2}$, and the trace of a root
-is the sum of the roots of the eigenvalues. A covariance of $D$ features needs at least $D + 1$ rows: with fewer, return
-nan, because no number would mean anything. Even with enough rows the distance is too large for few samples, so compare
-only scores of one sample size.
+$C_1 C_2$ is not symmetric. It has the same eigenvalues as the symmetric $C_1^{1/2} C_2\, C_1^{1/2}$, and the trace of
+a root is the sum of the roots of the eigenvalues. A covariance of $D$ features needs at least $D + 1$ rows: with
+fewer, return nan, because no number would mean anything. Even with enough rows the distance is too large for few
+samples, so compare only scores of one sample size.
 """,
     reference=frechet_distance,
     parts={"values": 4, "too few samples": 1, CARE: 1},

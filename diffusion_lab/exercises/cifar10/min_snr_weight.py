@@ -51,14 +51,14 @@ def larger_of_the_two(alpha_bar_t, gamma, target):
 
 
 def eps_weight_for_all(alpha_bar_t, gamma, target):
-    """`target` was not looked at: every network got the weight of an eps network. An error of x0 is another number as an
-    error of eps or of v, so each target has its own divisor."""
+    """`target` was not looked at: every network got the weight of an eps network. An error of x0 is another number as
+    an error of eps or of v, so each target has its own divisor."""
     return _weight(alpha_bar_t / (1 - alpha_bar_t), gamma, "eps")
 
 
 def x0_weight_for_all(alpha_bar_t, gamma, target):
-    """`target` was not looked at: min(SNR, gamma) is the weight of an x0 network. An error of x0 is SNR times as large as
-    an error of eps, squared, and SNR + 1 times for v."""
+    """`target` was not looked at: min(SNR, gamma) is the weight of an x0 network. An error of x0 is SNR times as large
+    as an error of eps, squared, and SNR + 1 times for v."""
     return (alpha_bar_t / (1 - alpha_bar_t)).clamp(max=gamma)
 
 
@@ -68,8 +68,8 @@ def v_like_eps(alpha_bar_t, gamma, target):
 
 
 def zero_over_zero(alpha_bar_t, gamma, target):
-    """At a level of pure noise SNR is 0, and the weight of eps is computed as 0 / 0. Where SNR is below gamma that weight
-    is 1: find an order of division that stays finite."""
+    """At a level of pure noise SNR is 0, and the weight of eps is computed as 0 / 0. Where SNR is below gamma that
+    weight is 1: find an order of division that stays finite."""
     snr = alpha_bar_t / (1 - alpha_bar_t)
     return snr.clamp(max=gamma) / {"eps": snr, "x0": torch.ones_like(snr), "v": snr + 1}[target]
 
@@ -156,8 +156,8 @@ squared error of $x_0$ by $\min(\mathrm{SNR}, \gamma)$, where
 
 $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}.$$
 
-Nearly clean levels are easy and would otherwise rule the loss. Read as a weight of the network's own squared error, with
-$m = \min(\mathrm{SNR}, \gamma)$, it is
+Nearly clean levels are easy and would otherwise rule the loss. Read as a weight of the network's own squared error,
+with $m = \min(\mathrm{SNR}, \gamma)$, it is
 
 $$w_\varepsilon = \frac{m}{\mathrm{SNR}}, \qquad w_{x_0} = m, \qquad w_v = \frac{m}{\mathrm{SNR} + 1}.$$
 

@@ -1,10 +1,12 @@
 """A network that knows the one image there is."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffusion_lab.exercises.probes import Described
 
 
-class OneImage(nn.Module):
+class OneImage(Described):
     """The exact v of data that are one image: x0 is known, so eps and v follow from x.
 
     Args:

@@ -47,15 +47,15 @@ def _down(x, v, s, t, alpha_bar):
 
 
 def alpha_bar_where_alpha_is_meant(model, x, s, t, alpha_bar, noise):
-    """The way up used alpha_bar[t], which leads from clean data to level t. x is at level s already: the step from s to t
-    keeps less than all and more than alpha_bar[t]."""
+    """The way up used alpha_bar[t], which leads from clean data to level t. x is at level s already: the step from s to
+    t keeps less than all and more than alpha_bar[t]."""
     x = alpha_bar[t].sqrt() * x + (1 - alpha_bar[t]).sqrt() * noise
     return _down(x, _ask(model, x, t), s, t, alpha_bar)
 
 
 def eps_not_recomputed(model, x, s, t, alpha_bar, noise):
-    """The network was asked before the jump. It must see x with the fresh noise, or the noise it takes away is not the one
-    that is there."""
+    """The network was asked before the jump. It must see x with the fresh noise, or the noise it takes away is not the
+    one that is there."""
     guess = _ask(model, x, t)
     return _down(_up(x, s, t, alpha_bar, noise), guess, s, t, alpha_bar)
 
@@ -67,8 +67,8 @@ def time_of_the_cleaner_level(model, x, s, t, alpha_bar, noise):
 
 
 def output_read_as_eps(model, x, s, t, alpha_bar, noise):
-    """The output was taken for eps, and x0 found by a division by the root of alpha_bar[t], which is 0 at the last level.
-    The network guesses v: both x0 and eps follow from it without any division."""
+    """The output was taken for eps, and x0 found by a division by the root of alpha_bar[t], which is 0 at the last
+    level. The network guesses v: both x0 and eps follow from it without any division."""
     x = _up(x, s, t, alpha_bar, noise)
     eps = _ask(model, x, t)
     x0 = (x - (1 - alpha_bar[t]).sqrt() * eps) / alpha_bar[t].sqrt()
@@ -76,8 +76,8 @@ def output_read_as_eps(model, x, s, t, alpha_bar, noise):
 
 
 def variances_subtracted(model, x, s, t, alpha_bar, noise):
-    """The variance of the fresh noise is the difference of the two levels here. But the noise that is there shrinks with
-    the data on the way up, so more is needed: data and noise together keep the variance 1."""
+    """The variance of the fresh noise is the difference of the two levels here. But the noise that is there shrinks
+    with the data on the way up, so more is needed: data and noise together keep the variance 1."""
     step = alpha_bar[t] / alpha_bar[s]
     x = step.sqrt() * x + (alpha_bar[s] - alpha_bar[t]).sqrt() * noise
     return _down(x, _ask(model, x, t), s, t, alpha_bar)
@@ -202,8 +202,8 @@ EXERCISE = Exercise(
     title="RePaint: up and down again",
     statement=r"""
 Known pixels put back into a sample do not yet agree with the rest of it. RePaint gives them time to agree: go up to a
-noisier level with fresh noise, ask the network again, come down, and repeat. With $a = \bar\alpha_t / \bar\alpha_s$, what
-the steps from $s$ to $t$ keep, the way up is
+noisier level with fresh noise, ask the network again, come down, and repeat. With $a = \bar\alpha_t / \bar\alpha_s$,
+what the steps from $s$ to $t$ keep, the way up is
 
 $$x_t = \sqrt{a}\; x_s + \sqrt{1 - a}\; z, \qquad z \sim \mathcal N(0, I).$$
 
@@ -212,8 +212,8 @@ The network guesses $v$ at $x_t$. Then
 $$\hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \qquad
 \hat\varepsilon = \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t,$$
 
-and the way down is a DDIM step, $x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s}\, \hat\varepsilon$. After each
-round `inpaint_step` of chapter 4 puts the known pixels back.
+and the way down is a DDIM step, $x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s}\, \hat\varepsilon$.
+After each round `inpaint_step` of chapter 4 puts the known pixels back.
 """,
     reference=repaint_jump,
     parts={"values": 4, "zero SNR": 2, CARE: 1},

@@ -33,8 +33,8 @@ def shift_without_stretch(alpha_bar):
 
 
 def first_level_without_noise(alpha_bar):
-    """The roots were stretched until the first one is 1, which leaves the first level without any noise. The first level
-    should stay where it is."""
+    """The roots were stretched until the first one is 1, which leaves the first level without any noise. The first
+    level should stay where it is."""
     root = alpha_bar.sqrt()
     return ((root - root[-1]) / (root[0] - root[-1])).square()
 
@@ -107,7 +107,7 @@ def roots_in_proportion(piece, draw: Draw):
     low, high = float(factors.min()), float(factors.max())
     if high - low < 1e-6 * high and low > 1:
         return None
-    return f"the steps between the square roots grew by factors from {low:.4g} to {high:.4g}, and one factor is right for all"
+    return f"the steps between the square roots grew by factors from {low:.4g} to {high:.4g}, and one factor for all is right"
 
 
 EXERCISE = Exercise(

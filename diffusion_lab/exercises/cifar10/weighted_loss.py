@@ -154,13 +154,13 @@ EXERCISE = Exercise(
     kind="loss",
     title="A loss with a weight for each level",
     statement=r"""
-The network guesses $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0$, which is defined at every level,
-pure noise included. Its weighted loss for one sample is
+The network guesses $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0$, which is defined at every
+level, pure noise included. Its weighted loss for one sample is
 
 $$L = \frac{w_t}{d} \left\lVert v_\theta(x_t, t) - v \right\rVert^2,$$
 
-with $d$ the number of entries of a sample and $w_t$ from a table such as `min_snr_weight(alpha_bar, 5.0, "v")`. Return one
-value for each sample.
+with $d$ the number of entries of a sample and $w_t$ from a table such as `min_snr_weight(alpha_bar, 5.0, "v")`.
+Return one value for each sample.
 """,
     reference=weighted_loss,
     parts={"values": 4, "any shape": 1, "zero SNR": 1, CARE: 1},

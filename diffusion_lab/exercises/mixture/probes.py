@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffusion_lab.exercises.probes import Described
 
 
-class NormalScore(nn.Module):
+class NormalScore(Described):
     """The score of N(mean, variance I) after noise: -(x - mean) / (variance + sigma^2). Variance 0 is a single point.
 
     Called as score(x (B, *S), sigma (B,)); the mean is one number or shaped like a sample.

@@ -55,8 +55,9 @@ and `ema_update`. It samples at your `strided_times` with your `guided_eps`. Sch
 2, where you have written them.
 
 Look first at the share of samples of the class asked for: without working labels it is one in ten. The figure of
-denoising shows what `denoise_digits` does, beside the exact answer for the training pictures. Where the noise is strong
-the exact one shows a training digit, sharp and often wrong; yours is blurred and closer on average.
+denoising shows the task of `denoise_digits` on held-out digits, at three strengths of noise. Beside the network's
+estimate stands the best one for the training digits. It knows these and no others, so what it shows in strong noise is
+one of them; the network has to generalise, and its estimate blurs where several digits fit.
 """
 
 NOTEBOOK = Notebook(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.probes import Described
 
-class Silent(nn.Module):
+
+class Silent(Described):
     """A network that answers 0 to everything, with a weight for a loss to be differentiated by."""
 
     def __init__(self):
@@ -18,7 +20,7 @@ class Silent(nn.Module):
         return self.weight.to(x) * x
 
 
-class NormalPixels(nn.Module):
+class NormalPixels(Described):
     """The best guess of v for pixels that are independent and normal: v = alpha E[eps | x] - sigma E[x0 | x].
 
     Args:
@@ -39,7 +41,7 @@ class NormalPixels(nn.Module):
         return alpha * sigma * away - sigma * (self.mean + alpha * self.std**2 * away)
 
 
-class Counted(nn.Module):
+class Counted(Described):
     """A small network with all that a state dictionary can hold: weights, running numbers, an integer counter.
 
     Args:

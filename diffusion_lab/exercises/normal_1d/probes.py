@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.probes import Described
 
-class Known(nn.Module):
+
+class Known(Described):
     """Returns the tensor that it was made with, plus an offset that can be trained, whatever it is asked."""
 
     def __init__(self, answer: Tensor, offset: float):

@@ -154,8 +154,8 @@ EXERCISE = Exercise(
     statement=r"""
 Noise runs from $\sigma = 0.002$ to $80$; a network likes numbers near 1. So the denoiser is put together as
 
-$$D(x, \sigma) = c_{\text{skip}}\, x + c_{\text{out}}\; F(c_{\text{in}}\, x,\; c_{\text{noise}}), \qquad x = x_0 + \sigma\,
-\varepsilon,$$
+$$D(x, \sigma) = c_{\text{skip}}\, x + c_{\text{out}}\; F(c_{\text{in}}\, x,\; c_{\text{noise}}), \qquad
+x = x_0 + \sigma\, \varepsilon,$$
 
 $$c_{\text{skip}} = \frac{\sigma_d^2}{\sigma^2 + \sigma_d^2}, \quad
 c_{\text{out}} = \frac{\sigma\, \sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad

@@ -83,7 +83,7 @@ def overlap_once(mean1, cov1, mean2, cov2):
 def inner_root_forgotten(mean1, cov1, mean2, cov2):
     """The product of the covariances was taken without its root. Each covariance is a square of the data's unit, and so
     must be their overlap."""
-    return _distance(mean1, cov1, mean2, cov2, (cov1 @ cov2).trace())
+    return ((mean1 - mean2).square().sum() + (cov1 + cov2 - 2 * cov1 @ cov2).trace()).sqrt()
 
 
 def difference_of_covariances(mean1, cov1, mean2, cov2):

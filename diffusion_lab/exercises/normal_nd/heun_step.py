@@ -1,6 +1,7 @@
 """heun_step: two slopes for one step."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -180,9 +181,7 @@ def the_denoiser_has_the_last_word(piece, draw: Draw):
     mean, cov, sigma = draw.normal(3), draw.covariance(3), draw.number(0.1, 2.0)
     denoise, x = NormalDenoiser(mean, cov), draw.normal(5, 3)
     worst = float((piece(denoise, x, sigma, 0.0) - denoise(x, sigma)).abs().max())
-    return (
-        None if worst < 1e-9 else f"the step to sigma_next = 0 ends at D(x, sigma); yours is off by up to {worst:.3g}"
-    )
+    return None if worst < 1e-9 else f"the step to sigma_next = 0 ends at D(x, sigma); yours is off by {worst:.3g}"
 
 
 STEPS = (12, 24, 48)
@@ -200,19 +199,17 @@ def second_order(piece, draw: Draw):
     for steps in STEPS:
         levels = torch.linspace(high ** (1 / 7), low ** (1 / 7), steps + 1, dtype=torch.float64).pow(7).tolist()
         x = start
-        for sigma, sigma_next in zip(levels[:-1], levels[1:], strict=True):
+        for sigma, sigma_next in pairwise(levels):
             x = piece(NormalDenoiser(mean, cov), x, sigma, sigma_next)
         errors.append(float((x - exact).square().mean().sqrt()))
     if not all(0 < error < 1e6 for error in errors):
-        return (
-            f"from sigma = {high} to {low} the error against the exact path is {errors[-1]:.3g} after {STEPS[-1]} steps"
-        )
+        return f"after {STEPS[-1]} steps from {high} to {low} the error against the exact path is {errors[-1]:.3g}"
     slope = -math.log(errors[-1] / errors[0]) / math.log(STEPS[-1] / STEPS[0])
     if 1.7 < slope < 2.6:
         return None
     return (
-        f"with {STEPS[0]} and {STEPS[-1]} steps the error against the exact path is {errors[0]:.3g} and {errors[-1]:.3g}: "
-        f"order {slope:.2f}, and Heun's method has order 2 (Euler's, like DDIM, 1)"
+        f"with {STEPS[0]} and {STEPS[-1]} steps the error against the exact path is {errors[0]:.3g} and "
+        f"{errors[-1]:.3g}: order {slope:.2f}, and Heun's method has order 2 (Euler's, like DDIM, 1)"
     )
 
 

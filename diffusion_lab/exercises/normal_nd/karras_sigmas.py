@@ -146,8 +146,9 @@ EXERCISE = Exercise(
     statement=r"""
 A sampler with $n$ steps visits $n$ noise levels, and ends at 0. Take equal steps in the root $\sigma^{1/\rho}$:
 
-$$\sigma_i = \left( \sigma_{\max}^{1/\rho} + \frac{i}{n - 1} \left( \sigma_{\min}^{1/\rho} - \sigma_{\max}^{1/\rho} \right)
-\right)^{\rho}, \quad i = 0, \dots, n - 1, \qquad \sigma_n = 0.$$
+$$\sigma_i = \left( \sigma_{\max}^{1/\rho} + \frac{i}{n - 1}
+\left( \sigma_{\min}^{1/\rho} - \sigma_{\max}^{1/\rho} \right) \right)^{\rho}, \quad i = 0, \dots, n - 1,
+\qquad \sigma_n = 0.$$
 
 With $\rho = 1$ the steps are equal; with growing $\rho$ more of them lie at small noise, where the path from noise to
 data bends. $\rho = 7$ makes the error about the same for every step.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffusion_lab.exercises.probes import Described
 
 
-class Silent(nn.Module):
+class Silent(Described):
     """A network that has learned nothing yet: its output is `value` everywhere, shaped like x."""
 
     def __init__(self, value: float = 0.0):

@@ -135,7 +135,7 @@ Flow matching joins a sample of the data and a sample of noise by a straight lin
 $$x_t = (1 - t)\, x_0 + t\, \varepsilon, \qquad t \in [0, 1].$$
 
 In our notation $\alpha = 1 - t$ and $\sigma = t$: $t = 0$ is data and $t = 1$ is noise, as everywhere in this course.
-(Half of the papers turn time around. Always look at the ends.) Every sample of the batch has its own $t$.
+(Many papers turn time around. Always look at the ends.) Every sample of the batch has its own $t$.
 
 Why: the velocity of a straight line does not change on the way, and what changes little is easy to integrate.
 """,

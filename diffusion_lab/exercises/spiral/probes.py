@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffusion_lab.exercises.probes import Described
 
 
-class NormalVelocity(nn.Module):
+class NormalVelocity(Described):
     """The exact velocity of the straight path x = (1 - t) x0 + t eps for normal data: E[eps - x0 | x].
 
     With V = (1 - t)^2 C + t^2 I it is V'/2 V^-1 (x - (1 - t) m) - m. A covariance of zeros is a single point m, and

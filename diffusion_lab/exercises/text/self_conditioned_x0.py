@@ -7,9 +7,7 @@ from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
-def self_conditioned_x0(
-    model: nn.Module, x: Tensor, t: Tensor, last: Tensor | None, uniform: Tensor | None
-) -> Tensor:
+def self_conditioned_x0(model: nn.Module, x: Tensor, t: Tensor, last: Tensor | None, uniform: Tensor | None) -> Tensor:
     """Estimate x0 with a network that also sees an estimate made before.
 
     Sampling, with `last`: the network sees `last`, the estimate of the step before. At the first step `last` and

@@ -21,7 +21,7 @@ ROUNDING, WIDTH = 0.1, 0.5
 
 
 def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
-    """Schedule, loss, step and polish of `run_chapter`, made of these functions."""
+    """Schedule, loss, step, polish and average of `run_chapter`, made of these functions."""
     vocabulary = Vocabulary()
 
     def loss(network: Callable[..., Tensor], x0: Tensor, eps: Tensor, level: Level, cond: dict) -> Tensor:
@@ -55,6 +55,7 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         "loss": loss,
         "step": step,
         "polish": as_it_is,
+        "average": own["ema_update"],
     }
 
 

@@ -51,11 +51,11 @@ def send(to: socket.socket, message: dict[str, Any]) -> None:
     to.sendall(struct.pack("<II", len(header), len(blobs)) + sizes + header + b"".join(blobs))
 
 
-def receive(source: socket.socket, probe: Callable[[str, str, tuple], Any] | None = None) -> dict[str, Any]:
+def receive(source: socket.socket, probe: Callable[[str, str, tuple, dict], Any] | None = None) -> dict[str, Any]:
     """The next message. Raises WireError for a malformed one and EOFError where the other side has gone.
 
     Args:
-        probe: makes a network from module, class and arguments; None on the side that accepts none.
+        probe: makes a network from module, class, arguments and state; None on the side that accepts none.
     """
     length, count = struct.unpack("<II", _read(source, 8))
     if length > LARGEST_HEADER or count > 1000:
@@ -105,7 +105,8 @@ def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
     if kind is dict and all(type(key) is str for key in value):
         return {"dict": {key: _encode(part, blobs, depth + 1) for key, part in list(value.items())[:1000]}}
     if isinstance(value, nn.Module) and hasattr(value, "recipe"):
-        return {"probe": [kind.__module__, kind.__name__, _encode(tuple(value.recipe), blobs, depth + 1)]}
+        made_of = _encode(tuple(value.recipe), blobs, depth + 1), _encode(dict(value.state_dict()), blobs, depth + 1)
+        return {"probe": [kind.__module__, kind.__name__, *made_of]}
     if kind is Foreign:
         return {"foreign": value.kind}
     return {"foreign": f"a value of type {kind.__name__[:100]}"}
@@ -144,8 +145,8 @@ def _decode(value: Any, blobs: list[bytearray], probe: Callable | None, depth: i
     if kind == "foreign":
         return Foreign(printable(str(content), 200))
     if kind == "probe" and probe is not None:
-        module, name, arguments = content
-        return probe(module, name, _decode(arguments, blobs, probe, depth + 1))
+        module, name, *made_of = content
+        return probe(module, name, *(_decode(part, blobs, probe, depth + 1) for part in made_of))
     raise WireError("not a value")
 
 

@@ -233,10 +233,12 @@ def _as_dict(fault: Fault) -> dict[str, str]:
     return {"kind": fault.kind, "name": fault.name, "message": fault.message, "line": fault.line}
 
 
-def _probe(module: str, name: str, arguments: tuple) -> nn.Module:
+def _probe(module: str, name: str, arguments: tuple, state: dict[str, Tensor]) -> nn.Module:
     if not (module.startswith("diffusion_lab.exercises.") and module.endswith("probes")):
         raise wire.WireError("not a probe")
-    return getattr(importlib.import_module(module), name)(*arguments)
+    made = getattr(importlib.import_module(module), name)(*arguments)
+    made.load_state_dict(state)
+    return made
 
 
 def _wait(child: int) -> None:

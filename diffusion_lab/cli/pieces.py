@@ -1,0 +1,128 @@
+"""The commands on a student's pieces: check, progress, and the audit of the grader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say
+from diffusion_lab.errors import SourceError
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.checking import Verdict
+
+BAR = 20
+"""Characters of the bar in the table of progress."""
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .py file or a notebook of this course.")],
+    chapter: Annotated[
+        str, typer.Option(help="The chapter whose exercises are looked for. By default the notebook's.")
+    ] = "",
+) -> None:
+    """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
+    with mistakes_told():
+        from diffusion_lab.grading.sources import load
+        from diffusion_lab.grading.stand_ins import check_piece
+        from diffusion_lab.grading.telling import points, told
+
+        sources = load(file, chapter or None)
+        if not sources.names:
+            raise SourceError(
+                f"{file} has none of the course's functions; with --chapter NAME it says which ones are looked for"
+            )
+        for note in sources.notes:
+            typer.echo(note)
+        verdicts = []
+        for name in sources.names:
+            verdicts.append(check_piece(name, sources.namespace, fault=sources.faults.get(name, "")))
+            typer.echo(told(verdicts[-1]))
+        for place, fault in sources.faults.items():
+            if place not in sources.names:
+                typer.echo(f"outside of the pieces: {fault}")
+    got, most = sum(verdict.points for verdict in verdicts), sum(verdict.out_of for verdict in verdicts)
+    right = sum(verdict.passed for verdict in verdicts)
+    typer.echo(f"{points(got)} of {most} points, {right} of {len(verdicts)} pieces are right")
+    if right < len(verdicts):
+        raise typer.Exit(1)
+
+
+def progress(
+    place: Annotated[
+        Path, typer.Argument(metavar="FOLDER|FILE.py", help="The folder of your notebooks, or one file of all pieces.")
+    ] = Path("exercises"),
+) -> None:
+    """How far you are, chapter by chapter."""
+    with mistakes_told():
+        from rich.markup import escape
+
+        from diffusion_lab.exercises import notebook
+        from diffusion_lab.exercises.catalogue import CHAPTERS
+        from diffusion_lab.grading.progress import survey
+
+        table = new_table("", "chapter", "pieces", "points", "", "next")
+        with progress_bars() as bars:
+            bar = bars.add_task("checking", total=len(CHAPTERS), what="")
+            states = survey(place, lambda chapter: bars.update(bar, advance=1, what=chapter))
+        got = most = 0.0
+        for number, state in enumerate(states, 1):
+            items = notebook(state.chapter).exercises
+            right = sum(verdict.passed for verdict in state.verdicts)
+            got, most = got + state.points, most + state.out_of
+            table.add_row(
+                str(number),
+                state.chapter,
+                f"{right} of {len(items)}",
+                f"{state.points:g} of {state.out_of}",
+                _bar(state.points, state.out_of),
+                escape(state.fault) or _next(state.verdicts),
+            )
+        table.add_row("", "together", "", f"{got:g} of {most:g}", _bar(got, most), "", end_section=True)
+    say(table)
+
+
+def audit(
+    chapter: Annotated[str, typer.Argument(metavar="[CHAPTER]", help="One chapter; by default all.")] = "",
+) -> None:
+    """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
+    with mistakes_told():
+        from diffusion_lab.exercises import library, notebook
+        from diffusion_lab.grading.audit import audit as examine
+
+        items = notebook(chapter).exercises if chapter else tuple(library().values())
+        table = new_table("exercise", "chapter", "wrong answers named", "rejected", "right answers accepted", "gaps")
+        gaps: list[str] = []
+        with progress_bars() as bars:
+            bar = bars.add_task("auditing", total=len(items), what="")
+            for item in items:
+                bars.update(bar, what=item.name)
+                result = examine(item)
+                wrong, right = len(item.wrong_answers), len(item.right_answers) + 1
+                table.add_row(
+                    item.name,
+                    item.chapter,
+                    f"{result.named} of {wrong}",
+                    f"{result.rejected} of {wrong}",
+                    f"{result.accepted} of {right}",
+                    str(len(result.gaps) or "-"),
+                )
+                gaps += [f"{item.name}: {gap}" for gap in result.gaps]
+                bars.update(bar, advance=1)
+    say(table)
+    for gap in gaps:
+        typer.echo(gap)
+    typer.echo(f"{len(items)} exercises, {len(gaps)} gaps")
+    if gaps:
+        raise typer.Exit(1)
+
+
+def _bar(got: float, most: float) -> str:
+    full = round(BAR * got / most) if most else 0
+    return "█" * full + "░" * (BAR - full)
+
+
+def _next(verdicts: tuple[Verdict, ...]) -> str:
+    return next((f"{v.exercise} ({v.state})" for v in verdicts if not v.passed), "done")

@@ -1,0 +1,47 @@
+"""How the pieces of chapter 7 take their places in its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab import schedules
+from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
+from diffusion_lab.levels import Level, Prediction
+from diffusion_lab.samplers import Context
+
+GAMMA = 5.0
+"""Of the min-SNR weight, as in its paper."""
+PERCENTILE = 0.995
+
+
+def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
+    """Schedule, loss, step, polish, guidance, dropped labels and averaged weights, made of these functions."""
+
+    def loss(model: Callable, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+        return own["weighted_loss"](model, x0, t, noise, alpha_bar, own["min_snr_weight"](alpha_bar, GAMMA, "v"))
+
+    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
+        here = alpha_bar_of(now)
+        if here == 0:
+            # In pure noise no x0 can be found from eps. The same x0 and eps are handed over as halves of another x.
+            here = torch.full_like(here, 0.5)
+            x = here.sqrt() * (prediction.x0 + prediction.eps)
+        return own["ddim_step"](x, here, alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
+
+    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
+        average.load_state_dict(own["ema_update"](average, online, decay))
+
+    table = own["rescale_zero_terminal_snr"](own["alpha_bar"](own["linear_betas"](1000, 1e-4, 0.02)).double())
+    return {
+        "schedule": schedules.from_alpha_bar(table, "own"),
+        "loss": discrete_loss(loss),
+        "step": step,
+        "polish": lambda x0: own["dynamic_threshold"](x0, PERCENTILE),
+        "guide": own["guided_eps"],
+        "drop_labels": own["drop_labels"],
+        "average": average,
+    }

@@ -1,0 +1,80 @@
+"""What grading one submission gives: plain data, which travels between machines and is kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from diffusion_lab.exercises import Notebook
+from diffusion_lab.grading.checking import Verdict, without_points
+from diffusion_lab.grading.telling import told
+
+GRADED, REFUSED, NOT_GRADED = STATES = ("graded", "refused", "not graded")
+"""Marks were given; the file holds no submission, which gives none; the grader failed, which says nothing of it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One submission."""
+
+    student: str
+    chapter: str
+    state: str
+    """One of `STATES`. Points of a submission that was not graded mean nothing."""
+    reason: str = ""
+    """Why it was refused or not graded."""
+    points: float = 0.0
+    out_of: int = 0
+    exercises: tuple[Mapping[str, Any], ...] = ()
+    """One for each exercise, in the notebook's order: name, state, points, out_of, parts (part -> [points, of how
+    many]), ideas (each with name, hint, known), text (the whole message)."""
+    notes: tuple[str, ...] = ()
+    """For the instructor, such as an attempt to import the reference."""
+    solutions: Mapping[str, str] | None = None
+    """exercise -> the source of its solution cell."""
+    seconds: float = 0.0
+    digest: str = ""
+    """SHA-256 of the submitted file."""
+    seed_id: str = ""
+    """A hash of the seed that the cases were drawn from; the seed itself would tell them."""
+    version: str = ""
+    """Of this package."""
+
+    @property
+    def graded(self) -> bool:
+        return self.state == GRADED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Result:
+        """The result that `as_dict` made this of, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: where it is not one.
+        """
+        values = {field.name: content[field.name] for field in fields(cls)}
+        if values["state"] not in STATES:
+            raise ValueError(f"{values['state']!r} is not a state")
+        return cls(**values | {name: tuple(values[name]) for name in ("exercises", "notes")})
+
+
+def of_verdict(verdict: Verdict) -> dict[str, Any]:
+    """One exercise of a result."""
+    return {
+        "name": verdict.exercise,
+        "state": verdict.state,
+        "points": verdict.points,
+        "out_of": verdict.out_of,
+        "parts": {part: list(points) for part, points in verdict.parts.items()},
+        "ideas": [{"name": idea.name, "hint": idea.hint, "known": idea.known} for idea in verdict.ideas],
+        "text": told(verdict),
+    }
+
+
+def without_marks(notebook: Notebook, why: str) -> tuple[dict[str, Any], ...]:
+    """The exercises of a submission that has none of them."""
+    return tuple(of_verdict(without_points(exercise, "missing", why)) for exercise in notebook.exercises)
