@@ -11,7 +11,7 @@ from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, 
 from diffusion_lab.errors import SourceError
 
 if TYPE_CHECKING:
-    from diffusion_lab.grading.checking import Verdict
+    from diffusion_lab.grading.progress import State
 
 BAR = 20
 """Characters of the bar in the table of progress."""
@@ -57,8 +57,6 @@ def progress(
 ) -> None:
     """How far you are, chapter by chapter."""
     with mistakes_told():
-        from rich.markup import escape
-
         from diffusion_lab.exercises import notebook
         from diffusion_lab.exercises.catalogue import CHAPTERS
         from diffusion_lab.grading.progress import survey
@@ -78,10 +76,13 @@ def progress(
                 f"{right} of {len(items)}",
                 f"{state.points:g} of {state.out_of}",
                 _bar(state.points, state.out_of),
-                escape(state.fault) or _next(state.verdicts),
+                _next(state),
             )
         table.add_row("", "together", "", f"{got:g} of {most:g}", _bar(got, most), "", end_section=True)
     say(table)
+    for state in states:
+        if state.unreadable:
+            typer.echo(f"{state.chapter}: {state.fault}")
 
 
 def audit(
@@ -93,7 +94,7 @@ def audit(
         from diffusion_lab.grading.audit import audit as examine
 
         items = notebook(chapter).exercises if chapter else tuple(library().values())
-        table = new_table("exercise", "chapter", "wrong answers named", "rejected", "right answers accepted", "gaps")
+        table = new_table("exercise", "chapter", "wrong answers named", "right answers accepted", "gaps")
         gaps: list[str] = []
         with progress_bars() as bars:
             bar = bars.add_task("auditing", total=len(items), what="")
@@ -105,7 +106,6 @@ def audit(
                     item.name,
                     item.chapter,
                     f"{result.named} of {wrong}",
-                    f"{result.rejected} of {wrong}",
                     f"{result.accepted} of {right}",
                     str(len(result.gaps) or "-"),
                 )
@@ -114,15 +114,17 @@ def audit(
     say(table)
     for gap in gaps:
         typer.echo(gap)
-    typer.echo(f"{len(items)} exercises, {len(gaps)} gaps")
+    typer.echo(f"{len(items)} exercises, {len(gaps) or 'no'} gap{'' if len(gaps) == 1 else 's'}")
     if gaps:
         raise typer.Exit(1)
 
 
 def _bar(got: float, most: float) -> str:
-    full = round(BAR * got / most) if most else 0
+    full = int(BAR * got / most) if most else 0  # full for all points alone
     return "█" * full + "░" * (BAR - full)
 
 
-def _next(verdicts: tuple[Verdict, ...]) -> str:
-    return next((f"{v.exercise} ({v.state})" for v in verdicts if not v.passed), "done")
+def _next(state: State) -> str:
+    if state.fault:
+        return "cannot be read" if state.unreadable else state.fault
+    return next((f"{v.exercise} ({v.state})" for v in state.verdicts if not v.passed), "done")

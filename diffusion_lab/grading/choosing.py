@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.grading.checking import VISIBLE_SEED
 from diffusion_lab.grading.stand_ins import Namespace, check_pieces, reached, standing_in
+from diffusion_lab.grading.telling import WIDTH
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,12 @@ class Choice:
             ("ours, because not written", self.unwritten),
             ("ours, because the check fails", self.wrong),
         ]
-        return [f"{what}: {', '.join(names)}" for what, names in groups if names]
+        return [
+            line
+            for what, names in groups
+            if names
+            for line in textwrap.wrap(f"{what}: {', '.join(names)}", WIDTH, subsequent_indent="    ")
+        ]
 
 
 def choose(

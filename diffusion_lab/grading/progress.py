@@ -23,6 +23,8 @@ class State:
     """In the order of the exercises; none where there is no notebook."""
     fault: str = ""
     """Why nothing was checked."""
+    unreadable: bool = False
+    """Whether there is a file, and the fault is in it."""
 
     @property
     def points(self) -> float:
@@ -64,7 +66,7 @@ def _of_notebook(chapter: str, folder: Path) -> State:
     try:
         return _checked(chapter, load(path, chapter))
     except SourceError as error:
-        return State(chapter, fault=str(error))
+        return State(chapter, fault=str(error), unreadable=True)
 
 
 def _checked(chapter: str, sources: Sources) -> State:

@@ -77,11 +77,9 @@ def comparison(report: Report, path: Path = RECORDED) -> str:
             )
         )
     lines = table(rows)
-    if not report.meaningful:
-        lines.append("A smoke run proves that everything is connected. Its scores mean nothing.")
-    elif reference is None:
+    if reference is None and report.meaningful:
         lines.append("No run with our pieces was recorded for these data and this budget.")
-    else:
+    elif reference is not None:
         made = ", ".join(f"{name} {version}" for name, version in reference.versions.items())
         lines.append(f"The reference: our pieces, seed {reference.seed}, {reference.seconds:.0f} s, {made}.")
     return "\n".join(lines)

@@ -78,3 +78,20 @@ def of_verdict(verdict: Verdict) -> dict[str, Any]:
 def without_marks(notebook: Notebook, why: str) -> tuple[dict[str, Any], ...]:
     """The exercises of a submission that has none of them."""
     return tuple(of_verdict(without_points(exercise, "missing", why)) for exercise in notebook.exercises)
+
+
+def refused(
+    student: str, notebook: Notebook, reason: str, *, digest: str = "", seed_id: str = "", version: str = ""
+) -> Result:
+    """The result of a file that holds no submission to this notebook: no points, and the reason."""
+    return Result(
+        student=student,
+        chapter=notebook.chapter,
+        state=REFUSED,
+        reason=reason,
+        out_of=notebook.points,
+        exercises=without_marks(notebook, f"The submission was refused: {reason}."),
+        digest=digest,
+        seed_id=seed_id,
+        version=version,
+    )

@@ -136,6 +136,8 @@ class Session:
             )
         progress.end(f"{report.dataset} ({report.source}), {report.seconds['total']:.0f} s on {report.device}")
         print(comparison(report))
+        if not report.meaningful:
+            print("A smoke run proves that everything is connected. Its scores mean nothing.")
         _show_samples(report)
         return report
 

@@ -132,9 +132,9 @@ def run(submission: Submission) -> tuple[dict[str, Any], dict[str, str]]:
     sys.path.insert(0, str(submission.path.parent.resolve()))
     try:
         for cell in submission.cells:
-            fault = _run(cell, namespace)
-            if fault and not callable(namespace.get(cell.name)):
-                faults[cell.name or cell.place] = fault
+            for name, fault in _run(cell, namespace).items():
+                if not callable(namespace.get(name)):
+                    faults.setdefault(name, fault)
     finally:
         sys.path.remove(str(submission.path.parent.resolve()))
         if before is not None:
@@ -142,25 +142,25 @@ def run(submission: Submission) -> tuple[dict[str, Any], dict[str, str]]:
     return namespace, faults
 
 
-def _run(cell: Cell, namespace: dict[str, Any]) -> str:
-    """Run a cell statement by statement; what went wrong first, or ""."""
+def _run(cell: Cell, namespace: dict[str, Any]) -> dict[str, str]:
+    """Run a cell statement by statement; what went wrong first, by the exercise, the function or the place."""
     remember(cell)
     try:
         statements = ast.parse(cell.source, cell.place).body
     except (SyntaxError, ValueError, RecursionError) as error:
-        return _syntax(error, cell)
-    first = ""
+        return {cell.name or cell.place: _syntax(error, cell)}
+    faults: dict[str, str] = {}
     flags = _future(statements)
     output = io.StringIO()
     for statement in statements:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                code = compile(ast.Module([statement], []), cell.place, "exec", flags, dont_inherit=True)
-                exec(code, namespace)
+                exec(compile(ast.Module([statement], []), cell.place, "exec", flags, dont_inherit=True), namespace)
             except (Exception, SystemExit) as error:
-                first = first or _raised(error, cell)
-    return first
+                name = cell.name or getattr(statement, "name", cell.place)
+                faults.setdefault(name, _raised(error, cell))
+    return faults
 
 
 def remember(cell: Cell) -> None:
@@ -237,8 +237,10 @@ def _notebook(path: Path, text: str) -> Submission:
 
 
 def _parse(path: Path, text: str) -> Any:
-    import nbformat
-
+    try:
+        import nbformat
+    except ImportError as error:
+        raise SourceError(f"to read {path}, install nbformat: pip install 'diffusion-lab[notebook]'") from error
     logger = logging.getLogger("traitlets")
     disabled, logger.disabled = logger.disabled, True  # it would write about an invalid notebook to standard error
     try:

@@ -22,6 +22,10 @@ from diffusion_lab.grading.isolation.sandbox import Gone, Sandbox, Session
 
 CELL_LIMIT = 5.0
 """Seconds that one cell may run."""
+PIECE_LIMIT = 30.0
+"""Seconds for all calls of one piece; the reference takes less than one."""
+SUBMISSION_LIMIT = 300.0
+"""Seconds for all of a submission together: its cells and pieces could each stay just below their own limits."""
 MOST_LOST = 3
 """How many cells may end the process before the student's own cells are no longer run."""
 LARGEST = 20 << 20
@@ -73,15 +77,25 @@ class Marked:
 
 def take_in(path: Path, notebook: Notebook) -> Intake:
     """Read a submitted notebook. Raises IntakeError, with the reason, for what is none."""
+    return parsed(content_of(path), notebook)
+
+
+def content_of(path: Path) -> bytes:
+    """What is in a submitted file. Raises IntakeError for what is no file, or a very large one."""
     if path.is_symlink() or not path.is_file():
         raise IntakeError("it is not a plain file")
     size = path.stat().st_size
     if size > LARGEST:
         raise IntakeError(f"it has {size / 1e6:.0f} MB, and at most {LARGEST / 1e6:.0f} MB are read")
+    return path.read_bytes()
+
+
+def parsed(data: bytes, notebook: Notebook) -> Intake:
+    """What is taken from the bytes of a submitted notebook. Raises IntakeError, with the reason, for what is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise IntakeError(f"it is not a notebook: {type(error).__name__}") from error
+        raise IntakeError(f"it is not a notebook: {_fault_of(error)}") from error
     cells = content.get("cells") if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise IntakeError("it is not a notebook: it has no list of cells")
@@ -110,6 +124,14 @@ def take_in(path: Path, notebook: Notebook) -> Intake:
     return intake
 
 
+def _fault_of(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON, at line {error.lineno}"
+    return "its JSON is nested too deeply" if isinstance(error, RecursionError) else "it is no JSON"
+
+
 def _code_cell(cell: Any, number: int, names: set[str]) -> Cell | None:
     if not isinstance(cell, dict) or cell.get("cell_type") != "code":
         return None
@@ -120,8 +142,9 @@ def _code_cell(cell: Any, number: int, names: set[str]) -> Cell | None:
         return None
     ours = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     grade_id = ours.get("grade_id") if isinstance(ours, dict) else None
-    source = without_magics(source)
-    if grade_id in names:
+    # Halves of characters, which JSON allows and no file does.
+    source = without_magics(source.encode(errors="replace").decode())
+    if isinstance(grade_id, str) and grade_id in names:
         return Cell(grade_id, source)
     if grade_id is not None or OURS.search(source):
         return None
@@ -167,6 +190,7 @@ class _Run:
         self.defined: set[str] = set()
         self.all: list[str] = []
         self.notes: list[str] = []
+        self.ends = time.monotonic() + SUBMISSION_LIMIT
 
     def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
         name = exercise.name
@@ -176,7 +200,7 @@ class _Run:
             self._ready()
             if name not in self.defined:
                 return self._undefined(exercise)
-            with self.session.piece(name, stand_ins=stand_ins) as caller:
+            with self.session.piece(name, stand_ins=stand_ins, together=min(PIECE_LIMIT, self._left())) as caller:
                 verdict = check(exercise, caller, seed)
         except Gone as gone:
             self.close()
@@ -194,13 +218,20 @@ class _Run:
             self.session.close()
             self.session = None
 
+    def _left(self) -> float:
+        """Seconds; raises Gone where there are none."""
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise Gone(f"the submission took more than {SUBMISSION_LIMIT:g} s in all")
+        return left
+
     def _ready(self) -> None:
         """A session in which all cells have run. A cell that does not end is left out from then on."""
         while self.session is None:
             self.session = self.sandbox.open()
             for cell in self._cells():
                 try:
-                    fault = self.session.run_cell(cell.name, cell.source, CELL_LIMIT)
+                    fault = self.session.run_cell(cell.name, cell.source, min(CELL_LIMIT, self._left()))
                 except Gone as gone:
                     self.left_out.add(cell.name)
                     self.faults[cell.name] = Fault("time", "ProcessGone", gone.why)

@@ -74,7 +74,8 @@ def test_progress_shows_every_chapter(make_notebook, tmp_path):
     rows = {line.split("│")[2].strip(): line for line in result.stdout.splitlines() if line.count("│") == 7}
     assert f"{PIECES - 1} of {PIECES}" in rows["normal_1d"] and f"{POINTS - 4} of {POINTS}" in rows["normal_1d"]
     assert "alpha_bar (failed)" in rows["normal_1d"] and "█" in rows["normal_1d"]
-    assert "is not a Jupyter" in rows["normal_2d"]
+    assert "cannot be read" in rows["normal_2d"]
+    assert "normal_2d: " in result.stdout.splitlines()[-1] and "is not a Jupyter notebook" in result.stdout
     assert "no notebook" in rows["games"] and "0 of" in rows["games"]
     assert f"{POINTS - 4} of" in rows["together"]
 
@@ -92,14 +93,14 @@ def test_audit_is_a_table_and_exits_1_on_a_gap(monkeypatch):
 
     def examine(item):
         gaps = ("wrong answer 'x' is named nothing",) if item.name == "q_sample" else ()
-        return auditing.Audit(item, 5, 5, 4, gaps)
+        return auditing.Audit(item, 5, 4, gaps)
 
     monkeypatch.setattr(auditing, "audit", examine)
     result = call("audit", "normal_1d")
     assert result.exit_code == 1
     assert "q_sample: wrong answer 'x' is named nothing" in result.stdout
-    assert result.stdout.splitlines()[-1] == f"{PIECES} exercises, 1 gaps"
-    monkeypatch.setattr(auditing, "audit", lambda item: auditing.Audit(item, 5, 5, 4, ()))
+    assert result.stdout.splitlines()[-1] == f"{PIECES} exercises, 1 gap"
+    monkeypatch.setattr(auditing, "audit", lambda item: auditing.Audit(item, 5, 4, ()))
     assert call("audit", "1").exit_code == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import sys
 
 import pytest
 
@@ -150,6 +151,13 @@ def test_a_file_is_about_the_pieces_that_it_defines(tmp_path):
     assert load(path, "1").names == NAMES
 
 
+def test_a_definition_that_fails_in_a_file_is_a_fault_of_its_piece(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def alpha_bar(betas: Sequence):\n    return betas\n")
+    found = load(path)
+    assert found.names == ["alpha_bar"] and "line 1: NameError: name 'Sequence'" in found.faults["alpha_bar"]
+
+
 def test_an_older_release_is_a_note_and_costs_nothing(make_notebook):
     found = load(make_notebook(metadata={"diffusion_lab": {"chapter": "normal_1d", "release": "0.0.1"}}))
     assert found.notes == (
@@ -195,6 +203,12 @@ def test_bad_input_is_named(case, tmp_path, capfd):
     with pytest.raises(SourceError, match=message):
         read(path)
     assert capfd.readouterr().err == ""
+
+
+def test_a_notebook_needs_nbformat_and_says_so(make_notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    with pytest.raises(SourceError, match=r"install nbformat: pip install 'diffusion-lab\[notebook\]'"):
+        read(make_notebook())
 
 
 def test_a_folder_names_the_notebooks_in_it(make_notebook):

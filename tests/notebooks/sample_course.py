@@ -56,9 +56,11 @@ def pasted(function: Callable, name: str) -> str:
                 collect(constant)
 
     collect(function.__code__)
-    helpers = [textwrap.dedent(inspect.getsource(helper)) for used, helper in needed.items() if used != name]
-    source = textwrap.dedent(inspect.getsource(function))
-    return "\n\n".join([*helpers, re.sub(rf"^def {function.__name__}\(", f"def {name}(", source, count=1)])
+    sources = [textwrap.dedent(inspect.getsource(found)) for found in (*needed.values(), function)]
+    if name in needed:  # the reference, which must not be the function that calls it
+        sources = [re.sub(rf"\b{name}\b", f"right_{name}", source) for source in sources]
+    sources[-1] = re.sub(rf"^def {function.__name__}\(", f"def {name}(", sources[-1], count=1)
+    return "\n\n".join(sources)
 
 
 class Course:

@@ -1,7 +1,6 @@
 """multiresolution_stft_loss: how different two sounds sound."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
-def multiresolution_stft_loss(a: Tensor, b: Tensor, fft_sizes: Sequence[int]) -> Tensor:
+def multiresolution_stft_loss(a: Tensor, b: Tensor, fft_sizes: tuple[int, ...]) -> Tensor:
     """The distance of magnitude spectra at several window lengths.
 
     For each size: `torch.stft` with a Hann window of that size, a hop of a quarter of it, and its own defaults for the

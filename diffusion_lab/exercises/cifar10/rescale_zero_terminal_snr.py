@@ -107,7 +107,7 @@ def roots_in_proportion(piece, draw: Draw):
     low, high = float(factors.min()), float(factors.max())
     if high - low < 1e-6 * high and low > 1:
         return None
-    return f"the steps between the square roots grew by factors from {low:.4g} to {high:.4g}, and one factor for all is right"
+    return f"the steps between the square roots grew by {low:.4g} to {high:.4g} times, and one factor for all is right"
 
 
 EXERCISE = Exercise(

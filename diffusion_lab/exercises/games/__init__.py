@@ -15,14 +15,14 @@ from diffusion_lab.exercises.games.slots import slots
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = r"""
-A cell of a board is empty, X or O, and nothing lies between. It cannot get a little noisy; but it can be *replaced* with
-some probability, and that probability can grow in many small steps.
+A cell of a board is empty, X or O, and nothing lies between. It cannot get a little noisy; but it can be *replaced*
+with some probability, and that probability can grow in many small steps.
 
 **Forward.** Step $t$ is a matrix $Q_t$ whose row $i$ says what becomes of token $i$:
-$(Q_t)_{ij} = q(x_t = j \mid x_{t-1} = i)$. Steps are matrix products, $\bar Q_t = Q_0 \cdots Q_t$. Two kinds are common.
-A disturbed token becomes *any* token, $\bar Q_t = \bar\alpha_t I + (1 - \bar\alpha_t)\, \mathbf 1 \mathbf 1^\top / K$. Or
-it becomes a *mask*, one more token $K$, which stays to the end. In both, $\bar\alpha_t$ is the probability to have been
-left alone.
+$(Q_t)_{ij} = q(x_t = j \mid x_{t-1} = i)$. Steps are matrix products, $\bar Q_t = Q_0 \cdots Q_t$. Two kinds are
+common. A disturbed token becomes *any* token,
+$\bar Q_t = \bar\alpha_t I + (1 - \bar\alpha_t)\, \mathbf 1 \mathbf 1^\top / K$. Or it becomes a *mask*,
+one more token $K$, which stays to the end. In both, $\bar\alpha_t$ is the probability to have been left alone.
 
 **What is learned.** The network sees $x_t$ and says for each cell how likely each clean token is, $p(x_0 \mid x_t)$. It
 gives logits, and is trained by the cross-entropy or by the variational bound, which adds up how far each of its steps
@@ -52,10 +52,10 @@ CLOSING = r"""
 The last cell trains a small transformer with your `d3pm_bound` and draws boards with your `unmask_step`, on levels from
 the `alpha_bar` of chapter 1.
 
-Look at three numbers. Legal boards: a board of random tokens is legal in 28 of 100 cases, so compare with that, not with
-0. The total variation stands beside the one that as many boards of the true distribution have. The reconstruction, from
-six cells that are trusted, stands beside the exact posterior. Then run the chapter's variants "uniform" and "bits" with
-the same budget: which way to tokens is the best, and by how much?
+Look at three numbers. Legal boards: a board of random tokens is legal in 28 of 100 cases, so compare with that, not
+with 0. The total variation stands beside the one that as many boards of the true distribution have. The reconstruction,
+from six cells that are trusted, stands beside the exact posterior. Then run the chapter's variants "uniform" and "bits"
+with the same budget: which way to tokens is the best, and by how much?
 """
 
 NOTEBOOK = Notebook(

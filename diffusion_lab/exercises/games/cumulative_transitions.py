@@ -1,6 +1,6 @@
 """cumulative_transitions: many steps of a chain in one jump."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -99,7 +99,7 @@ def every_way_counted(piece, draw: Draw):
     truth = torch.zeros(k, k, dtype=torch.float64)
     for way in product(range(k), repeat=steps + 1):
         probability = 1.0
-        for t, (i, j) in enumerate(zip(way[:-1], way[1:], strict=True)):
+        for t, (i, j) in enumerate(pairwise(way)):
             probability *= float(Q[t, i, j])
         truth[way[0], way[-1]] += probability
     worst = float((piece(Q)[-1] - truth).abs().max())

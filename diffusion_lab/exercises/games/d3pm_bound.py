@@ -131,8 +131,8 @@ def transposed(logits, x0, x_t, t, Q, Q_bar):
 
 
 def belief_as_a_prior(logits, x0, x_t, t, Q, Q_bar):
-    """This takes the belief for what was known before x_t, and counts x_t twice. p(x0 | x_t) knows x_t already: divide it
-    by q(x_t | x0)."""
+    """This takes the belief for what was known before x_t, and counts x_t twice. p(x0 | x_t) knows x_t already: divide
+    it by q(x_t | x0)."""
     before, step, evidence = _tables(x_t, t, Q, Q_bar)
     joint = step * (logits.softmax(dim=-1) @ before)
     guess = joint / joint.sum(dim=-1, keepdim=True).clamp(min=1e-30)

@@ -1,6 +1,6 @@
 """d3pm_posterior: one step back, as probabilities."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -73,8 +73,8 @@ def around_the_end_at_the_first_step(x_t, p_x0, t, Q, Q_bar):
 
 
 def belief_as_a_prior(x_t, p_x0, t, Q, Q_bar):
-    """This takes the belief for what was known before x_t, and counts x_t twice. p(x0 | x_t) knows x_t already: divide it
-    by q(x_t | x0)."""
+    """This takes the belief for what was known before x_t, and counts x_t twice. p(x0 | x_t) knows x_t already: divide
+    it by q(x_t | x0)."""
     before, step, _ = _tables(x_t, t, Q, Q_bar)
     return _shares(step * (p_x0 @ before))
 
@@ -153,7 +153,7 @@ def every_way_counted(piece, draw: Draw):
         of_data, of_last = torch.zeros(k, k, dtype=torch.float64), torch.zeros(k, k, dtype=torch.float64)
         for way in product(range(k), repeat=t + 2):
             probability = float(prior[way[0]])
-            for s, (i, j) in enumerate(zip(way[:-1], way[1:], strict=True)):
+            for s, (i, j) in enumerate(pairwise(way)):
                 probability *= float(Q[s, i, j])
             of_data[way[0], way[-1]] += probability
             of_last[way[-2], way[-1]] += probability

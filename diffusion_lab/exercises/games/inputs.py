@@ -1,4 +1,4 @@
-"""Inputs of this chapter's exercises: transition matrices, tokens that went through them, uniforms away from borders."""
+"""Inputs of this chapter's exercises: transition matrices, tokens that went through them, uniforms, boards."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ def legal_rate(boards: Tensor, legal: Tensor) -> float:
     """The share of boards that are legal.
 
     Args:
-        boards: (B, cells) int64, sampled boards, some of them perhaps several times. Tokens are 0, 1 and 2, or 3 where a
-            sampler has left a mask.
+        boards: (B, cells) int64, sampled boards, some of them perhaps several times. Tokens are 0, 1 and 2, or 3 where
+            a sampler has left a mask.
         legal: (M, cells) int64, all legal boards, each once.
 
     Returns:
@@ -28,8 +28,8 @@ def _is_legal(boards, legal):
 
 
 def marks_alone(boards, legal):
-    """Only the marks were counted: as many X as O, or one more. For nine cells that admits 6,046 boards, and play reaches
-    5,478: it stops at three in a row."""
+    """Only the marks were counted: as many X as O, or one more. For nine cells that admits 6,046 boards, and play
+    reaches 5,478: it stops at three in a row."""
     more = (boards == 1).sum(dim=1) - (boards == 2).sum(dim=1)
     return float(((more == 0) | (more == 1)).double().mean())
 
@@ -139,8 +139,8 @@ EXERCISE = Exercise(
     title="Legal boards",
     statement=r"""
 For tic-tac-toe nothing need be estimated: all boards that play can reach are known, 5,478 of them. Counting marks (as
-many X as O, or one more) admits 6,046, among them boards on which play went on after three in a row. Given samples and
-the list of legal boards, which share of the samples is legal?
+many X as O, or one more) admits 6,046, among them boards on which play went on after three in a row. Given
+sampled `boards` and the list of all `legal` ones, which share of the samples is legal?
 """,
     reference=legal_rate,
     parts={"values": 3, "568 boards that only have the right marks": 1, CARE: 1},

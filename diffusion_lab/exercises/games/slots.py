@@ -14,6 +14,7 @@ from diffusion_lab import schedules
 from diffusion_lab.data.games import TOKENS
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
+from diffusion_lab.exercises.text.slots import averaging
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
 from diffusion_lab.schedules import Schedule
@@ -44,7 +45,7 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         with torch.autocast(x.device.type, enabled=False):
             return own["unmask_step"](x, p_x0, here, there, uniform, (uniform / chance).clamp(max=1 - 1e-7))
 
-    return {"schedule": schedule, "loss": loss, "step": step, "average": own["ema_update"]}
+    return {"schedule": schedule, "loss": loss, "step": step, "average": averaging(own["ema_update"])}
 
 
 def uniform_slots(own: Mapping[str, Callable]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def uniform_slots(own: Mapping[str, Callable]) -> dict[str, Any]:
             p = own["d3pm_posterior"](x, p_x0, t, Q, own["cumulative_transitions"](Q))
         return _draw(p, context.uniform(x))
 
-    return {"schedule": schedule, "loss": loss, "step": step, "average": own["ema_update"]}
+    return {"schedule": schedule, "loss": loss, "step": step, "average": averaging(own["ema_update"])}
 
 
 def bits_slots(own: Mapping[str, Callable]) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def bits_slots(own: Mapping[str, Callable]) -> dict[str, Any]:
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
         return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 1.0, context.noise(x))
 
-    return {"loss": discrete_loss(own["v_loss"]), "step": step, "average": own["ema_update"]}
+    return {"loss": discrete_loss(own["v_loss"]), "step": step, "average": averaging(own["ema_update"])}
 
 
 VARIANTS = {"": slots, "uniform": uniform_slots, "bits": bits_slots}

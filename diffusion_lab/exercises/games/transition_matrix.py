@@ -32,8 +32,8 @@ def rows_above_one(alpha_bar_t, K):
 
 
 def never_itself_again(alpha_bar_t, K):
-    """A disturbed token is drawn from all K tokens, its own among them. Here its own share is missing from the diagonal,
-    and the rows sum to less than 1."""
+    """A disturbed token is drawn from all K tokens, its own among them. Here its own share is missing from the
+    diagonal, and the rows sum to less than 1."""
     keep, same = _parts(alpha_bar_t, K)
     return keep * same + (1 - keep) / K * (1 - same)
 

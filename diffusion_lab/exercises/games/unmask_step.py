@@ -85,8 +85,8 @@ def all_at_once(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
 
 
 def one_uniform_for_both(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
-    """The same uniform decided whether a cell is revealed and with what. Those revealed have small uniforms, so that the
-    first tokens come too often."""
+    """The same uniform decided whether a cell is revealed and with what. Those revealed have small uniforms, so that
+    the first tokens come too often."""
     return _revealed(x, p_x0, _chance(alpha_bar_t, alpha_bar_s), uniform_when, uniform_when)
 
 

@@ -52,7 +52,7 @@ def divided_by_the_words_of_the_batch(pred, x0, mask):
 
 
 def sum_over_coordinates(pred, x0, mask):
-    """The squares of a word were added up over D. The mean keeps the loss at one scale for every width of embeddings."""
+    """The squares of a word were added up over D. The mean keeps the loss at one scale for every width D."""
     return ((pred - x0).square().sum(dim=-1) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 

@@ -14,7 +14,7 @@ def self_conditioned_x0(model: nn.Module, x: Tensor, t: Tensor, last: Tensor | N
     `uniform` are both None, and it sees zeros.
 
     Training, with `uniform` and `last` None: a sample whose uniform is below 0.5 gets an estimate of its own, made at
-    the same x and t from zeros. It is an input like any other: no gradient goes through it. The other samples get zeros.
+    the same x and t from zeros. It is an input like any other: no gradient goes through it. The others get zeros.
 
     Args:
         model: called as model(x, t, None, last) (None stands for labels); returns an estimate of x0, (B, *S).
@@ -88,7 +88,7 @@ def one_coin_for_all(model, x, t, last, uniform):
 
 
 def coin_turned_around(model, x, t, last, uniform):
-    """The estimate went to the samples whose uniform is 0.5 or more. As often, but not what was asked for: below 0.5."""
+    """The estimate went to the samples whose uniform is 0.5 or more. As often, but asked for was below 0.5."""
 
     def seen(model, x, t, uniform):
         return torch.where(_column(uniform < 0.5, x), torch.zeros_like(x), _first(model, x, t))

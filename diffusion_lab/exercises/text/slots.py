@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lab import schedules
 from diffusion_lab.data import load
@@ -55,8 +55,17 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         "loss": loss,
         "step": step,
         "polish": as_it_is,
-        "average": own["ema_update"],
+        "average": averaging(own["ema_update"]),
     }
+
+
+def averaging(piece: Callable[..., dict[str, Tensor]]) -> Callable[[nn.Module, nn.Module, float], None]:
+    """The average of a run, from a function that returns the new state of the averaged network."""
+
+    def average(averaged: nn.Module, online: nn.Module, decay: float) -> None:
+        averaged.load_state_dict(piece(averaged, online, decay))
+
+    return average
 
 
 def as_it_is(x0: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import site
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.grading.calling import LIMIT, Fault, Returned
+from diffusion_lab.grading.calling import LIMIT, Fault, Returned, leaves
 from diffusion_lab.grading.isolation import wire
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -29,6 +31,10 @@ INSIDE = ("calling.py", "isolation/namespaces.py", "isolation/wire.py", "isolati
 TOO_MUCH = {"memory": "it used too much memory", "processes": "it started too many processes"}
 MOST_STAND_INS = 1000
 """How often one call may ask for a stand-in."""
+MOST_ENTRIES = 1 << 14
+"""Of all tensors that a stand-in is given. Distances between all pairs of so many points fit into memory."""
+LARGEST_NUMBER = 1e5
+"""That a stand-in is given, as a number of steps perhaps."""
 START_UP = 120.0
 """Seconds to import PyTorch, on a slow disk too."""
 PATIENCE = 3.0
@@ -86,7 +92,7 @@ class Sandbox:
                 "Debian and Ubuntu: sudo apt install bubblewrap. For submissions that you trust: --isolation none"
             )
         self._folder = tempfile.TemporaryDirectory(prefix="diffusion-lab-")
-        _stage(Path(self._folder.name))
+        stage(Path(self._folder.name))
         ours, theirs = socket.socketpair()
         command = [
             *_bubblewrap(Path(self._folder.name)),
@@ -148,7 +154,7 @@ class Sandbox:
         raise AssertionError("unreachable")
 
 
-def _stage(folder: Path) -> None:
+def stage(folder: Path) -> None:
     """Lay out a package of the same name with nothing in it but what the worker needs."""
     probes = [path.relative_to(PACKAGE).as_posix() for path in sorted((PACKAGE / "exercises").rglob("probes.py"))]
     for name in (*(f"grading/{name}" for name in INSIDE), *probes):
@@ -183,16 +189,20 @@ def _bubblewrap(stage: Path) -> list[str]:
         installed = Path(folder) / "diffusion_lab"
         if installed.is_dir() and any(Path(folder).is_relative_to(path) for path in (*outside_usr, "/usr")):
             arguments += ["--tmpfs", str(installed)]
-    variables = {
-        "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/course", "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8",
-    }  # fmt: skip
     arguments += ["--ro-bind", str(stage), "/course", "--chdir", "/tmp"]
-    for name, value in variables.items():
+    for name, value in variables().items():
         arguments += ["--setenv", name, value]
     # The root and /dev are in memory and would keep what one submission writes there for the next one.
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [*arguments, "--"]
+
+
+def variables() -> dict[str, str]:
+    """All of the environment in the sandbox."""
+    return {
+        "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/course", "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8",
+    }  # fmt: skip
 
 
 class Session:
@@ -211,7 +221,9 @@ class Session:
 
     def run_cell(self, name: str, source: str, limit: float = LIMIT) -> Fault | None:
         """Run one cell of the submission; None where nothing went wrong."""
-        reply = self._ask({"op": "cell", "name": name, "source": source}, limit)
+        # As bytes: text in a message is cut at a length that code may well have.
+        data = torch.tensor(list(source.encode()), dtype=torch.uint8)
+        reply = self._ask({"op": "cell", "name": name, "source": data}, limit)
         return _fault(reply["fault"])
 
     def names(self, wanted: list[str]) -> tuple[set[str], list[str]]:
@@ -221,19 +233,25 @@ class Session:
 
     @contextlib.contextmanager
     def piece(
-        self, name: str, limit: float = LIMIT, stand_ins: Mapping[str, Callable] | None = None
+        self,
+        name: str,
+        limit: float = LIMIT,
+        stand_ins: Mapping[str, Callable] | None = None,
+        together: float = math.inf,
     ) -> Iterator[RemoteCaller]:
         """A `Caller` for one function, in a copy of the submission's process that ends with the block.
 
         Args:
             stand_ins: functions of the grader's, which take the place of the submission's own of the same name. They
                 are computed on this side: the sandbox sees what they return, and not how they are made.
+            limit: seconds for one call.
+            together: seconds for all calls.
         """
         stand_ins = dict(stand_ins or {})
         self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins)})
         self._in_piece = True
         try:
-            yield RemoteCaller(self, limit, stand_ins)
+            yield RemoteCaller(self, limit, stand_ins, together)
         finally:
             if not self._why and self._in_piece:
                 with contextlib.suppress(Gone):
@@ -274,8 +292,7 @@ class Session:
 
     def _receive(self, limit: float) -> dict[str, Any]:
         try:
-            self._talk.settimeout(limit + PATIENCE)
-            return wire.receive(self._talk)
+            return wire.receive(self._talk, ends=time.monotonic() + max(limit, 0.0) + PATIENCE)
         except (OSError, EOFError, wire.WireError) as error:
             self._lost(_words(error))
             raise AssertionError("unreachable") from error
@@ -299,21 +316,26 @@ def _words(error: Exception) -> str:
 class RemoteCaller:
     """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
 
-    def __init__(self, session: Session, limit: float, stand_ins: Mapping[str, Callable]):
+    def __init__(self, session: Session, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
         self.session, self.limit, self.stand_ins = session, limit, stand_ins
+        self.together, self.ends = together, time.monotonic() + together
         self.used: set[str] = set()
         """The stand-ins that the function has called."""
 
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
-        question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": self.limit}
+        now = time.monotonic()
+        limit = min(self.limit, self.ends - now)
+        if limit <= 0:
+            return Returned(fault=Fault("time", "TimeoutError", f"all calls together took {self.together:.0f} s"))
+        question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
         try:
             if not self.session._in_piece:
                 raise Gone("its process ended during an earlier call")
-            reply = self.session._ask(question, self.limit)
+            reply = self.session._ask(question, limit)
             for _ in range(MOST_STAND_INS):
                 if "stand_in" not in reply:
                     break
-                reply = self.session._ask(self._stand_in(reply), self.limit)
+                reply = self.session._ask(self._stand_in(reply), now + limit - time.monotonic())
             if reply.get("ended"):
                 self.session._in_piece = False
                 raise Gone("its process ended during the call")
@@ -327,7 +349,7 @@ class RemoteCaller:
         name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
         if name not in self.stand_ins or not isinstance(arguments, tuple):
             return {"value": None, "refused": "there is no such piece"}
-        if any(isinstance(a, wire.Foreign) or (isinstance(a, Tensor) and a.numel() > 1 << 20) for a in arguments):
+        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments):
             return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
         self.used.add(name)
         tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]
@@ -343,6 +365,15 @@ class RemoteCaller:
         except Exception as error:  # whatever the submission's arguments make of it
             return {"value": None, "refused": f"it raised {type(error).__name__}: {str(error)[:200]}"}
         return {"value": value, "refused": ""}
+
+
+def _moderate(arguments: tuple) -> bool:
+    """Whether the grader can compute with them: it has no limits of memory, and the sandbox chooses them."""
+    found = leaves(arguments)
+    numbers = [a for a in found if isinstance(a, (int, float))]
+    return sum(a.numel() for a in found if isinstance(a, Tensor)) <= MOST_ENTRIES and all(
+        abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
+    )
 
 
 def _returned(reply: dict[str, Any]) -> Returned:

@@ -10,6 +10,7 @@ import json
 import math
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,20 +52,23 @@ def send(to: socket.socket, message: dict[str, Any]) -> None:
     to.sendall(struct.pack("<II", len(header), len(blobs)) + sizes + header + b"".join(blobs))
 
 
-def receive(source: socket.socket, probe: Callable[[str, str, tuple, dict], Any] | None = None) -> dict[str, Any]:
+def receive(
+    source: socket.socket, probe: Callable[[str, str, tuple, dict], Any] | None = None, ends: float | None = None
+) -> dict[str, Any]:
     """The next message. Raises WireError for a malformed one and EOFError where the other side has gone.
 
     Args:
         probe: makes a network from module, class, arguments and state; None on the side that accepts none.
+        ends: when to give up, by the monotonic clock, however much has come by then. Raises TimeoutError.
     """
-    length, count = struct.unpack("<II", _read(source, 8))
+    length, count = struct.unpack("<II", _read(source, 8, ends))
     if length > LARGEST_HEADER or count > 1000:
         raise WireError("the header is too large")
-    sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count))
+    sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count, ends))
     if sum(sizes) > LARGEST_BODY:
         raise WireError("the body is too large")
-    header = bytes(_read(source, length))
-    blobs = [_read(source, size) for size in sizes]
+    header = bytes(_read(source, length, ends))
+    blobs = [_read(source, size, ends) for size in sizes]
     try:
         message = json.loads(header)
         if not isinstance(message, dict):
@@ -74,15 +78,19 @@ def receive(source: socket.socket, probe: Callable[[str, str, tuple, dict], Any]
         raise WireError(f"a malformed message: {type(error).__name__}") from error
 
 
-def _read(source: socket.socket, size: int) -> bytearray:
+def _read(source: socket.socket, size: int, ends: float | None) -> bytearray:
     buffer = bytearray(size)
     view = memoryview(buffer)
     done = 0
     while done < size:
+        if ends is not None:
+            source.settimeout(max(ends - time.monotonic(), 1e-3))
         got = source.recv_into(view[done:])
         if not got:
             raise EOFError("the other side has gone")
         done += got
+        if ends is not None and time.monotonic() > ends:
+            raise TimeoutError("it takes too long")
     return buffer
 
 
@@ -128,6 +136,8 @@ def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
 def _decode(value: Any, blobs: list[bytearray], probe: Callable | None, depth: int) -> Any:
     if depth > DEEPEST + 1:
         raise WireError("nested too deeply")
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return Foreign("an integer of more than 53 bits")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     (kind, content), *rest = value.items()

@@ -38,10 +38,16 @@ WATCH_EVERY = 0.05
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument, until the grader closes it."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """Serve on the socket whose descriptor is the first argument, until the grader closes it.
+
+    With limits in the place of a descriptor this is a process for one submission, on standard input and output: the
+    walls are a container's, or there are none.
+    """
     torch.set_num_threads(1)
     torch.nn.functional.softmax(torch.zeros(2, requires_grad=True), 0).sum().backward()  # wakes what is lazy
+    if not sys.argv[1].isdigit():
+        _alone(json.loads(sys.argv[1]))
+    control = socket.socket(fileno=int(sys.argv[1]))
     namespaces.hide_from_children()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
@@ -112,19 +118,56 @@ def _memory(process: str) -> int:
 def _first(limits: dict[str, Any], talk: socket.socket) -> None:
     try:
         namespaces.give_up_privileges()
-        for name, value in (
-            ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 0), ("NOFILE", 128), ("AS", limits["address"]),
-            ("NPROC", limits["processes"]),
-        ):  # fmt: skip
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-        nowhere = os.open("/dev/null", os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
+        _limit(limits)
+        resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"], limits["processes"]))
+        _mute()
         os.chdir("/tmp")
         _serve(talk)
     except BaseException:
         os._exit(1)
     os._exit(0)
+
+
+def _alone(limits: dict[str, Any]) -> None:
+    """Serve one submission on what were standard input and output. Processes are not counted: others may be ours."""
+    talk = _Pipes(os.dup(0), os.dup(1))
+    _limit(limits)
+    wire.send(talk, {"ready": True})
+    _mute()
+    try:
+        _serve(talk)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    for name, value in (
+        ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 0), ("NOFILE", 128), ("AS", limits["address"]),
+    ):  # fmt: skip
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+
+
+def _mute() -> None:
+    """Standard input, output and error lead nowhere from now on."""
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+
+
+class _Pipes:
+    """Two descriptors, used as a socket is."""
+
+    def __init__(self, source: int, to: int):
+        self.source, self.to = source, to
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return os.readv(self.source, [buffer])
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.to, view) :]
 
 
 def _serve(talk: socket.socket) -> None:
@@ -135,7 +178,7 @@ def _serve(talk: socket.socket) -> None:
     while True:
         message = wire.receive(talk, _probe)
         if message["op"] == "cell":
-            fault = _run_cell(message["name"], message["source"], space)
+            fault = _run_cell(message["name"], bytes(message["source"].tolist()).decode(), space)
             wire.send(talk, {"fault": None if fault is None else _as_dict(fault)})
         elif message["op"] == "names":
             wire.send(talk, {"names": [n for n in message["names"] if callable(space.get(n))], "all": _defined(space)})

@@ -1,0 +1,310 @@
+"""A class of submissions, graded in parallel. A fault of the grader is told as one, and is nobody's zero.
+
+Students' code runs in the sandboxes of Dask's workers; this process alone writes results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import time
+import warnings
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diffusion_lab
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import notebook
+from diffusion_lab.grading import workers
+from diffusion_lab.grading.isolation.sandbox import SandboxError
+from diffusion_lab.grading.records import Records, Seed, Submission
+from diffusion_lab.grading.result import NOT_GRADED, Result, refused
+from diffusion_lab.grading.submission import IntakeError, content_of
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+TRIES = 2
+"""How often a submission is tried where the grader fails."""
+NO_WORKER = 60.0
+"""Seconds for which there may be no worker at all before a run is given up."""
+
+
+class Classroom:
+    """Workers that grade submissions. Use as a context manager.
+
+    Args:
+        course: the course's folder, in which results are kept.
+        jobs: how many processes on this machine; by default one for each core.
+        scheduler: the address of a Dask scheduler whose workers are taken instead.
+        isolation: as in `sandbox_of`.
+    """
+
+    def __init__(self, course: Path, *, jobs: int | None = None, scheduler: str = "", isolation: str = "bubblewrap"):
+        self.course, self.jobs, self.scheduler, self.isolation = course, jobs or cores(), scheduler, isolation
+        self.client: Client | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Classroom:
+        try:
+            self.client = self._stack.enter_context(self._connected())
+            self._look_at_workers()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stack.close()
+
+    def grade(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        seed: str = "",
+        afresh: bool = False,
+        on_result: Callable[[Result, bool], None] = lambda result, kept: None,
+    ) -> list[Result]:
+        """Results in the order of the submissions, all of one chapter.
+
+        Results of an earlier run are kept for submissions that have not changed since.
+
+        Args:
+            seed: any text; the same text draws the same cases. By default the cases are new in each run.
+            afresh: grade all of them, whatever is kept.
+            on_result: called with each result, and whether it is of an earlier run.
+        """
+        if not submissions:
+            return []
+        chapter = submissions[0].chapter
+        records = Records(self.course, chapter)
+        try:
+            drawn = records.seed(seed, afresh)
+        except OSError as error:
+            raise LabError(f"nothing can be written in {records.folder}: {error.strerror}") from error
+        results: dict[int, Result] = {}
+
+        def finish(place: int, result: Result, kept: bool = False) -> None:
+            if not kept and not submissions[place].strange:
+                try:
+                    records.keep(result)
+                except OSError as error:
+                    reason = f"its result could not be written: {error.strerror}"
+                    result = _failed(submissions[place], reason, drawn, result.digest)
+            results[place] = result
+            on_result(result, kept)
+
+        waiting: deque[_Task] = deque()
+        for place, submission in enumerate(submissions):
+            task = _Task(place, submission)
+            ready = self._without_running(task, records, drawn, bool(seed), afresh)
+            if ready is None:
+                waiting.append(task)
+            else:
+                finish(place, *ready)
+        self._run(waiting, drawn, finish)
+        found = [results[place] for place in range(len(submissions))]
+        if not seed and all(result.state != NOT_GRADED for result in found):
+            with contextlib.suppress(OSError):
+                records.finished()
+        return found
+
+    def _without_running(
+        self, task: _Task, records: Records, drawn: Seed, given: bool, afresh: bool
+    ) -> tuple[Result, bool] | None:
+        """The result, where the submission need not be run, and whether it was kept."""
+        submission = task.submission
+        if submission.strange:
+            return _failed(submission, submission.reason, drawn), False
+        try:
+            if submission.reason:
+                raise IntakeError(submission.reason)
+            task.digest = hashlib.sha256(content_of(submission.path)).hexdigest()
+        except IntakeError as error:
+            return refused(
+                submission.student,
+                notebook(submission.chapter),
+                str(error),
+                seed_id=drawn.id,
+                version=diffusion_lab.__version__,
+            ), False
+        except OSError as error:
+            return _failed(submission, f"it could not be read: {error.strerror}", drawn), False
+        old = None if afresh else records.read(submission.student)
+        if old is None or old.state == NOT_GRADED or (given and old.seed_id != drawn.id):
+            return None
+        if (old.digest, old.version) != (task.digest, diffusion_lab.__version__):
+            return None
+        return old, True
+
+    def _run(self, waiting: deque[_Task], drawn: Seed, finish: Callable[[int, Result], None]) -> None:
+        """Keep every worker busy, with no more submissions in memory than that takes."""
+        from distributed import wait
+
+        running: dict[Future, _Task] = {}
+        last_seen = time.monotonic()
+        try:
+            while waiting or running:
+                there = self._workers()
+                while waiting and len(running) < max(2 * there, 1):
+                    task = waiting.popleft()
+                    self._start(task, drawn, running, finish)
+                if not running:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    wait(running, timeout=2, return_when="FIRST_COMPLETED")
+                for future in [future for future in running if future.done()]:
+                    self._take(future, running.pop(future), drawn, waiting, finish)
+                last_seen = time.monotonic() if there else last_seen
+                if time.monotonic() - last_seen > NO_WORKER:
+                    for task in (*running.values(), *waiting):
+                        finish(task.place, _failed(task.submission, "no worker is left", drawn, task.digest))
+                    waiting.clear()
+                    return
+        finally:
+            if running:
+                with contextlib.suppress(Exception, CancelledError):
+                    self.client.cancel(list(running))
+
+    def _start(self, task: _Task, drawn: Seed, running: dict[Future, _Task], finish: Callable) -> None:
+        submission = task.submission
+        try:
+            data = content_of(submission.path)
+        except (OSError, IntakeError) as error:
+            finish(task.place, _failed(submission, f"it could not be read a second time: {error}", drawn))
+            return
+        task.digest = hashlib.sha256(data).hexdigest()
+        order = {
+            "student": submission.student,
+            "chapter": submission.chapter,
+            "data": data,
+            "digest": task.digest,
+            "seed": drawn.number,
+            "seed_id": drawn.id,
+            "version": diffusion_lab.__version__,
+            "isolation": self.isolation,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a notebook of megabytes is large
+            running[self.client.submit(workers.graded, order, pure=False)] = task
+
+    def _take(self, future: Future, task: _Task, drawn: Seed, waiting: deque[_Task], finish: Callable) -> None:
+        """Finish a submission, or line it up once more."""
+        task.tries += 1
+        try:
+            result = Result.from_dict(future.result(timeout=60))
+        # Whatever it is, it is a fault of the grader: what a submission can do is part of its result.
+        except (Exception, CancelledError) as error:
+            if task.tries < TRIES:
+                waiting.append(task)
+            else:
+                finish(task.place, _failed(task.submission, _in_words(error), drawn, task.digest))
+        else:
+            finish(task.place, result)
+        finally:
+            future.release()
+
+    def _workers(self) -> int:
+        """Threads of workers that are there now."""
+        try:
+            return sum(self.client.nthreads().values())
+        except Exception:  # the scheduler does not answer at the moment
+            return 0
+
+    def _look_at_workers(self) -> None:
+        """Raise LabError unless there is a worker in which a sandbox works."""
+        self.client.wait_for_workers(1, timeout=NO_WORKER)
+        asked = {
+            address: self.client.submit(
+                workers.ready, diffusion_lab.__version__, self.isolation, workers=[address], pure=False
+            )
+            for address in self.client.nthreads()
+        }
+        faults = []
+        for address, future in asked.items():
+            try:
+                future.result(timeout=300)
+            except (Exception, CancelledError) as error:
+                faults.append(f"{_in_words(error)}" if not self.scheduler else f"{address}: {_in_words(error)}")
+        if len(faults) == len(asked):
+            raise SandboxError(faults[0] if faults else "no worker is there")
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Client]:
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise LabError("grading a class needs Dask: pip install 'diffusion-lab[grading]'") from error
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        with contextlib.ExitStack() as stack:
+            if self.scheduler:
+                try:
+                    client = stack.enter_context(Client(self.scheduler, timeout=20, set_as_default=False))
+                except (OSError, TimeoutError, ValueError) as error:
+                    raise LabError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
+            else:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
+                cluster = LocalCluster(
+                    n_workers=self.jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                    # What a killed worker leaves behind goes with the folder.
+                    env={"OMP_NUM_THREADS": "1", "TMPDIR": folder},
+                )
+                client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+            try:
+                yield client
+            finally:
+                with contextlib.suppress(Exception, CancelledError):
+                    ending = [
+                        client.submit(workers.done, workers=[address], pure=False) for address in client.nthreads()
+                    ]
+                    for future in ending:
+                        future.result(timeout=20)
+
+
+@dataclass(eq=False)
+class _Task:
+    place: int
+    submission: Submission
+    digest: str = ""
+    tries: int = 0
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _failed(submission: Submission, reason: str, drawn: Seed, digest: str = "") -> Result:
+    return Result(
+        student=submission.student,
+        chapter=submission.chapter,
+        state=NOT_GRADED,
+        reason=reason,
+        out_of=notebook(submission.chapter).points,
+        digest=digest,
+        seed_id=drawn.id,
+        version=diffusion_lab.__version__,
+    )
+
+
+def _in_words(error: BaseException) -> str:
+    name = type(error).__name__
+    if name == "KilledWorker":
+        return "the workers that graded it died"
+    if "Cancelled" in name:
+        return "the scheduler was lost"
+    message = " ".join(str(error).split())[:300]
+    return message if isinstance(error, LabError) else f"{name}: {message}"

@@ -1,0 +1,186 @@
+"""The ways to keep student code apart: bubblewrap's walls, a container for each submission, or nothing at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation.sandbox import START_UP, Limits, Sandbox, SandboxError, Session, stage, variables
+
+IMAGE = "diffusion-lab-sandbox"
+"""The container's image, unless the variable of the environment says otherwise."""
+IMAGE_VARIABLE = "DIFFUSION_LAB_IMAGE"
+NONE_GIVES_UP = (
+    "--isolation none: submissions run as you. They can read your files, other submissions, the gradebook and the "
+    "solutions, change what you can change, and use the network. For submissions that you trust only."
+)
+
+
+def sandbox_of(kind: str, limits: Limits | None = None) -> Sandbox | _Single:
+    """What opens a session for each submission.
+
+    Args:
+        kind: "bubblewrap", "container" or "none".
+    """
+    return {"bubblewrap": Sandbox, "container": Containers, "none": Subprocesses}[kind](limits)
+
+
+class _Single:
+    """A new process for each submission, which imports PyTorch anew. Use as a context manager, or call `close`."""
+
+    def __init__(self, limits: Limits | None = None):
+        self.limits = limits or Limits()
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def __enter__(self) -> _Single:
+        self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Lay out what the processes need. Raises SandboxError where they cannot be had."""
+        self.close()
+        self._folder = tempfile.TemporaryDirectory(prefix="diffusion-lab-")
+        (Path(self._folder.name) / "course").mkdir()
+        stage(Path(self._folder.name) / "course")
+
+    def close(self) -> None:
+        """Remove what `start` has laid out; each session ends its own process."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def open(self) -> Session:
+        """A fresh process for one submission."""
+        if self._folder is None:
+            self.start()
+        return self._session(Path(self._folder.name))
+
+    def _session(self, folder: Path) -> Session:
+        raise NotImplementedError
+
+
+class Subprocesses(_Single):
+    """No walls: for trusted submissions only. What a process has started may go on after it."""
+
+    def _session(self, folder: Path) -> Session:
+        home = Path(tempfile.mkdtemp(dir=folder))
+        environment = variables() | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(folder / "course")}
+        command = [sys.executable, "-m", "diffusion_lab.grading.isolation.worker", json.dumps(asdict(self.limits))]
+
+        def end(process: subprocess.Popen) -> None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            shutil.rmtree(home, ignore_errors=True)
+
+        return _OneProcess(command, end, cwd=home, env=environment)
+
+
+class Containers(_Single):
+    """A container of docker's or podman's for each submission."""
+
+    def start(self) -> None:
+        """Also looks whether docker or podman runs and has the image. Raises SandboxError where not."""
+        self.engine = next((name for name in ("docker", "podman") if shutil.which(name)), "")
+        if not self.engine:
+            raise SandboxError("--isolation container needs docker or podman, and neither is on this machine")
+        self.image = os.environ.get(IMAGE_VARIABLE, IMAGE)
+        try:
+            asked = subprocess.run(
+                [self.engine, "image", "inspect", self.image], capture_output=True, text=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SandboxError(f"{self.engine} does not answer: {error}") from error
+        if asked.returncode != 0:
+            # PyTorch of another version could calculate otherwise than the grader's.
+            torch_version = torch.__version__.partition("+")[0]
+            raise SandboxError(
+                f"{self.engine} has no image '{self.image}' ({asked.stderr.strip()[-200:]}). To make it:\n"
+                f"printf 'FROM python:{sys.version_info.major}.{sys.version_info.minor}-slim\\n"
+                f"RUN pip install numpy torch=={torch_version}\\n' | {self.engine} build -t {self.image} -"
+            )
+        super().start()
+
+    def _session(self, folder: Path) -> Session:
+        name = f"diffusion-lab-{uuid.uuid4().hex}"
+        return _OneProcess(self.command(name, folder / "course"), lambda _: self._kill(name), container=True)
+
+    def command(self, name: str, course: Path) -> list[str]:
+        """No network, a read-only system, no privileges, and the limits; see the engine's manual for each word."""
+        limits, memory = self.limits, str(self.limits.memory + (1 << 30))
+        command = [
+            self.engine, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
+            "--tmpfs", f"/tmp:rw,size={limits.tmp}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+            "--user", "1000:1000", "--pids-limit", str(limits.processes + 8), "--memory", memory,
+            "--memory-swap", memory, "--volume", f"{course}:/course:ro", "--workdir", "/tmp",
+        ]  # fmt: skip
+        for variable, value in (variables() | {"PYTHONPATH": "/course"}).items():
+            command += ["--env", f"{variable}={value}"]
+        return [
+            *command,
+            self.image,
+            "python",
+            "-m",
+            "diffusion_lab.grading.isolation.worker",
+            json.dumps(asdict(limits)),
+        ]
+
+    def _kill(self, name: str) -> None:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run([self.engine, "kill", name], capture_output=True, timeout=30)
+
+
+class _OneProcess(Session):
+    """A session whose process is this side's own child and talks through its standard input and output."""
+
+    def __init__(self, command: list[str], end: Any, *, container: bool = False, **options: Any):
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, start_new_session=True, **options
+            )
+        except OSError as error:
+            ours.close()
+            raise SandboxError(f"{command[0]} does not start: {error}") from error
+        finally:
+            theirs.close()
+        super().__init__(ours, ours)
+        self._end, self._container, self._open = end, container, True
+        try:
+            if wire.receive(ours, ends=time.monotonic() + START_UP) != {"ready": True}:
+                raise wire.WireError("it is no worker of this version")
+        except (OSError, EOFError, wire.WireError) as error:
+            self._end(self._process)
+            self._process.kill()
+            said = self._process.communicate()[1].decode(errors="replace").strip()[-500:]
+            self.close()
+            raise SandboxError(f"the process for a submission did not start: {said or error}") from error
+
+    def close(self) -> str:
+        if self._open:
+            self._open = False
+            self._end(self._process)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            self._process.kill()
+            self._process.wait()
+            self._process.stderr.close()
+            self._talk.close()
+        return self._why

@@ -1,0 +1,521 @@
+"""Results in nbgrader's gradebook and files, so that formgrader, feedback and export go on working.
+
+What nbgrader reads is never the submitted file: it is the release with the learner's solutions, as text, in their
+cells, and the verdicts as the outputs of the test cells. nbgrader's own autograding takes the marks from there; nothing
+is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import glob
+import hashlib
+import json
+import logging
+import math
+import re
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+
+import diffusion_lab
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.catalogue import find, folder_name
+from diffusion_lab.files import write_atomically
+from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
+from diffusion_lab.grading.result import NOT_GRADED, REFUSED, Result
+from diffusion_lab.grading.telling import points
+
+KEPT = ".diffusion-lab"
+"""The folder below a course's for what grading keeps between runs."""
+CHECK = "-check"
+"""At the end of the name of an exercise's test cell."""
+LONGEST_SOURCE = 50_000
+"""Characters of a solution that are shown; nobody reads more, and colouring them takes a while."""
+LONGEST_LINE, MOST_LINES = 1000, 400
+"""Of a message."""
+LOCKED = "database is locked"
+TRIES = 4
+"""How often a gradebook is written to that another program holds; sqlite itself waits five seconds each time."""
+
+Told = Callable[[str, int, int], None]
+"""What is being done, how many submissions are done, of how many."""
+
+
+class RecordingError(LabError, RuntimeError):
+    """Marks that could not be written down. It is a fault of the grader or the course, never a zero."""
+
+    def __init__(self, message: str, failures: Mapping[str, str] | None = None):
+        super().__init__(message)
+        self.failures = dict(failures or {})
+        """student -> why; all others are recorded."""
+
+
+def record(
+    course: Path,
+    chapter: str,
+    results: Iterable[Result],
+    on_step: Told | None = None,
+    *,
+    submitted: Path | None = None,
+) -> None:
+    """Write results into the gradebook and `autograded/` of a course.
+
+    A submission that was not graded is left out: what the gradebook has of it stays as it is. A result that is already
+    recorded stays as it is too, so that a mark given by hand does not ask for another look.
+
+    Args:
+        course: the course's folder, with nbgrader's configuration, `solutions/` and `exercises/`.
+        chapter: its name, number or folder.
+        results: in any order. Of two of the same student the last one counts.
+        on_step: told of progress.
+        submitted: the folder of submissions, for their time stamps; by default the course's own.
+
+    Raises:
+        RecordingError: with `failures` where some could not be recorded; without, where none could.
+    """
+    wanted = {result.student: result for result in results if result.state != NOT_GRADED}
+    book = Book(Path(course), chapter, submitted)
+    failures: dict[str, str] = {}
+    with book.held():
+        if not wanted:
+            return
+        book.prepare()
+        there = book.marks()
+        for done, (student, result) in enumerate(sorted(wanted.items())):
+            if on_step is not None:
+                on_step("recording", done, len(wanted))
+            with _uninterrupted():
+                try:
+                    book.record(result, there.get(student))
+                except (LabError, OSError) as error:
+                    failures[student] = str(error)
+        if on_step is not None:
+            on_step("recording", len(wanted), len(wanted))
+    if failures:
+        told = "; ".join(f"{student}: {why}" for student, why in failures.items())
+        raise RecordingError(f"{len(failures)} of {len(wanted)} results could not be recorded: {told}", failures)
+
+
+def write_feedback(
+    course: Path, chapter: str, students: Iterable[str] | None = None, on_step: Told | None = None
+) -> list[Path]:
+    """Have nbgrader write the feedback of these students, or of all that are recorded.
+
+    Returns:
+        The files, `feedback/STUDENT/CHAPTER/CHAPTER.html`.
+
+    Raises:
+        RecordingError: with `failures` where some could not be written.
+    """
+    book = Book(Path(course), chapter)
+    wanted = sorted(book.marks() if students is None else set(students))
+    written, failures = [], {}
+    for done, student in enumerate(wanted):
+        if on_step is not None:
+            on_step("feedback", done, len(wanted))
+        try:
+            written.append(book.feedback(student))
+        except (LabError, OSError) as error:
+            failures[student] = str(error)
+    if on_step is not None:
+        on_step("feedback", len(wanted), len(wanted))
+    if failures:
+        told = "; ".join(f"{student}: {why}" for student, why in failures.items())
+        raise RecordingError(f"feedback could not be written: {told}", failures)
+    return written
+
+
+def settings_of(course: Path) -> Any:
+    """nbgrader's settings for a course: its own file's, else this checkout's, else only the names of the folders."""
+    from traitlets.config import Config
+    from traitlets.config.loader import PyFileConfigLoader
+
+    course = Path(course).resolve()
+    ours = Path(diffusion_lab.__file__).resolve().parents[1]
+    place = next((folder for folder in (course, ours) if (folder / CONFIGURATION).is_file()), None)
+    if place is None:
+        settings = Config()
+        settings.CourseDirectory.course_id = "diffusion-lab"
+        settings.CourseDirectory.source_directory = SOLUTIONS
+        settings.CourseDirectory.release_directory = EXERCISES
+    else:
+        settings = PyFileConfigLoader(CONFIGURATION, path=str(place)).load_config()
+    settings.CourseDirectory.root = str(course)
+    return settings
+
+
+class Book:
+    """The gradebook and files of one chapter of a course."""
+
+    def __init__(self, course: Path, chapter: str, submitted: Path | None = None):
+        from nbgrader.coursedir import CourseDirectory
+
+        self.course, self.chapter = course.resolve(), find(chapter)
+        self.name = folder_name(self.chapter)
+        self.settings = settings_of(course)
+        self.directory = CourseDirectory(config=self.settings)
+        self.submitted = submitted
+        self.kept = self.course / KEPT
+        self.staged = self.kept / "recording"
+
+    def gradebook(self) -> Any:
+        from nbgrader.api import Gradebook
+
+        return Gradebook(self.directory.db_url, self.directory.course_id)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """One writer at a time; the system lets go of the lock of a process that was killed."""
+        self.kept.mkdir(parents=True, exist_ok=True)
+        with (self.kept / "recording.lock").open("w") as lock:
+            with contextlib.suppress(ImportError):  # on Windows it is the teacher who starts one run at a time
+                import fcntl
+
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise RecordingError(f"another run is writing to the gradebook of {self.course}") from error
+            yield
+
+    def prepare(self) -> None:
+        """Have nbgrader release the chapter where the gradebook has nothing of it, and see that all fits together."""
+        if not self._known() or not self._release_path.is_file():
+            source = self._path(self.directory.source_directory)
+            if not source.is_file():
+                raise RecordingError(f"there is no {source}, from which nbgrader makes the release and the gradebook")
+            from nbgrader.converters import GenerateAssignment
+
+            self._run(GenerateAssignment, ".", create_assignment=True)
+        cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := _name(cell))}
+        tests = {name: marks for name, (marks, _) in cells.items() if marks.grade and not marks.solution}
+        expected = {exercise.name + CHECK: exercise.points for exercise in notebook(self.chapter).exercises}
+        found = {name: float(marks.points) for name, marks in tests.items()}
+        if found != expected:
+            wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+            raise RecordingError(
+                f"{self._release_path} does not fit this version of the course: {', '.join(wrong)} differ. "
+                "Release the chapter again, or grade it with the version that it was released with"
+            )
+        with self.gradebook() as gradebook:
+            graded = gradebook.find_notebook(self.name, self.name).grade_cells
+            known = {cell.name: cell.max_score for cell in graded if cell.name in expected}
+        if known != expected:
+            raise RecordingError(f"the gradebook's points of {self.name} are another version's; release it again")
+
+    def marks(self) -> dict[str, dict[str, float | None]]:
+        """student -> test cell -> what autograding gave."""
+        with self.gradebook() as gradebook:
+            return {
+                submission.student.id: {grade.name: grade.auto_score for grade in submission.grades}
+                for submission in gradebook.notebook_submissions(self.name, self.name)
+            }
+
+    def record(self, result: Result, there: Mapping[str, float | None] | None) -> None:
+        """Write one result down, unless it is there already."""
+        student = _safe(result.student)
+        document = rebuilt(self.release, result)
+        stamp = self._timestamp(student)
+        given = {
+            _name(cell): float(cell.outputs[-1]["data"]["text/plain"]) for cell in document.cells if _is_test(cell)
+        }
+        mark = self.kept / "recorded" / self.name / f"{student}.txt"
+        fingerprint = self._fingerprint(document, stamp)
+        if (
+            there is not None
+            and given.items() <= dict(there).items()
+            and mark.is_file()
+            and mark.read_text(encoding="utf-8") == fingerprint
+            and self._path(self.directory.autograded_directory, student).is_file()
+        ):
+            return
+        mark.unlink(missing_ok=True)
+        folder = self.staged / student / self.name
+        shutil.rmtree(self.staged, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+            (folder / f"{self.name}.ipynb").write_text(nbformat.writes(document), encoding="utf-8")
+            if stamp:
+                (folder / "timestamp.txt").write_text(stamp, encoding="utf-8")
+            self._autograde(student)
+        finally:
+            shutil.rmtree(self.staged, ignore_errors=True)
+        write_atomically(mark, fingerprint.encode())
+
+    def feedback(self, student: str) -> Path:
+        """Have nbgrader write one student's feedback."""
+        from nbgrader.converters import GenerateFeedback
+
+        place = self._path(self.directory.autograded_directory, _safe(student))
+        if not place.is_file():
+            raise RecordingError("nothing is recorded")
+        self._run(GenerateFeedback, student)
+        return self._path(self.directory.feedback_directory, student).with_suffix(".html")
+
+    @cached_property
+    def release(self) -> NotebookNode:
+        return nbformat.read(self._release_path, as_version=4)
+
+    @property
+    def _release_path(self) -> Path:
+        return self._path(self.directory.release_directory)
+
+    def _path(self, step: str, student: str = ".") -> Path:
+        return Path(self.directory.format_path(step, student, self.name)) / f"{self.name}.ipynb"
+
+    def _known(self) -> bool:
+        from nbgrader.api import MissingEntry
+
+        with self.gradebook() as gradebook:
+            try:
+                gradebook.find_notebook(self.name, self.name)
+            except MissingEntry:
+                return False
+        return True
+
+    def _timestamp(self, student: str) -> str:
+        """When it was submitted, as `nbgrader collect` notes it beside the notebook; "" where nothing does."""
+        from nbgrader.utils import parse_utc
+
+        if self.submitted is None:
+            folder = Path(self.directory.format_path(self.directory.submitted_directory, student, self.name))
+        else:
+            folder = Path(self.submitted) / student / self.name
+        place = folder / "timestamp.txt"
+        if place.is_symlink() or not place.is_file():
+            return ""
+        with place.open("rb") as file:
+            text = file.read(200).decode(errors="replace").strip()
+        try:
+            parse_utc(text) if text else None
+        except (ValueError, OverflowError) as error:
+            raise RecordingError(f"its timestamp.txt holds no time: {text[:40]!r}") from error
+        return text
+
+    def _fingerprint(self, document: NotebookNode, stamp: str) -> str:
+        """Of all that a recorded submission is made of."""
+        with self.gradebook() as gradebook:
+            due = gradebook.find_assignment(self.name).duedate
+        return hashlib.sha256(json.dumps([document, stamp, str(due)], sort_keys=True).encode()).hexdigest()
+
+    def _autograde(self, student: str) -> None:
+        """nbgrader's autograding, without the steps that run a notebook or bring back hidden tests."""
+        from nbgrader.converters import Autograde
+        from nbgrader.converters.base import BaseConverter
+
+        class _OnePass(Autograde):
+            """The first pass makes a submission safe to run; here that is done, and nothing is run."""
+
+            def convert_single_notebook(self, notebook_filename: str) -> None:
+                self._sanitizing = False
+                self._init_preprocessors()
+                self._sanitizing = True
+                BaseConverter.convert_single_notebook(self, notebook_filename)
+
+        settings = copy.deepcopy(self.settings)
+        settings.CourseDirectory.submitted_directory = f"{KEPT}/{self.staged.name}"
+        steps = settings.Autograde.get("autograde_preprocessors") or Autograde.autograde_preprocessors.default_args[0]
+        settings.Autograde.autograde_preprocessors = [
+            step for step in steps if (step if isinstance(step, str) else step.__name__).split(".")[-1] != "Execute"
+        ]
+        for attempt in range(1, TRIES + 1):
+            try:
+                with self._at_once():
+                    return self._run(_OnePass, student, settings, create_student=True)
+            except RecordingError as error:
+                if LOCKED not in str(error) or attempt == TRIES:
+                    raise
+                time.sleep(attempt)
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """All that nbgrader writes into the gradebook meanwhile is there at the end, or nothing of it is.
+
+        nbgrader opens the gradebook eight times for a submission and commits some forty times. Here each of them gets
+        the same connection, whose transaction ends once. It takes less than half as long, too.
+        """
+        import nbgrader.api
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                connection.dispose = lambda: None  # called when a gradebook is closed; only engines have it
+                with mock.patch.object(nbgrader.api, "create_engine", lambda *_, **__: connection):
+                    yield
+        except SQLAlchemyError as error:
+            raise RecordingError(f"the gradebook: {error}") from error
+
+    @cached_property
+    def _engine(self) -> Any:
+        from sqlalchemy import create_engine
+
+        return create_engine(self.directory.db_url)
+
+    def _run(self, converter: type, student: str, settings: Any = None, **options: Any) -> Any:
+        """Run one of nbgrader's converters for a student. What it logs becomes the message of an error."""
+        from nbgrader.coursedir import CourseDirectory
+
+        settings = settings or self.settings
+        directory = CourseDirectory(config=settings)
+        directory.assignment_id, directory.student_id = self.name, glob.escape(student)
+        made = converter(coursedir=directory, config=settings)
+        made.force = True
+        for name, value in options.items():
+            setattr(made, name, value)
+        try:
+            with _listening(made.log) as heard, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # SQLAlchemy's, about nbgrader's ways with it
+                made.start()
+        except Exception as error:
+            raise RecordingError(_reason(heard) or f"{type(error).__name__}: {error}") from error
+        return made
+
+
+def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
+    """The release with the learner's solutions in their cells, and the verdicts below the test cells.
+
+    Raises:
+        RecordingError: where the result does not hold marks for every test of the release.
+    """
+    document = copy.deepcopy(release)
+    told = {item["name"]: item for item in result.exercises}
+    for cell in document.cells:
+        name = _name(cell)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if not name:
+            continue
+        marks = cell.metadata.nbgrader
+        if _is_test(cell):
+            item = told.get(name.removesuffix(CHECK)) or _refused(result, name, float(marks.points))
+            _put(cell, plain(item["text"]), _checked(name, item["points"], float(marks.points)))
+        elif marks.solution and name in (result.solutions or {}):
+            cell.source = _cut(plain(result.solutions[name]))
+        elif marks.solution and marks.grade and result.state != REFUSED:
+            # A question of the teacher's own, for marking by hand: nbgrader gives 0 to an answer that is not there.
+            cell.source += "\n\nThe answer is in the submitted file." if cell.cell_type == "markdown" else "\n# …"
+    if result.state == REFUSED:
+        notice = new_code_cell("# This file was not graded.", id="refused")
+        notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
+        document.cells.insert(0, notice)
+    for number, cell in enumerate(document.cells):
+        cell.id = f"cell-{number}"
+    return document
+
+
+def plain(text: str) -> str:
+    """Text that shows what it holds: control characters and changes of direction in it become visible marks."""
+    text = text.encode("utf-8", "replace").decode()
+    text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
+    return re.sub(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]",
+        lambda found: f"⟨{ord(found[0]):04X}⟩",
+        text,
+    )
+
+
+def _refused(result: Result, name: str, most: float) -> dict[str, Any]:
+    exercise = name.removesuffix(CHECK)
+    if result.state != REFUSED:
+        raise RecordingError(f"the result says nothing of {exercise}")
+    return {"points": 0.0, "text": f"✗ {exercise}: 0 of {points(most)} points. {result.reason}"}
+
+
+def _checked(name: str, given: Any, most: float) -> float:
+    """nbgrader takes a number that is none, or negative, for full marks."""
+    if not isinstance(given, (int, float)) or not math.isfinite(given) or not 0 <= given <= most:
+        raise RecordingError(f"{given!r} are no points for {name.removesuffix(CHECK)}, which has {points(most)}")
+    return float(given)
+
+
+def _put(cell: NotebookNode, text: str, marks: float) -> None:
+    lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in text.splitlines()]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more lines"]
+    cell.execution_count = 1
+    cell.outputs = [
+        _stream("\n".join(lines)),
+        new_output("execute_result", data={"text/plain": repr(marks)}, execution_count=1),
+    ]
+
+
+def _stream(text: str) -> NotebookNode:
+    return new_output("stream", name="stdout", text=f"{text}\n")
+
+
+def _cut(source: str) -> str:
+    if len(source) <= LONGEST_SOURCE:
+        return source
+    return f"{source[:LONGEST_SOURCE]}\n# … and {len(source) - LONGEST_SOURCE} more characters, in the submitted file"
+
+
+def _name(cell: NotebookNode) -> str:
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+
+
+def _is_test(cell: NotebookNode) -> bool:
+    return bool(_name(cell)) and cell.metadata.nbgrader.grade and not cell.metadata.nbgrader.solution
+
+
+def _safe(student: str) -> str:
+    """The name of a folder, and not the way to another one."""
+    if not student.strip(". ") or student != student.strip() or re.search(r"[/\\\x00-\x1f]", student):
+        raise RecordingError(f"{student!r} is no name of a student's folder")
+    return student
+
+
+class _Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.lines += entry.getMessage().splitlines()
+
+
+@contextlib.contextmanager
+def _listening(log: logging.Logger) -> Iterator[list[str]]:
+    heard, spreads = _Heard(), log.propagate
+    log.addHandler(heard)
+    log.propagate = False
+    try:
+        yield heard.lines
+    finally:
+        log.removeHandler(heard)
+        log.propagate = spreads
+
+
+def _reason(lines: Iterable[str]) -> str:
+    """The exception among nbgrader's lines, such as "OSError: [Errno 28] No space left on device"."""
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if re.match(r"\(?[\w.]+(Error|Exception|Entry)\b", line)]
+    return (errors or lines or [""])[-1 if errors else 0]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until a submission is written down."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt

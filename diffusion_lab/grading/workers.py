@@ -1,0 +1,105 @@
+"""What runs in a worker: it has one sandbox, which stays warm as long as the class is graded."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import diffusion_lab
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import notebook
+from diffusion_lab.grading.isolation.kinds import sandbox_of
+from diffusion_lab.grading.isolation.sandbox import SandboxError
+from diffusion_lab.grading.result import GRADED, Result, of_verdict, refused
+from diffusion_lab.grading.submission import IntakeError, mark, parsed
+
+DATA_LIMIT = 12 << 30
+"""Bytes that a worker may allocate: what a submission makes the grader's side do must end in an error, not a kill."""
+
+_one_at_a_time = threading.Lock()
+_warm: dict[str, Any] = {}
+
+
+def ready(version: str, isolation: str) -> None:
+    """Have a sandbox that works. Raises where there is none, or where this worker's package is another one."""
+    if version != diffusion_lab.__version__:
+        raise LabError(
+            f"this worker has version {diffusion_lab.__version__} of the package, and {version} is asked for"
+        )
+    with _one_at_a_time, _sandbox(isolation).open() as session:
+        fault = session.run_cell("a first cell", "x = torch.ones(3).sum()", 60)
+    if fault is not None:
+        raise SandboxError(f"the sandbox does not work: {fault.name}: {fault.message}")
+
+
+def graded(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Grade one submission, given as bytes; its `Result` as a dictionary."""
+    _same_version(order["version"])
+    chapter = notebook(order["chapter"])
+    about = {name: order[name] for name in ("digest", "seed_id", "version")}
+    try:
+        intake = parsed(order["data"], chapter)
+    except IntakeError as error:
+        return refused(order["student"], chapter, str(error), **about).as_dict()
+    with _one_at_a_time, _bounded():
+        try:
+            marked = mark(_sandbox(order["isolation"]), chapter, intake, order["seed"])
+        except BaseException:
+            _close(order["isolation"])
+            raise
+    return Result(
+        student=order["student"],
+        chapter=order["chapter"],
+        state=GRADED,
+        points=marked.points,
+        out_of=chapter.points,
+        exercises=tuple(map(of_verdict, marked.verdicts)),
+        notes=marked.notes,
+        solutions={name: cell.source for name, cell in intake.solutions.items()},
+        seconds=marked.seconds,
+        **about,
+    ).as_dict()
+
+
+def done() -> None:
+    """End this worker's sandbox."""
+    with _one_at_a_time:
+        for isolation in list(_warm):
+            _close(isolation)
+
+
+def _same_version(wanted: str) -> None:
+    if wanted != diffusion_lab.__version__:
+        raise LabError(f"a worker has version {diffusion_lab.__version__} of the package, and {wanted} is asked for")
+
+
+def _sandbox(isolation: str) -> Any:
+    if isolation not in _warm:
+        _warm[isolation] = sandbox_of(isolation)
+        _warm[isolation].start()
+    return _warm[isolation]
+
+
+def _close(isolation: str) -> None:
+    sandbox = _warm.pop(isolation, None)
+    if sandbox is not None:
+        with contextlib.suppress(Exception):
+            sandbox.close()
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    try:
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, before[1]))
+    except (ImportError, AttributeError, ValueError, OSError):  # not on this system, or a lower limit is set already
+        yield
+        return
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)

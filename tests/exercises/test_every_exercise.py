@@ -1,0 +1,100 @@
+"""What holds for all exercises of the course: their graders are tried on right and wrong answers, and their texts read."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+
+import pytest
+
+from diffusion_lab.exercises import CARE, Draw, Exercise, library, notebook
+from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.record import KINDS
+from diffusion_lab.grading.audit import SEEDS, audit
+from diffusion_lab.grading.calling import LocalCaller
+from diffusion_lab.grading.checking import check
+
+GIVEN = {"math", "torch", "Tensor", "nn", "functional"}
+"""The names that a notebook imports for the student."""
+EXERCISES = list(library().values())
+every = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: f"{exercise.chapter}-{exercise.name}")
+
+
+@every
+def test_wrong_answers_are_named_and_right_ones_accepted(exercise: Exercise):
+    assert audit(exercise, seeds=SEEDS[:2]).gaps == ()
+
+
+@pytest.mark.slow
+@every
+def test_the_grader_is_as_good_on_other_draws(exercise: Exercise):
+    assert audit(exercise, seeds=(*SEEDS[2:], 20, 21)).gaps == ()
+
+
+@every
+def test_an_empty_piece_gets_nothing_and_is_told_so(exercise: Exercise):
+    def not_written(*arguments):
+        raise NotImplementedError
+
+    verdict = check(exercise, LocalCaller(not_written))
+    assert (verdict.state, verdict.points, verdict.out_of) == ("not written", 0, exercise.points)
+
+
+@every
+def test_the_solution_stands_alone(exercise: Exercise):
+    """It becomes a notebook's cell, where nothing is there but what the notebook imports."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(exercise.reference)))
+    function = tree.body[0]
+    assert len(tree.body) == 1 and not function.decorator_list
+    assert not [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    code = exercise.reference.__code__
+    annotations = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} - set(code.co_names)
+    used = {name for name in code.co_names if name in exercise.reference.__globals__}
+    assert used <= GIVEN
+    assert annotations & set(exercise.reference.__globals__) <= GIVEN
+
+
+@every
+def test_texts_are_complete(exercise: Exercise):
+    docstring = inspect.getdoc(exercise.reference)
+    assert "Args:" in docstring and "Returns:" in docstring
+    assert set(exercise.parameters) <= set(docstring.replace(",", " ").replace(":", " ").split())
+    assert all(hint.hint and len(hint.hint) < 420 for hint in exercise.wrong_answers)
+    assert len({answer.name for answer in exercise.wrong_answers}) == len(exercise.wrong_answers)
+    assert exercise.kind in KINDS and exercise.title and exercise.source
+    assert "$" in exercise.statement or "`" in exercise.statement
+    assert len(exercise.hints) >= 2
+    assert exercise.parts[CARE] == 1 and exercise.points >= 4
+
+
+@every
+def test_hints_give_no_solution_away(exercise: Exercise):
+    """No line of the solution's code stands in the statement, a hint or a wrong answer's hint."""
+    source = inspect.getsource(exercise.reference).split('"""')[-1]
+    lines = [line.strip() for line in source.splitlines() if len(line.strip()) > 15]
+    texts = [exercise.statement, *exercise.hints, *(answer.hint for answer in exercise.wrong_answers)]
+    assert not [line for line in lines for text in texts if line in " ".join(text.split())]
+
+
+@every
+def test_cases_differ_from_seed_to_seed(exercise: Exercise):
+    def arguments(seed: int) -> str:
+        return repr([case.arguments for case in exercise.cases(Draw(seed, exercise.name))])
+
+    assert arguments(1) == arguments(1)
+    assert arguments(1) != arguments(2)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_has_a_schedule_a_loss_and_a_sampler(chapter: str):
+    book = notebook(chapter)
+    assert {exercise.kind for exercise in book.exercises} >= {"schedule", "loss", "sampler"}
+    assert all(exercise.chapter == chapter for exercise in book.exercises)
+    assert 150 < len(book.recall.split()) < 600 and len(book.closing.split()) > 30
+
+
+def test_no_exercise_is_there_twice():
+    assert len(EXERCISES) >= 60
+    titles = [exercise.title for exercise in EXERCISES]
+    assert len(set(titles)) == len(titles)
