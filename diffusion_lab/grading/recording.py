@@ -123,16 +123,7 @@ def write_feedback(
     """
     book = Book(Path(course), chapter)
     wanted = sorted(book.marks() if students is None else set(students))
-    written, failures = [], {}
-    for done, student in enumerate(wanted):
-        if on_step is not None:
-            on_step("feedback", done, len(wanted))
-        try:
-            written.append(book.feedback(student))
-        except (LabError, OSError) as error:
-            failures[student] = str(error)
-    if on_step is not None:
-        on_step("feedback", len(wanted), len(wanted))
+    written, failures = book.feedback(wanted, on_step)
     if failures:
         told = "; ".join(f"{student}: {why}" for student, why in failures.items())
         raise RecordingError(f"feedback could not be written: {told}", failures)
@@ -171,6 +162,7 @@ class Book:
         self.submitted = submitted
         self.kept = self.course / KEPT
         self.staged = self.kept / "recording"
+        self.due = ""
 
     def gradebook(self) -> Any:
         from nbgrader.api import Gradebook
@@ -213,6 +205,7 @@ class Book:
         with self.gradebook() as gradebook:
             graded = gradebook.find_notebook(self.name, self.name).grade_cells
             known = {cell.name: cell.max_score for cell in graded if cell.name in expected}
+            self.due = str(gradebook.find_assignment(self.name).duedate)
         if known != expected:
             raise RecordingError(f"the gradebook's points of {self.name} are another version's; release it again")
 
@@ -255,15 +248,52 @@ class Book:
             shutil.rmtree(self.staged, ignore_errors=True)
         write_atomically(mark, fingerprint.encode())
 
-    def feedback(self, student: str) -> Path:
-        """Have nbgrader write one student's feedback."""
+    def feedback(self, students: list[str], on_step: Told | None = None) -> tuple[list[Path], dict[str, str]]:
+        """Have nbgrader write feedback: the files, and for whom there is none and why."""
         from nbgrader.converters import GenerateFeedback
 
-        place = self._path(self.directory.autograded_directory, _safe(student))
-        if not place.is_file():
-            raise RecordingError("nothing is recorded")
-        self._run(GenerateFeedback, student)
-        return self._path(self.directory.feedback_directory, student).with_suffix(".html")
+        recorded: dict[Path, str] = {}
+        failures: dict[str, str] = {}
+        for student in students:
+            try:
+                place = self._path(self.directory.autograded_directory, _safe(student))
+                if not place.is_file():
+                    raise RecordingError("nothing is recorded")
+                recorded[place] = student
+            except RecordingError as error:
+                failures[student] = str(error)
+
+        class _OfThese(GenerateFeedback):
+            """One converter for all, because it takes a while to make its templates."""
+
+            done = 0
+
+            def init_notebooks(self) -> None:
+                self.assignments = {str(place.parent): [str(place)] for place in recorded}
+
+            def convert_single_notebook(self, notebook_filename: str) -> None:
+                if on_step is not None:
+                    on_step("feedback", self.done, len(recorded))
+                self.done += 1
+                super().convert_single_notebook(notebook_filename)
+
+        why = "nbgrader wrote none"
+        if recorded:
+            try:
+                with self._at_once():
+                    self._run(_OfThese, "*")
+            except RecordingError as error:
+                why = str(error)
+        if on_step is not None:
+            on_step("feedback", len(recorded), len(recorded))
+        written = []
+        for student in recorded.values():
+            place = self._path(self.directory.feedback_directory, student).with_suffix(".html")
+            if place.is_file():
+                written.append(place)
+            else:
+                failures[student] = why
+        return written, failures
 
     @cached_property
     def release(self) -> NotebookNode:
@@ -307,9 +337,8 @@ class Book:
 
     def _fingerprint(self, document: NotebookNode, stamp: str) -> str:
         """Of all that a recorded submission is made of."""
-        with self.gradebook() as gradebook:
-            due = gradebook.find_assignment(self.name).duedate
-        return hashlib.sha256(json.dumps([document, stamp, str(due)], sort_keys=True).encode()).hexdigest()
+        content = json.dumps([document, stamp, self.due], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def _autograde(self, student: str) -> None:
         """nbgrader's autograding, without the steps that run a notebook or bring back hidden tests."""
@@ -334,7 +363,7 @@ class Book:
         for attempt in range(1, TRIES + 1):
             try:
                 with self._at_once():
-                    return self._run(_OnePass, student, settings, create_student=True)
+                    return self._run(_OnePass, glob.escape(student), settings, create_student=True)
             except RecordingError as error:
                 if LOCKED not in str(error) or attempt == TRIES:
                     raise
@@ -370,7 +399,7 @@ class Book:
 
         settings = settings or self.settings
         directory = CourseDirectory(config=settings)
-        directory.assignment_id, directory.student_id = self.name, glob.escape(student)
+        directory.assignment_id, directory.student_id = self.name, student
         made = converter(coursedir=directory, config=settings)
         made.force = True
         for name, value in options.items():

@@ -43,9 +43,9 @@ def test_neither_tests_nor_runs_nor_trials_are_run(make_notebook):
 
 BROKEN = {
     "syntax": (
-        "def q_sample(x0, t, noise, alpha_bar):\n    retrun x0",
+        "def q_sample(x0, t, noise, alpha_bar):\n    retvrn x0",
         "cell 7, line 2: SyntaxError",
-        "retrun x0",
+        "retvrn x0",
     ),
     "raises": ("q_sample = 1 / 0", "cell 7, line 1: ZeroDivisionError: division by zero", "q_sample = 1 / 0"),
     "exits": ("import sys\nsys.exit('over')", "cell 7, line 2: SystemExit: over", "sys.exit"),
