@@ -78,7 +78,7 @@ class Classroom:
 
         Args:
             seed: any text; the same text draws the same cases. By default the cases are new in each run.
-            afresh: grade all of them, whatever is kept.
+            afresh: forget what is kept first.
             on_result: called with each result, and whether it is of an earlier run.
         """
         if not submissions:
@@ -86,7 +86,9 @@ class Classroom:
         chapter = submissions[0].chapter
         records = Records(self.course, chapter)
         try:
-            drawn = records.seed(seed, afresh)
+            if afresh:
+                records.forget()
+            drawn = records.seed(seed)
         except OSError as error:
             raise LabError(f"nothing can be written in {records.folder}: {error.strerror}") from error
         results: dict[int, Result] = {}
@@ -104,7 +106,7 @@ class Classroom:
         waiting: deque[_Task] = deque()
         for place, submission in enumerate(submissions):
             task = _Task(place, submission)
-            ready = self._without_running(task, records, drawn, bool(seed), afresh)
+            ready = self._without_running(task, records, drawn, bool(seed))
             if ready is None:
                 waiting.append(task)
             else:
@@ -116,9 +118,7 @@ class Classroom:
                 records.finished()
         return found
 
-    def _without_running(
-        self, task: _Task, records: Records, drawn: Seed, given: bool, afresh: bool
-    ) -> tuple[Result, bool] | None:
+    def _without_running(self, task: _Task, records: Records, drawn: Seed, given: bool) -> tuple[Result, bool] | None:
         """The result, where the submission need not be run, and whether it was kept."""
         submission = task.submission
         if submission.strange:
@@ -137,7 +137,7 @@ class Classroom:
             ), False
         except OSError as error:
             return _failed(submission, f"it could not be read: {error.strerror}", drawn), False
-        old = None if afresh else records.read(submission.student)
+        old = records.read(submission.student)
         if old is None or old.state == NOT_GRADED or (given and old.seed_id != drawn.id):
             return None
         if (old.digest, old.version) != (task.digest, diffusion_lab.__version__):
@@ -220,21 +220,17 @@ class Classroom:
 
     def _look_at_workers(self) -> None:
         """Raise LabError unless there is a worker in which a sandbox works."""
-        self.client.wait_for_workers(1, timeout=NO_WORKER)
-        asked = {
-            address: self.client.submit(
-                workers.ready, diffusion_lab.__version__, self.isolation, workers=[address], pure=False
-            )
-            for address in self.client.nthreads()
-        }
+        with contextlib.suppress(TimeoutError):
+            self.client.wait_for_workers(1, timeout=NO_WORKER)
+        asked = _on_each(self.client, workers.ready, diffusion_lab.__version__, self.isolation)
         faults = []
         for address, future in asked.items():
             try:
                 future.result(timeout=300)
             except (Exception, CancelledError) as error:
-                faults.append(f"{_in_words(error)}" if not self.scheduler else f"{address}: {_in_words(error)}")
+                faults.append(f"{address}: {_in_words(error)}" if self.scheduler else _in_words(error))
         if len(faults) == len(asked):
-            raise SandboxError(faults[0] if faults else "no worker is there")
+            raise SandboxError(faults[0] if faults else "the scheduler has no workers")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Client]:
@@ -267,10 +263,7 @@ class Classroom:
                 yield client
             finally:
                 with contextlib.suppress(Exception, CancelledError):
-                    ending = [
-                        client.submit(workers.done, workers=[address], pure=False) for address in client.nthreads()
-                    ]
-                    for future in ending:
+                    for future in _on_each(client, workers.done).values():
                         future.result(timeout=20)
 
 
@@ -280,6 +273,11 @@ class _Task:
     submission: Submission
     digest: str = ""
     tries: int = 0
+
+
+def _on_each(client: Client, function: Callable, *arguments: Any) -> dict[str, Future]:
+    """Call a function in every worker that is there: address -> future."""
+    return {a: client.submit(function, *arguments, workers=[a], pure=False) for a in client.nthreads()}
 
 
 def cores() -> int:

@@ -36,6 +36,7 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
+from diffusion_lab.grading.isolation.wire import printable
 from diffusion_lab.grading.result import NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.telling import points
 
@@ -295,6 +296,13 @@ class Book:
                 failures[student] = why
         return written, failures
 
+    def submission_of(self, student: str, name: str = "") -> Path:
+        """Where a student's submission to this chapter, or to another assignment, lies if there is one."""
+        name = name or self.name
+        if self.submitted is not None:
+            return Path(self.submitted) / student / name / f"{name}.ipynb"
+        return Path(self.directory.format_path(self.directory.submitted_directory, student, name)) / f"{name}.ipynb"
+
     @cached_property
     def release(self) -> NotebookNode:
         return nbformat.read(self._release_path, as_version=4)
@@ -320,11 +328,7 @@ class Book:
         """When it was submitted, as `nbgrader collect` notes it beside the notebook; "" where nothing does."""
         from nbgrader.utils import parse_utc
 
-        if self.submitted is None:
-            folder = Path(self.directory.format_path(self.directory.submitted_directory, student, self.name))
-        else:
-            folder = Path(self.submitted) / student / self.name
-        place = folder / "timestamp.txt"
+        place = self.submission_of(student).parent / "timestamp.txt"
         if place.is_symlink() or not place.is_file():
             return ""
         with place.open("rb") as file:
@@ -446,14 +450,9 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
 
 
 def plain(text: str) -> str:
-    """Text that shows what it holds: control characters and changes of direction in it become visible marks."""
-    text = text.encode("utf-8", "replace").decode()
+    """Text as it is, without colours of a terminal, and with a mark in the place of what cannot be printed."""
     text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
-    return re.sub(
-        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]",
-        lambda found: f"⟨{ord(found[0]):04X}⟩",
-        text,
-    )
+    return printable(text, len(text))
 
 
 def _refused(result: Result, name: str, most: float) -> dict[str, Any]:

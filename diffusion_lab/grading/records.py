@@ -117,17 +117,22 @@ class Records:
         found = (self.read(path.stem) for path in sorted(self.folder.glob("*.json")))
         return [result for result in found if result is not None]
 
-    def seed(self, given: str = "", afresh: bool = False) -> Seed:
+    def seed(self, given: str = "") -> Seed:
         """The given one; else that of the run that was not finished; else a new one."""
         if given:
             return Seed(given)
         path = self.folder / "seed"
-        if not afresh and path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
+        if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
             return Seed(text)
         text = secrets.token_hex(16)
         write_atomically(path, text.encode())
         path.chmod(0o600)
         return Seed(text)
+
+    def forget(self) -> None:
+        """Remove every result and the seed."""
+        for path in (*self.folder.glob("*.json"), self.folder / "seed"):
+            path.unlink(missing_ok=True)
 
     def finished(self) -> None:
         """The next run draws cases of its own: by then students may have seen some of these in their feedback."""

@@ -24,6 +24,17 @@ def cumulative_sum(betas):
     return 1 - torch.cumsum(betas, dim=0)
 
 
+def cumulative_sum_of_betas(betas):
+    """These are cumulative sums, of the noise at that. alpha_bar is a cumulative product, of what each step keeps."""
+    return torch.cumsum(betas, dim=0)
+
+
+def cumulative_sum_of_what_is_kept(betas):
+    """These are cumulative sums of 1 - beta, and they grow. Each step keeps a share of what is left, and shares of shares
+    multiply: alpha_bar is a cumulative product, and it falls."""
+    return torch.cumsum(1 - betas, dim=0)
+
+
 def product_of_betas(betas):
     """This is the product of the betas, the variances of the noise. What is left of the data is the product of 1 -
     beta."""
@@ -102,6 +113,8 @@ It is the table that everything else looks up: how much of $x_t$ is data, and ho
     properties=(Property("a constant beta gives powers", constant_beta),),
     wrong_answers=(
         wrong(cumulative_sum),
+        wrong(cumulative_sum_of_betas),
+        wrong(cumulative_sum_of_what_is_kept),
         wrong(product_of_betas),
         wrong(single_steps),
         wrong(one_step_behind),
