@@ -291,7 +291,7 @@ def _notes(results: Sequence[Result]) -> list[str]:
     if not rows:
         return []
     return [
-        "<section><h2>Worth a look</h2><p>What these submissions did that no other needs. It changed no mark.</p><ul>",
+        "<section><h2>Worth a look</h2><p>What these submissions did that others do without.</p><ul>",
         *rows,
         "</ul></section>",
     ]

@@ -92,7 +92,10 @@ def same_answer(one: Any, other: Any) -> bool:
     first, second = leaves(one), leaves(other)
     if len(first) != len(second):
         return False
-    for a, b in zip(map(as_tensor, first), map(as_tensor, second), strict=True):
+    for left, right in zip(first, second, strict=True):
+        a, b = as_tensor(left), as_tensor(right)
+        if a is None and b is None and kind_of(left) == kind_of(right):
+            continue
         if a is None or b is None or a.shape != b.shape or a.is_complex() != b.is_complex():
             return False
         if a.is_complex():

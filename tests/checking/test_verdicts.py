@@ -1,4 +1,4 @@
-"""What a check says of answers that no exercise lists: right ones in odd clothes, crashes, nonsense, unknown mistakes."""
+"""What a check says of answers that no exercise lists: careless right ones, crashes, nonsense, unknown mistakes."""
 
 from __future__ import annotations
 
@@ -303,3 +303,8 @@ def test_a_property_that_fails_costs_its_part_and_says_why():
     assert "the sum is" in told(verdict)
     crashed = verdict_on(lambda x, y, t, w: 1 / 0, exercise)
     assert "ZeroDivisionError" in told(crashed)
+
+
+@pytest.mark.parametrize("value", [None, np.zeros(3), "text"])
+def test_an_answer_of_the_wrong_kind_is_not_called_random(value):
+    assert ideas(verdict_on(lambda *arguments: value)) == ""

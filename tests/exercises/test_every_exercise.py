@@ -1,4 +1,4 @@
-"""What holds for all exercises of the course: their graders are tried on right and wrong answers, and their texts read."""
+"""What holds for all exercises: their graders are tried on right and wrong answers, and their texts are read."""
 
 from __future__ import annotations
 

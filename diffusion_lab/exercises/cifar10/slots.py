@@ -25,12 +25,12 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         return own["weighted_loss"](model, x0, t, noise, alpha_bar, own["min_snr_weight"](alpha_bar, GAMMA, "v"))
 
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        here = alpha_bar_of(now)
+        here, there = alpha_bar_of(now), alpha_bar_of(after)
         if here == 0:
-            # In pure noise no x0 can be found from eps. The same x0 and eps are handed over as halves of another x.
-            here = torch.full_like(here, 0.5)
-            x = here.sqrt() * (prediction.x0 + prediction.eps)
-        return own["ddim_step"](x, here, alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
+            # In pure noise no x0 can be found from eps. The same x0 and eps are handed over as at a level between.
+            here = there / 2
+            x = (here.sqrt() * prediction.x0 + (1 - here).sqrt() * prediction.eps).to(x.dtype)
+        return own["ddim_step"](x, here, there, prediction.eps, 0.0, torch.zeros_like(x))
 
     def average(average: nn.Module, online: nn.Module, decay: float) -> None:
         average.load_state_dict(own["ema_update"](average, online, decay))
