@@ -30,7 +30,7 @@ def cumulative_sum_of_betas(betas):
 
 
 def cumulative_sum_of_what_is_kept(betas):
-    """These are cumulative sums of 1 - beta, and they grow. Each step keeps a share of what is left, and shares of shares
+    """These are cumulative sums of 1 - beta, and they grow. Each step keeps a share of what is left, and such shares
     multiply: alpha_bar is a cumulative product, and it falls."""
     return torch.cumsum(1 - betas, dim=0)
 
