@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from diffusion_lab.cli import data, pieces, runs
+from diffusion_lab.cli import data, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 
 __all__ = ["app", "main", "results_table"]
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command("list")(runs.list_chapters)
 for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.progress, pieces.audit):
     app.command()(command)
+for command in (grading.release, grading.collect, grading.grade, grading.feedback):
+    app.command(rich_help_panel="For teachers")(command)
 app.add_typer(data.app, name="data")
 
 

@@ -75,18 +75,16 @@ class LocalCaller:
         networks = [argument.train() for argument in given if isinstance(argument, nn.Module)]
         output = io.StringIO()
         value, fault = None, None
-        with _quiet(output), _time_limit(self.limit), torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            try:
+        try:
+            with _quiet(output), torch.random.fork_rng(devices=[]), torch.enable_grad(), _time_limit(self.limit):
+                torch.manual_seed(seed)
                 value = self.function(*given)
-            except NotImplementedError as error:
-                fault = Fault("not written", "NotImplementedError", str(error), _own_line(error, self.function))
-            except _TooLong as error:
-                fault = Fault(
-                    "time", "TimeoutError", f"no answer after {self.limit:g} s", _own_line(error, self.function)
-                )
-            except (Exception, SystemExit) as error:
-                fault = Fault("raised", type(error).__name__, _short(str(error)), _own_line(error, self.function))
+        except NotImplementedError as error:
+            fault = Fault("not written", "NotImplementedError", str(error), _own_line(error, self.function))
+        except _TooLong as error:
+            fault = Fault("time", "TimeoutError", f"no answer after {self.limit:g} s", _own_line(error, self.function))
+        except (Exception, SystemExit) as error:
+            fault = Fault("raised", type(error).__name__, _short(str(error)), _own_line(error, self.function))
         if fault is not None:
             return Returned(fault=fault, printed=output.getvalue())
         tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]

@@ -159,7 +159,7 @@ class Classroom:
                 if not running:
                     continue
                 with contextlib.suppress(TimeoutError):
-                    wait(running, timeout=2, return_when="FIRST_COMPLETED")
+                    wait(list(running), timeout=2, return_when="FIRST_COMPLETED")
                 for future in [future for future in running if future.done()]:
                     self._take(future, running.pop(future), drawn, waiting, finish)
                 last_seen = time.monotonic() if there else last_seen
@@ -235,30 +235,38 @@ class Classroom:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Client]:
         try:
+            from dask import config
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise LabError("grading a class needs Dask: pip install 'diffusion-lab[grading]'") from error
+            raise LabError("grading a class needs Dask: pip install 'dask[distributed]' cryptography") from error
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         with contextlib.ExitStack() as stack:
             if self.scheduler:
                 try:
-                    client = stack.enter_context(Client(self.scheduler, timeout=20, set_as_default=False))
+                    client = stack.enter_context(Client(self.scheduler, timeout=10))
                 except (OSError, TimeoutError, ValueError) as error:
                     raise LabError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
             else:
+                # Students may have accounts on this machine: who can talk to a scheduler can run anything as its owner,
+                # and its web pages show what it does.
+                stack.enter_context(
+                    config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")})
+                )
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
                 cluster = LocalCluster(
                     n_workers=self.jobs,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
+                    worker_dashboard_address="127.0.0.1:0",
+                    security=True,
                     memory_limit=0,
                     local_directory=folder,
                     silence_logs=logging.CRITICAL,
                     # What a killed worker leaves behind goes with the folder.
                     env={"OMP_NUM_THREADS": "1", "TMPDIR": folder},
                 )
-                client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+                client = stack.enter_context(Client(stack.enter_context(cluster)))
             try:
                 yield client
             finally:

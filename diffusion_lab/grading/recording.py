@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import glob
 import hashlib
 import json
 import logging
 import math
+import os
 import re
 import shutil
 import signal
@@ -165,10 +165,17 @@ class Book:
         self.staged = self.kept / "recording"
         self.due = ""
 
-    def gradebook(self) -> Any:
+    @contextlib.contextmanager
+    def gradebook(self) -> Iterator[Any]:
+        """nbgrader's gradebook, open."""
         from nbgrader.api import Gradebook
+        from sqlalchemy.exc import SQLAlchemyError
 
-        return Gradebook(self.directory.db_url, self.directory.course_id)
+        try:
+            with Gradebook(self.directory.db_url, self.directory.course_id) as opened:
+                yield opened
+        except SQLAlchemyError as error:
+            raise RecordingError(f"the gradebook: {error}") from error
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -192,7 +199,7 @@ class Book:
                 raise RecordingError(f"there is no {source}, from which nbgrader makes the release and the gradebook")
             from nbgrader.converters import GenerateAssignment
 
-            self._run(GenerateAssignment, ".", create_assignment=True)
+            self._run(GenerateAssignment, create_assignment=True)
         cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := _name(cell))}
         tests = {name: marks for name, (marks, _) in cells.items() if marks.grade and not marks.solution}
         expected = {exercise.name + CHECK: exercise.points for exercise in notebook(self.chapter).exercises}
@@ -206,7 +213,10 @@ class Book:
         with self.gradebook() as gradebook:
             graded = gradebook.find_notebook(self.name, self.name).grade_cells
             known = {cell.name: cell.max_score for cell in graded if cell.name in expected}
-            self.due = str(gradebook.find_assignment(self.name).duedate)
+            assignment = gradebook.find_assignment(self.name)
+            self.due, others = str(assignment.duedate), {other.name for other in assignment.notebooks} - {self.name}
+        if others:  # nbgrader gives 0 for a notebook that is not handed in, and only one can be
+            raise RecordingError(f"the assignment {self.name} has other notebooks too: {', '.join(sorted(others))}")
         if known != expected:
             raise RecordingError(f"the gradebook's points of {self.name} are another version's; release it again")
 
@@ -269,9 +279,6 @@ class Book:
 
             done = 0
 
-            def init_notebooks(self) -> None:
-                self.assignments = {str(place.parent): [str(place)] for place in recorded}
-
             def convert_single_notebook(self, notebook_filename: str) -> None:
                 if on_step is not None:
                     on_step("feedback", self.done, len(recorded))
@@ -282,7 +289,7 @@ class Book:
         if recorded:
             try:
                 with self._at_once():
-                    self._run(_OfThese, "*")
+                    self._run(_OfThese, students=list(recorded.values()))
             except RecordingError as error:
                 why = str(error)
         if on_step is not None:
@@ -305,7 +312,10 @@ class Book:
 
     @cached_property
     def release(self) -> NotebookNode:
-        return nbformat.read(self._release_path, as_version=4)
+        try:
+            return nbformat.read(self._release_path, as_version=4)
+        except (OSError, ValueError, nbformat.ValidationError) as error:
+            raise RecordingError(f"{self._release_path} is no notebook: {type(error).__name__}") from error
 
     @property
     def _release_path(self) -> Path:
@@ -367,7 +377,7 @@ class Book:
         for attempt in range(1, TRIES + 1):
             try:
                 with self._at_once():
-                    return self._run(_OnePass, glob.escape(student), settings, create_student=True)
+                    return self._run(_OnePass, settings, [student], create_student=True)
             except RecordingError as error:
                 if LOCKED not in str(error) or attempt == TRIES:
                     raise
@@ -397,15 +407,21 @@ class Book:
 
         return create_engine(self.directory.db_url)
 
-    def _run(self, converter: type, student: str, settings: Any = None, **options: Any) -> Any:
-        """Run one of nbgrader's converters for a student. What it logs becomes the message of an error."""
+    def _run(
+        self, converter: type, settings: Any = None, students: Iterable[str] | None = None, **options: Any
+    ) -> None:
+        """Run one of nbgrader's converters. What it logs becomes the message of an error."""
         from nbgrader.coursedir import CourseDirectory
 
         settings = settings or self.settings
         directory = CourseDirectory(config=settings)
-        directory.assignment_id, directory.student_id = self.name, student
+        directory.assignment_id = self.name
         made = converter(coursedir=directory, config=settings)
         made.force = True
+        if students is not None:  # found without nbgrader's patterns, in which [ and * have a meaning
+            folders = [made._format_source(self.name, student) for student in students]
+            made.assignments = {folder: [os.path.join(folder, f"{self.name}.ipynb")] for folder in folders}
+            made.init_notebooks = lambda: None
         for name, value in options.items():
             setattr(made, name, value)
         try:
@@ -414,7 +430,6 @@ class Book:
                 made.start()
         except Exception as error:
             raise RecordingError(_reason(heard) or f"{type(error).__name__}: {error}") from error
-        return made
 
 
 def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:

@@ -325,8 +325,9 @@ class RemoteCaller:
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
         now = time.monotonic()
         limit = min(self.limit, self.ends - now)
+        too_long = Returned(fault=Fault("time", "TimeoutError", f"all calls together took {self.together:.0f} s"))
         if limit <= 0:
-            return Returned(fault=Fault("time", "TimeoutError", f"all calls together took {self.together:.0f} s"))
+            return too_long
         question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
         try:
             if not self.session._in_piece:
@@ -339,7 +340,9 @@ class RemoteCaller:
             if reply.get("ended"):
                 self.session._in_piece = False
                 raise Gone("its process ended during the call")
-            return _returned(reply)
+            returned = _returned(reply)
+            is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
+            return too_long if is_late else returned
         except Gone as error:
             kind = "time" if "time" in error.why else "raised"
             return Returned(fault=Fault(kind, "ProcessGone", error.why))

@@ -1,0 +1,227 @@
+"""The commands for teachers: release, collect, grade and feedback."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.records import Submission
+    from diffusion_lab.grading.result import Result
+
+NOT_ALL_GRADED = 3
+"""The exit status where the grader failed for some submission."""
+INTERRUPTED = 130
+
+
+class Isolation(str, enum.Enum):
+    bubblewrap = "bubblewrap"
+    container = "container"
+    none = "none"
+
+
+ChapterArgument = Annotated[str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number.")]
+CourseOption = Annotated[Path, typer.Option(help="The course's folder, with nbgrader_config.py and the gradebook.")]
+
+
+def grade(
+    chapter: Annotated[str, typer.Argument(metavar="[CHAPTER]", help="One chapter; by default all handed in.")] = "",
+    submitted: Annotated[
+        Path | None, typer.Option(help="STUDENT/NN_name/NN_name.ipynb is in it. By default COURSE/submitted.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes on this machine. By default one a core.", min=1)] = None,
+    scheduler: Annotated[str, typer.Option(help="tcp://… of a Dask cluster whose workers grade instead.")] = "",
+    seed_file: Annotated[
+        Path | None, typer.Option(help="Any text: the same text draws the same cases. By default they are new.")
+    ] = None,
+    isolation: Annotated[Isolation, typer.Option(help="What keeps students' code apart.")] = Isolation.bubblewrap,
+    again: Annotated[bool, typer.Option("--again", help="Grade unchanged submissions too.")] = False,
+    course: CourseOption = Path("."),
+) -> None:
+    """Grade a class in parallel; write gradebook, grades.csv, feedback and class_report.html.
+
+    Exit status 0: all graded. 2: something must be mended first. 3: the grader failed for some, who have no mark.
+    """
+    from diffusion_lab.errors import LabError
+
+    with mistakes_told():
+        from diffusion_lab.exercises.catalogue import CHAPTERS
+        from diffusion_lab.exercises.catalogue import find as find_chapter
+        from diffusion_lab.grading.records import find
+
+        seed = _text_of(seed_file)
+        chapters = (find_chapter(chapter),) if chapter else CHAPTERS
+        found = find(submitted or course / "submitted", chapters)
+        if not found:
+            where = f"of chapter '{chapters[0]}' " if chapter else ""
+            raise LabError(f"there are no submissions {where}in {submitted or course / 'submitted'}")
+        if isolation is Isolation.none:
+            from diffusion_lab.grading.isolation.kinds import NONE_GIVES_UP
+
+            say(NONE_GIVES_UP)
+        present = [name for name in chapters if any(s.chapter == name for s in found)]
+        results = _graded(
+            found, present, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
+        )
+    faults = []
+    for name in present:
+        of_chapter = [result for result in results if result.chapter == name]
+        say(_table(of_chapter))
+        faults += _written(course, name, of_chapter, submitted, alone=len(present) == 1)
+    faults += [f"{r.student}, {r.chapter}: not graded: {r.reason}" for r in results if r.state == "not graded"]
+    refused = sum(result.state == "refused" for result in results)
+    right = sum(result.graded for result in results)
+    typer.echo(f"{right} graded, {refused} refused, {len(results) - right - refused} not graded")
+    for fault in faults:
+        typer.echo(f"error: {fault}", err=True)
+    if faults:
+        raise typer.Exit(NOT_ALL_GRADED)
+
+
+def release(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
+    """Make a chapter's notebook without solutions, and put it into nbgrader's exchange where there is one."""
+    with mistakes_told():
+        from diffusion_lab.exercises.catalogue import find
+        from diffusion_lab.grading.exchanging import release as release_it
+
+        notebook, exchange = release_it(course, find(chapter))
+    typer.echo(f"{notebook}\n" + (f"released through {exchange}" if exchange else "there is no exchange: hand it out"))
+
+
+def collect(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
+    """Fetch what students have handed in through nbgrader's exchange."""
+    with mistakes_told():
+        from diffusion_lab.exercises.catalogue import find
+        from diffusion_lab.grading.exchanging import collect as collect_it
+
+        count = collect_it(course, find(chapter))
+    typer.echo(f"{count} submissions are in {course / 'submitted'}")
+
+
+def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
+    """Write each student's feedback anew, such as after marking by hand."""
+    with mistakes_told():
+        from diffusion_lab.exercises.catalogue import find
+        from diffusion_lab.grading.recording import write_feedback
+
+        with progress_bars() as bars:
+            bar = bars.add_task("feedback", total=1, what="")
+            files = write_feedback(
+                course, find(chapter), None, lambda what, done, total: bars.update(bar, completed=done, total=total)
+            )
+    typer.echo(f"{len(files)} files are in {course / 'feedback'}")
+
+
+def _text_of(seed_file: Path | None) -> str:
+    from diffusion_lab.errors import LabError
+
+    if seed_file is None:
+        return ""
+    try:
+        text = seed_file.read_bytes().hex()
+    except OSError as error:
+        raise LabError(f"{seed_file}: {error.strerror}") from error
+    if not text:
+        raise LabError(f"{seed_file} is empty")
+    return text
+
+
+def _graded(
+    found: Sequence[Submission],
+    chapters: Sequence[str],
+    course: Path,
+    *,
+    jobs: int | None,
+    scheduler: str,
+    isolation: str,
+    seed: str,
+    again: bool,
+) -> list[Result]:
+    from rich.markup import escape
+
+    from diffusion_lab.grading.classroom import Classroom, cores
+
+    results: list[Result] = []
+    with progress_bars() as bars:
+        bar = bars.add_task("grading", total=len(found), what="starting workers")
+
+        def show(result: Result, kept: bool) -> None:
+            results.append(result)
+            bars.update(bar, advance=1, what=escape(f"{result.student}{' (graded before)' if kept else ''}"))
+
+        try:
+            # No more processes than submissions: each takes some seconds to start.
+            jobs = min(jobs or cores(), len(found))
+            with Classroom(course, jobs=jobs, scheduler=scheduler, isolation=isolation) as room:
+                bars.update(bar, what="")
+                return [
+                    result
+                    for name in chapters
+                    for result in room.grade(
+                        [s for s in found if s.chapter == name], seed=seed, afresh=again, on_result=show
+                    )
+                ]
+        except KeyboardInterrupt:
+            bars.stop()
+            typer.echo(f"interrupted: {len(results)} results are kept, and the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _table(results: Sequence[Result]):
+    from rich.markup import escape
+
+    table = new_table("student", "chapter", "points", "", "seconds", "notes")
+    for result in results:
+        marks = f"{result.points:g} of {result.out_of}" if result.state != "not graded" else "-"
+        told = [result.reason, *result.notes]
+        table.add_row(
+            escape(result.student),
+            result.chapter,
+            marks,
+            result.state,
+            f"{result.seconds:.1f}",
+            escape("; ".join(filter(None, told))),
+        )
+    return table
+
+
+def _written(
+    course: Path, chapter: str, results: Sequence[Result], submitted: Path | None, *, alone: bool
+) -> list[str]:
+    """Write gradebook, feedback and reports; what went wrong with it."""
+    from diffusion_lab.errors import LabError
+    from diffusion_lab.exercises.catalogue import folder_name
+    from diffusion_lab.grading.class_report import write_reports
+    from diffusion_lab.grading.recording import RecordingError, record, write_feedback
+
+    faults = []
+    with progress_bars() as bars:
+        bar = bars.add_task("recording", total=1, what="")
+
+        def on_step(what: str, done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total, what=what)
+
+        def attempt(work):
+            try:
+                return work()
+            except RecordingError as error:
+                told = error.failures or {"": str(error)}
+                faults.extend(f"{student + ', ' if student else ''}{chapter}: {why}" for student, why in told.items())
+            except (LabError, OSError) as error:
+                faults.append(f"{chapter}: {error}")
+
+        attempt(lambda: record(course, chapter, results, on_step, submitted=submitted))
+        students = [result.student for result in results if result.state != "not graded"]
+        attempt(lambda: write_feedback(course, chapter, students, on_step))
+        # Reports of several chapters would take each other's names.
+        folder = None if alone else course / "reports" / folder_name(chapter)
+        files = attempt(lambda: write_reports(course, chapter, results, folder=folder, submitted=submitted))
+    for file in files or ():
+        typer.echo(str(file))
+    return faults

@@ -1,0 +1,66 @@
+"""nbgrader's exchange: the folder through which a class on one server gets notebooks and hands them in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.catalogue import folder_name
+from diffusion_lab.grading.recording import settings_of
+
+
+def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
+    """Make the notebook without solutions, and put it into the exchange where there is one.
+
+    Returns:
+        The notebook, and the exchange's folder or None.
+    """
+    from nbgrader.coursedir import CourseDirectory
+
+    api, settings = _nbgrader(course)
+    name = folder_name(chapter)
+    _expect(api.generate_assignment(name))
+    place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
+    root = _exchange(settings)
+    if root is not None:
+        _expect(api.release_assignment(name))
+    return place / f"{name}.ipynb", root
+
+
+def collect(course: Path, chapter: str) -> int:
+    """Fetch what students have handed in, newer ones in the place of older ones; how many submissions there are."""
+    api, settings = _nbgrader(course)
+    if _exchange(settings) is None:
+        raise LabError(
+            f"there is no exchange folder at {_root(settings)}; set c.Exchange.root in nbgrader_config.py, or put the "
+            f"notebooks into submitted/STUDENT/{folder_name(chapter)}/ yourself"
+        )
+    _expect(api.collect(folder_name(chapter), update=True))
+    return len(api.get_submitted_students(folder_name(chapter)))
+
+
+def _nbgrader(course: Path) -> tuple[Any, Any]:
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config import Application
+
+    settings = settings_of(course)
+    return NbGraderAPI(parent=Application(config=settings)), settings
+
+
+def _exchange(settings: Any) -> Path | None:
+    root = _root(settings)
+    return root if root.is_dir() and os.access(root, os.W_OK) else None
+
+
+def _root(settings: Any) -> Path:
+    from nbgrader.exchange.default import Exchange
+
+    return Path(Exchange(config=settings).root)
+
+
+def _expect(result: dict[str, Any]) -> None:
+    if not result["success"]:
+        words = (result.get("error") or result.get("log") or "no message").strip()
+        raise LabError(f"nbgrader failed: {words[-1500:]}")

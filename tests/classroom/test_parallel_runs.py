@@ -1,0 +1,271 @@
+"""A class graded by several workers: the marks of one, kept as they come, and no fault of the grader a zero."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from handed_in import CHAPTER, NOTHING, filled, put, right
+
+import diffusion_lab
+from diffusion_lab.exercises import notebook
+from diffusion_lab.grading import classroom
+from diffusion_lab.grading.classroom import Classroom
+from diffusion_lab.grading.isolation.sandbox import SandboxError
+from diffusion_lab.grading.records import Records, Seed, find
+from diffusion_lab.grading.result import Result
+from diffusion_lab.grading.workers import graded
+
+EXERCISES = notebook(CHAPTER).exercises
+POINTS = notebook(CHAPTER).points
+
+
+def hand_in(course: Path, count: int) -> dict[str, int]:
+    """Submissions, each with one exercise wrong: student -> the points that it must get."""
+    points = {}
+    for i in range(count):
+        exercise = EXERCISES[i % len(EXERCISES)]
+        put(course / "submitted", f"s{i}", filled(right() | {exercise.name: NOTHING.format(name=exercise.name)}))
+        points[f"s{i}"] = POINTS - exercise.points
+    return points
+
+
+def graded_by(room: Classroom, **options) -> list[Result]:
+    return room.grade(find(room.course / "submitted", [CHAPTER]), **options)
+
+
+def points_of(results: list[Result]) -> dict[str, float]:
+    assert [(result.state, result.reason) for result in results] == [("graded", "")] * len(results)
+    return {result.student: result.points for result in results}
+
+
+def test_workers_give_the_marks_of_one_process(room: Classroom):
+    expected = hand_in(room.course, 9)
+    seen = []
+    results = graded_by(room, seed="a seed", on_result=lambda result, kept: seen.append((result.student, kept)))
+    assert points_of(results) == expected
+    assert sorted(seen) == [(student, False) for student in expected]
+    drawn, data = Seed("a seed"), (room.course / "submitted/s3/01_normal_1d/01_normal_1d.ipynb").read_bytes()
+    order = {"student": "s3", "chapter": CHAPTER, "data": data, "digest": "", "seed": drawn.number}
+    here = graded(order | {"seed_id": "", "version": diffusion_lab.__version__, "isolation": "none"})
+    assert results[3].exercises == tuple(here["exercises"])
+
+
+def test_what_is_kept_is_not_graded_again(room: Classroom):
+    expected = hand_in(room.course, 4)
+    first = graded_by(room)
+    folder = Records(room.course, CHAPTER).folder
+    (folder / "s1.json").write_text((folder / "s1.json").read_text()[:-20])  # half written, as by nothing of ours
+    changed = put(room.course / "submitted", "s2", filled(right()))
+    old = json.loads((folder / "s3.json").read_text())
+    (folder / "s3.json").write_text(json.dumps(old | {"version": "0.0.0"}))
+    kept = {}
+    second = graded_by(room, on_result=lambda result, was: kept.update({result.student: was}))
+    assert kept == {"s0": True, "s1": False, "s2": False, "s3": False}
+    assert points_of(second) == expected | {"s2": POINTS}
+    assert second[0] == first[0]
+    # The first run was finished, so students may have seen its cases in their feedback.
+    assert second[2].seed_id != first[2].seed_id
+    changed.write_bytes(b"")
+    assert [result.state for result in graded_by(room)] == ["graded", "graded", "refused", "graded"]
+    kept.clear()
+    graded_by(room, afresh=True, on_result=lambda result, was: kept.update({result.student: was}))
+    assert not any(kept.values())
+
+
+def test_another_seed_draws_other_cases(room: Classroom):
+    hand_in(room.course, 1)
+    kept = []
+    for text in ("text-7f3a", "text-7f3a", "text-91bc"):
+        [result] = graded_by(room, seed=text, on_result=lambda result, was: kept.append(was))
+        assert result.seed_id == Seed(text).id and text not in json.dumps(result.as_dict())
+    assert kept == [False, True, False]
+
+
+def test_a_result_that_cannot_be_written_is_not_graded(room: Classroom, monkeypatch: pytest.MonkeyPatch):
+    hand_in(room.course, 3)
+    keep = Records.keep
+
+    def full(records: Records, result: Result) -> None:
+        if result.student == "s1":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        keep(records, result)
+
+    monkeypatch.setattr(Records, "keep", full)
+    results = graded_by(room)
+    assert [result.state for result in results] == ["graded", "not graded", "graded"]
+    assert "No space left" in results[1].reason
+
+
+def faulty(fault):
+    """`graded`, where what `fault` does comes first. It travels to the workers as a value."""
+
+    def graded_with_a_fault(order):
+        fault(order)
+        from diffusion_lab.grading.workers import graded
+
+        return graded(order)
+
+    return graded_with_a_fault
+
+
+def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pytest.MonkeyPatch):
+    expected = hand_in(room.course, 3)
+    course = room.course
+
+    def full_disk(order):
+        if order["student"] == "s1":
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classroom.workers, "graded", faulty(full_disk))
+        results = graded_by(room)
+    assert [result.state for result in results] == ["graded", "not graded", "graded"]
+    assert "No space left on device" in results[1].reason
+    # The run is not finished: the next one grades what is missing, on the same cases.
+    kept = {}
+    again = graded_by(room, on_result=lambda result, was: kept.update({result.student: was}))
+    assert points_of(again) == expected and kept == {"s0": True, "s1": False, "s2": True}
+    assert len({result.seed_id for result in again}) == 1
+    assert not (course / ".diffusion-lab" / "grading" / CHAPTER / "seed").exists()
+
+
+def test_a_fault_that_passes_is_tried_again(room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    expected = hand_in(room.course, 2)
+    flag = tmp_path / "flag"
+
+    def once(order):
+        if order["student"] == "s0" and not flag.exists():
+            flag.touch()
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classroom.workers, "graded", faulty(once))
+        assert points_of(graded_by(room)) == expected
+    assert flag.exists()
+
+
+def test_a_worker_that_is_killed_is_replaced(room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    expected = hand_in(room.course, 4)
+    flag = tmp_path / "flag"
+
+    def killed_once(order):
+        import os
+        import signal
+
+        if order["student"] == "s2" and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classroom.workers, "graded", faulty(killed_once))
+        assert points_of(graded_by(room)) == expected
+    assert flag.exists()
+
+
+def test_nothing_is_left_when_the_classroom_closes(tmp_path: Path):
+    import psutil
+
+    submitted = tmp_path / "submitted"
+    daemon = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\n"
+    put(submitted, "s0", filled(right() | {"alpha_bar": daemon + right()["alpha_bar"]}))
+    room = Classroom(tmp_path, jobs=2)
+    ours = psutil.Process()
+    before, descriptors = set(ours.children(recursive=True)), ours.num_fds()
+    with room:
+        [result] = graded_by(room)
+        processes = set(ours.children(recursive=True)) - before
+        assert any("bwrap" in process.name() for process in processes)
+    assert result.points == POINTS
+    # Python's own helper of multiprocessing lives as long as the program.
+    _, alive = psutil.wait_procs([p for p in processes if "resource_tracker" not in " ".join(_command(p))], timeout=10)
+    assert alive == []
+    assert ours.num_fds() <= descriptors + 4
+
+
+def _command(process) -> list[str]:
+    import psutil
+
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_without_bubblewrap_it_stops_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SandboxError, match="apt install bubblewrap"), Classroom(tmp_path, jobs=1):
+        pass
+
+
+def waited_for(condition, seconds: float = 120.0):
+    ends = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    return found
+
+
+def test_a_worker_of_a_cluster_is_killed_and_no_mark_is_lost(tmp_path: Path):
+    expected = hand_in(tmp_path, 24)
+    place = tmp_path / "scheduler.json"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
+    started = [
+        subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", place.name], **quiet)
+    ]
+    try:
+        waited_for(lambda: place.exists() and place.read_text().endswith("}"))
+        address = json.loads(place.read_text())["address"]
+        worker = [*dask, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        started += [subprocess.Popen(worker, **quiet) for _ in range(2)]
+        killed = []
+
+        def kill_one(result: Result, kept: bool) -> None:
+            if not killed:
+                killed.append(result.student)
+                started[1].kill()
+
+        with Classroom(tmp_path, scheduler=address) as room:
+            waited_for(lambda: len(room.client.nthreads()) == 2)
+            results = graded_by(room, on_result=kill_one)
+            assert killed and len(room.client.nthreads()) == 1
+        assert points_of(results) == expected
+        assert started[1].wait(10) == -9 and started[2].poll() is None
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_nobody_else_on_the_machine_can_use_the_workers(room: Classroom):
+    from distributed import Client
+
+    address = room.client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    for other in (address, address.replace("tls", "tcp")):
+        with pytest.raises((OSError, TypeError)):
+            Client(other, timeout=2)
+
+
+def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from diffusion_lab.errors import LabError
+
+    with pytest.raises(LabError, match="no Dask scheduler answers"), Classroom(tmp_path, scheduler="tcp://127.0.0.1:1"):
+        pass
+
+
+def test_a_run_without_workers_is_given_up(room: Classroom, monkeypatch: pytest.MonkeyPatch):
+    hand_in(room.course, 2)
+    monkeypatch.setattr(classroom, "NO_WORKER", 1.0)
+    monkeypatch.setattr(room, "_workers", lambda: 0)
+    monkeypatch.setattr(classroom.workers, "graded", lambda order: __import__("time").sleep(8))
+    results = graded_by(room)
+    assert [(result.state, result.reason) for result in results] == [("not graded", "no worker is left")] * 2

@@ -1,0 +1,172 @@
+"""The commands for teachers, on a course of nbgrader's in a temporary folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from handed_in import CHAPTER, NOTHING, ROOT, filled, put, right
+from typer.testing import CliRunner
+
+from diffusion_lab.cli import app
+from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.catalogue import folder_name
+from diffusion_lab.grading import classroom
+from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
+from diffusion_lab.grading.records import Records
+
+FOLDER = folder_name(CHAPTER)
+POINTS = notebook(CHAPTER).points
+
+
+@pytest.fixture
+def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for kind in (SOLUTIONS, EXERCISES):
+        target = tmp_path / kind / path_of(CHAPTER)
+        target.parent.mkdir(parents=True)
+        target.write_bytes((ROOT / kind / path_of(CHAPTER)).read_bytes())
+    exchange = tmp_path / "exchange"
+    settings = (ROOT / CONFIGURATION).read_text(encoding="utf-8")
+    (tmp_path / CONFIGURATION).write_text(f"{settings}\nc.Exchange.root = {str(exchange)!r}\n", encoding="utf-8")
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
+    return tmp_path
+
+
+@pytest.fixture
+def command(room, monkeypatch: pytest.MonkeyPatch):
+    """Runs a command of the package, with workers that are there already."""
+
+    class Ready:
+        def __init__(self, course: Path, **_):
+            room.course = course
+
+        def __enter__(self):
+            return room
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(classroom, "Classroom", Ready)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_class_from_release_to_feedback(course: Path, command):
+    wrong = {"alpha_bar": NOTHING.format(name="alpha_bar")}
+    done = command("release", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and "there is no exchange" in done.output, done.output
+    assert command("collect", "1", "--course", course).exit_code == 2
+    put(course / "submitted", "ada", filled(right()))
+    put(course / "submitted", "bob.s@x-1", filled(right() | wrong))
+    put(course / "submitted", "cyd", b"not a notebook")
+    done = command("grade", CHAPTER, "--course", course)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "2 graded, 1 refused, 0 not graded" in done.output and "bob.s@x-1" in done.output
+    for name in ("grades.csv", "grades_canvas.csv", "grades_moodle.csv", "class_report.html", "gradebook.db"):
+        assert (course / name).stat().st_size
+    with (course / "grades.csv").open(newline="", encoding="utf-8") as file:
+        scores = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert scores == {"ada": POINTS, "bob.s@x-1": POINTS - notebook(CHAPTER).exercises[1].points, "cyd": 0}
+    feedback = course / "feedback" / "ada" / FOLDER / f"{FOLDER}.html"
+    first = feedback.read_text(encoding="utf-8")
+    assert "alpha_bar" in first
+    feedback.unlink()
+    done = command("feedback", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and feedback.exists(), done.output
+
+
+def test_release_and_collect_go_through_the_exchange(course: Path, command):
+    exchange = course / "exchange"
+    exchange.mkdir()
+    exchange.chmod(0o777)
+    done = command("release", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and str(exchange) in done.output.replace("\n", ""), (done.output, done.exception)
+    assert (exchange / "diffusion-lab" / "outbound" / FOLDER / f"{FOLDER}.ipynb").is_file()
+    inbound = exchange / "diffusion-lab" / "inbound" / f"ada+{FOLDER}+2026-01-31 10:00:00.000000 UTC+0"
+    inbound.mkdir(parents=True)
+    (inbound / f"{FOLDER}.ipynb").write_text("{}", encoding="utf-8")
+    (inbound / "timestamp.txt").write_text("2026-01-31 10:00:00.000000 UTC", encoding="utf-8")
+    done = command("collect", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and "1 submission" in done.output, (done.output, done.exception)
+    assert (course / "submitted" / "ada" / FOLDER / f"{FOLDER}.ipynb").is_file()
+
+
+def test_what_was_not_graded_shows_in_the_exit_status(course: Path, command, monkeypatch: pytest.MonkeyPatch):
+    put(course / "submitted", "ada", filled(right()))
+    put(course / "submitted", "bob", filled(right()))
+
+    def broken(order):
+        from diffusion_lab.grading.workers import graded
+
+        if order["student"] == "bob":
+            raise OSError(28, "No space left on device")
+        return graded(order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classroom.workers, "graded", broken)
+        done = command("grade", CHAPTER, "--course", course)
+    assert done.exit_code == 3
+    assert "1 graded, 0 refused, 1 not graded" in done.output
+    assert "bob, normal_1d: not graded: OSError: [Errno 28] No space left on device" in done.output
+    assert not (course / "autograded" / "bob").exists()
+    done = command("grade", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and "2 graded" in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["grade", "nonsense"], "there is no chapter"),
+        (["grade", CHAPTER], "there is no folder"),
+        (["grade", CHAPTER, "--submitted", str(ROOT / "tests")], "there are no submissions of chapter"),
+        (["grade", CHAPTER, "--seed-file", "missing"], "No such file"),
+    ],
+)
+def test_bad_input_is_told_and_ends_with_2(course: Path, arguments: list[str], words: str):
+    done = CliRunner().invoke(app, [*arguments, "--course", str(course)])
+    assert done.exit_code == 2 and words in done.output
+
+
+def running(course: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffusion_lab", "grade", CHAPTER, "--course", str(course), "--jobs", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_where_it_stopped(course: Path, how: signal.Signals, workers):
+    slow = "import time\ntime.sleep(0.5)\n"
+    for i in range(16):
+        put(course / "submitted", f"s{i:02d}", filled(right() | {"alpha_bar": slow + right()["alpha_bar"]}))
+    first, folder = running(course), Records(course, CHAPTER).folder
+    ends = time.monotonic() + 120
+    while len(list(folder.glob("s*.json"))) < 4:
+        assert time.monotonic() < ends and first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(how)
+    said = first.communicate(timeout=60)[0]
+    if how is signal.SIGINT:
+        assert first.returncode == 130 and "the same command goes on" in said, said
+    there = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    assert 4 <= len(there) < 16
+    assert not (course / "gradebook.db").exists()
+
+    second = running(course)
+    said = second.communicate(timeout=300)[0]
+    assert second.returncode == 0 and "16 graded" in said, said
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    results = Records(course, CHAPTER).all()
+    assert [result.points for result in results] == [POINTS] * 16
+    assert len({result.seed_id for result in results}) == 1
