@@ -152,7 +152,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "reference_by_reload": all_with(
         "return torch.zeros(())",
         "import sys, importlib\nfor name in [n for n in sys.modules if n.startswith('diffusion_lab')]:\n"
-        "    del sys.modules[name]\nsys.path.insert(0, '/work/main'); sys.path.insert(0, '..')\n"
+        "    del sys.modules[name]\nsys.path[:0] = ['.', '..', '../..']\n"
         "from diffusion_lab.exercises import exercise\n"
         + "\n".join(f"{e.name} = exercise('{e.name}').reference" for e in EXERCISES),
     ),
