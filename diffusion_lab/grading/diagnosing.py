@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.comparing import difference, relation, same_answer
 from diffusion_lab.grading.expecting import expect, laid_out_otherwise
-from diffusion_lab.grading.trying import Trial
+from diffusion_lab.grading.trying import Question, Trial
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
@@ -119,13 +120,9 @@ def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, st
 def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> list[WrongAnswer]:
     """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there."""
     candidates = [w for w in exercise.wrong_answers if w.symptom is None]
-    answers = {
-        w.name: {id(t): LocalCaller(w.function)(t.arguments, gradients=exercise.trains) for t in trials}
-        for w in candidates
-    }
 
-    def agree(w: Any, among: list[Trial]) -> bool:
-        return all(_same(answers[w.name][id(t)], t.returned, exercise.trains) for t in among)
+    def agree(w: WrongAnswer, among: list[Trial]) -> bool:
+        return all(_same(_answer_of(w, t.question, exercise.trains), t.returned, exercise.trains) for t in among)
 
     everywhere = [w for w in candidates if agree(w, trials)]
     if everywhere:
@@ -139,6 +136,12 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
         if len(of_part) == 1 and of_part[0] not in found:
             found.append(of_part[0])
     return found
+
+
+@lru_cache(maxsize=8192)
+def _answer_of(mistake: WrongAnswer, question: Question, gradients: bool) -> Returned:
+    """Kept, because a class makes the same mistakes in the same cases."""
+    return LocalCaller(mistake.function)(question.arguments, gradients=gradients)
 
 
 def _same(one: Returned, other: Returned, gradients: bool) -> bool:
