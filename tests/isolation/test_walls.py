@@ -136,11 +136,16 @@ def test_what_one_submission_leaves_the_next_one_does_not_find(sandbox):
         assert said(second, "raise ValueError(torch.allclose(torch.ones(1), torch.zeros(1)))") == "ValueError: False"
 
 
-def test_a_piece_leaves_nothing_for_the_next_one(session):
-    assert said(session, "state = []\ndef piece(x):\n    state.append(x)\n    return len(state)") == ""
-    for _ in range(2):
-        with session.piece("piece") as call:
-            assert [call((1.0,)).value, call((1.0,)).value] == [1, 2]
+def test_after_a_piece_the_usual_dtype_and_the_students_own_functions_are_back(session):
+    source = "def helper():\n    return 1\ndef piece():\n    torch.set_default_dtype(torch.float64)\n    return helper()"
+    assert said(session, source) == ""
+    with session.piece("piece", stand_ins={"helper": lambda: 2, "another": lambda: 3}) as call:
+        assert call(()).value == 2
+    assert session.names(["helper", "another"])[0] == {"helper"}
+    assert said(session, "def piece():\n    return helper(), torch.ones(1) / 3") == ""
+    with session.piece("piece") as call:
+        number, third = call(()).value
+    assert (number, third.dtype) == (1, torch.float32)
 
 
 @pytest.mark.parametrize(

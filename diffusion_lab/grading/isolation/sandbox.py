@@ -211,7 +211,6 @@ class Session:
     def __init__(self, life: socket.socket, talk: socket.socket):
         self._life, self._talk = life, talk
         self._why = ""
-        self._in_piece = False
 
     def __enter__(self) -> Session:
         return self
@@ -239,7 +238,7 @@ class Session:
         stand_ins: Mapping[str, Callable] | None = None,
         together: float = math.inf,
     ) -> Iterator[RemoteCaller]:
-        """A `Caller` for one function, in a copy of the submission's process that ends with the block.
+        """A `Caller` for one function of the submission.
 
         Args:
             stand_ins: functions of the grader's, which take the place of the submission's own of the same name. They
@@ -249,15 +248,12 @@ class Session:
         """
         stand_ins = dict(stand_ins or {})
         self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins)})
-        self._in_piece = True
         try:
             yield RemoteCaller(self, limit, stand_ins, together)
         finally:
-            if not self._why and self._in_piece:
+            if not self._why:
                 with contextlib.suppress(Gone):
-                    self._send({"op": "end"})
-                    self._in_piece = False
-                    if self._receive(PATIENCE).get("ended") is not True:
+                    if self._ask({"op": "end"}, PATIENCE).get("ended") is not True:
                         self._lost("it broke the protocol")
 
     @property
@@ -330,16 +326,11 @@ class RemoteCaller:
             return too_long
         question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
         try:
-            if not self.session._in_piece:
-                raise Gone("its process ended during an earlier call")
             reply = self.session._ask(question, limit)
             for _ in range(MOST_STAND_INS):
                 if "stand_in" not in reply:
                     break
                 reply = self.session._ask(self._stand_in(reply), now + limit - time.monotonic())
-            if reply.get("ended"):
-                self.session._in_piece = False
-                raise Gone("its process ended during the call")
             returned = _returned(reply)
             is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
             return too_long if is_late else returned

@@ -2,8 +2,7 @@
 
     worker      waits for the grader; knows no student code
     └ guard     one for each submission: watches its memory and processes, and ends it when the grader says so
-      └ first   process 1 of a tree of its own: runs the solution cells
-        └ piece one for each exercise: calls the student's function; what it changes is gone with it
+      └ first   process 1 of a tree of its own: runs the solution cells and calls the functions in them
 
 Of the package, only this file, `wire`, `calling`, `namespaces` and the probes exist in the sandbox.
 """
@@ -24,6 +23,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -183,14 +183,23 @@ def _serve(talk: socket.socket) -> None:
         elif message["op"] == "names":
             wire.send(talk, {"names": [n for n in message["names"] if callable(space.get(n))], "all": _defined(space)})
         elif message["op"] == "piece":
-            child = os.fork()
-            if child == 0:
-                for name in message["stand_ins"]:
-                    space[name] = _StandIn(talk, name)
+            with _replaced(space, {name: _StandIn(talk, name) for name in message["stand_ins"]}):
                 _serve_piece(talk, space[message["name"]])
-                os._exit(0)
-            _wait(child)
             wire.send(talk, {"ended": True})
+
+
+@contextlib.contextmanager
+def _replaced(space: dict[str, Any], functions: dict[str, Any]) -> Iterator[None]:
+    """Other functions in the place of the student's, which come back afterwards, as PyTorch's usual dtype does."""
+    before, dtype = {name: space[name] for name in functions if name in space}, torch.get_default_dtype()
+    space.update(functions)
+    try:
+        yield
+    finally:
+        for name in functions:
+            space.pop(name, None)
+        space.update(before)
+        torch.set_default_dtype(dtype)
 
 
 def _serve_piece(talk: socket.socket, function: Any) -> None:
@@ -282,13 +291,6 @@ def _probe(module: str, name: str, arguments: tuple, state: dict[str, Tensor]) -
     made = getattr(importlib.import_module(module), name)(*arguments)
     made.load_state_dict(state)
     return made
-
-
-def _wait(child: int) -> None:
-    while True:
-        with contextlib.suppress(InterruptedError):
-            os.waitpid(child, 0)
-            return
 
 
 if __name__ == "__main__":
