@@ -3,13 +3,15 @@
     python benchmarks/grading.py [--chapter normal_1d] [--size 60] [--stock 6] [--jobs N]
 
 All three work on the same notebooks, in one run. Of `nbgrader autograde` the start of the command is left out; of ours
-it is counted. The class is made of the right and wrong answers of the exercises. Prints Markdown.
+it is counted. The class is made of the right and wrong answers of the exercises. Prints Markdown, and at the end what
+is in memory and open while the class grows.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import inspect
 import json
 import os
@@ -23,6 +25,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 import diffusion_lab
 from diffusion_lab.exercises import Exercise, notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
@@ -31,6 +35,7 @@ from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS,
 from diffusion_lab.grading.class_report import write_reports
 from diffusion_lab.grading.classroom import Classroom, cores
 from diffusion_lab.grading.recording import Book, record, write_feedback
+from diffusion_lab.grading.result import Result
 from diffusion_lab.grading.submission import parsed
 
 ROOT = Path(diffusion_lab.__file__).resolve().parents[1]
@@ -53,9 +58,18 @@ def measure(folder: Path, chapter: str, size: int, stock: int, jobs: int) -> Non
     baseline, theirs = nbgraders(course, folder / "stock", chapter, min(stock, size))
 
     began = time.perf_counter()
+    footprints: list[tuple[int, ...]] = []
+
+    def look(result: Result, kept: bool) -> None:
+        seen = len(looked)
+        looked.append(result.student)
+        if seen + 1 in {max(size // 10, 1), size // 2, size}:
+            footprints.append((seen + 1, *footprint()))
+
+    looked: list[str] = []
     with Classroom(course, jobs=jobs) as room:
         ready = time.perf_counter()
-        results = room.grade(records.find(course / "submitted", [chapter]), seed="benchmark")
+        results = room.grade(records.find(course / "submitted", [chapter]), seed="benchmark", on_result=look)
     graded = time.perf_counter()
     record(course, chapter, results)
     recorded = time.perf_counter()
@@ -83,6 +97,26 @@ def measure(folder: Path, chapter: str, size: int, stock: int, jobs: int) -> Non
         ("all that `grade` does", ended - began),
     ):
         print(f"| {what} | {size} | {seconds:.1f} | {size / seconds * 60:.0f} | {size / seconds * 60 / rate:.1f} |")
+
+    print("\n| after submissions | processes | open files and sockets | memory of this process and of all others, MB |")
+    print("| --- | --- | --- | --- |")
+    for seen, processes, files, own, others in footprints:
+        print(f"| {seen} | {processes} | {files} | {own / 1e6:.0f} + {others / 1e6:.0f} |")
+    gone, files, own, _ = footprint()
+    print(f"| at the end | {gone} | {files} | {own / 1e6:.0f} |")
+
+
+def footprint() -> tuple[int, int, int, int]:
+    """Processes below this one, files and sockets open in it and its workers, bytes of it and of the others."""
+    me = psutil.Process()
+    below, files, memory = me.children(recursive=True), me.num_fds(), 0
+    processes = 0
+    for process in below:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            memory += process.memory_full_info().uss
+            files += process.num_fds()
+            processes += 1
+    return processes, files, me.memory_full_info().uss, memory
 
 
 def released(course: Path, chapter: str) -> Path:

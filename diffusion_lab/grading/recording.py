@@ -48,6 +48,8 @@ LONGEST_SOURCE = 50_000
 """Characters of a solution that are shown; nobody reads more, and colouring them takes a while."""
 LONGEST_LINE, MOST_LINES = 1000, 400
 """Of a message."""
+STEPS_LEFT_OUT = {"Execute", "CheckCellMetadata"}
+"""Of nbgrader's autograding: nothing is run, and the cells are the release's own; their check takes a fifth of it."""
 LOCKED = "database is locked"
 TRIES = 4
 """How often a gradebook is written to that another program holds; sqlite itself waits five seconds each time."""
@@ -372,7 +374,9 @@ class Book:
         settings.CourseDirectory.submitted_directory = f"{KEPT}/{self.staged.name}"
         steps = settings.Autograde.get("autograde_preprocessors") or Autograde.autograde_preprocessors.default_args[0]
         settings.Autograde.autograde_preprocessors = [
-            step for step in steps if (step if isinstance(step, str) else step.__name__).split(".")[-1] != "Execute"
+            step
+            for step in steps
+            if (step if isinstance(step, str) else step.__name__).split(".")[-1] not in STEPS_LEFT_OUT
         ]
         for attempt in range(1, TRIES + 1):
             try:

@@ -137,7 +137,9 @@ def test_what_one_submission_leaves_the_next_one_does_not_find(sandbox):
 
 
 def test_after_a_piece_the_usual_dtype_and_the_students_own_functions_are_back(session):
-    source = "def helper():\n    return 1\ndef piece():\n    torch.set_default_dtype(torch.float64)\n    return helper()"
+    source = (
+        "def helper():\n    return 1\ndef piece():\n    torch.set_default_dtype(torch.float64)\n    return helper()"
+    )
     assert said(session, source) == ""
     with session.piece("piece", stand_ins={"helper": lambda: 2, "another": lambda: 3}) as call:
         assert call(()).value == 2
