@@ -10,9 +10,11 @@ from diffusion_lab.plots.fields import score_field_2d
 from diffusion_lab.plots.figure import LabFigure, save
 from diffusion_lab.plots.figures import data_against_samples, denoising, trajectory
 from diffusion_lab.plots.losses import loss_by_time, loss_curve
+from diffusion_lab.plots.slider import Slider
 
 __all__ = [
     "LabFigure",
+    "Slider",
     "data_against_samples",
     "denoising",
     "loss_by_time",

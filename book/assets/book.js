@@ -1,0 +1,37 @@
+// What the theme leaves undone for people who use the keyboard or a screen reader.
+(function () {
+  "use strict";
+
+  // The first entry of the sidebar, the book's title, belongs to no landmark otherwise.
+  var sidebar = document.getElementById("pst-primary-sidebar");
+  if (sidebar && !sidebar.hasAttribute("role")) {
+    sidebar.setAttribute("role", "region");
+    sidebar.setAttribute("aria-label", "Contents of the book");
+  }
+
+  // What scrolls inside itself can be reached with the keyboard, and only then is a stop on its way.
+  var scrolling =
+    "pre, div.math, mjx-container[display], .lab-table, .lab-frame, .pst-scrollable-table-container";
+  function reach() {
+    document.querySelectorAll(".bd-content").forEach(function (content) {
+      content.querySelectorAll(scrolling).forEach(function (box) {
+        if (box.scrollWidth > box.clientWidth + 1) {
+          box.tabIndex = 0;
+        } else if (box.tabIndex === 0) {
+          box.removeAttribute("tabindex");
+        }
+      });
+    });
+  }
+
+  function later() {
+    reach();
+    if (window.MathJax && MathJax.startup && MathJax.startup.promise) {
+      MathJax.startup.promise.then(reach);
+    }
+  }
+
+  window.addEventListener("load", later);
+  window.addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true); // a dropdown that opens
+})();
