@@ -8,12 +8,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # One process for each core, and no more than four, because each of them loads torch.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 
-.PHONY: help demo notebooks notebooks-check test test-slow test-all lint format constraints clean
+.PHONY: help demo notebooks notebooks-check book pdf recordings test test-slow test-all lint format constraints clean
 
 help:
 	@echo "make demo             train, sample and score all ten chapters at the quick budget"
 	@echo "make notebooks        write solutions/ and exercises/ from the records of the exercises"
 	@echo "make notebooks-check  say which of them are stale; the tests do so too"
+	@echo "make book             build the book to _build/html; a warning is an error"
+	@echo "make pdf              print the built book to _build/book.pdf with Chromium"
+	@echo "make recordings       run the experiments that the book shows, about an hour, and write book/recorded/"
 	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
 	@echo "make test-slow        the slow tests"
 	@echo "make test-all         all tests"
@@ -30,6 +33,15 @@ notebooks: $(VENV)/.installed-test
 
 notebooks-check: $(VENV)/.installed-test
 	$(BIN)/python scripts/build_notebooks.py --check
+
+book: $(VENV)/.installed-book
+	$(BIN)/jupyter-book build -W -n --keep-going book
+
+pdf: $(VENV)/.installed-test book
+	$(BIN)/python scripts/print_book.py
+
+recordings: $(VENV)/.installed
+	$(BIN)/python scripts/record_experiments.py
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
@@ -59,7 +71,7 @@ constraints: $(VENV)/.created
 	rm constraints.txt.old
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -76,10 +88,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	$(PIP_INSTALL) --constraint constraints.txt --editable .
 	@touch $@
 
+$(VENV)/.installed-book: pyproject.toml constraints.txt | $(VENV)/.created
+	$(PIP_INSTALL) --constraint constraints.txt --editable ".[book]"
+	@touch $(VENV)/.installed $@
+
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/.created
 	$(PIP_INSTALL) --constraint constraints.txt --editable ".[test]"
-	@touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $(VENV)/.installed-book $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.created
 	$(PIP_INSTALL) --constraint constraints.txt --editable ".[dev]"
-	@touch $(VENV)/.installed $(VENV)/.installed-test $@
+	@touch $(VENV)/.installed $(VENV)/.installed-book $(VENV)/.installed-test $@

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import gzip
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,10 +22,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import yaml
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+BUILD = "from jupyter_book.cli.main import main; main()"  # what the command `jupyter-book` runs
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TEXT = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MEDIA = {".png", ".webp", ".jpg", ".svg", ".wav", ".mp4"}
@@ -61,23 +62,31 @@ class Compressed(SimpleHTTPRequestHandler):
         pass
 
 
-def build(out: Path) -> float:
-    """Seconds of one build into `out`."""
-    began = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter_book",
-        "build",
-        "-W",
-        "-n",
-        "--keep-going",
-        "--path-output",
-        str(out),
-        "book",
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+def build(out: Path) -> tuple[float, float]:
+    """Seconds of one build into `out`, and the most GiB that all its processes held at once, counted once each."""
+    began, peak = time.perf_counter(), 0
+    command = [sys.executable, "-c", BUILD, "build", "-W", "-n", "--keep-going", "--path-output", str(out)]
+    with subprocess.Popen(
+        [*command, "book"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        while running.poll() is None:
+            peak = max(peak, held(psutil.Process(running.pid)))
+            time.sleep(0.5)
+    if running.returncode:
+        sys.exit(f"error: the build ended with status {running.returncode}; `make book` shows why")
+    return time.perf_counter() - began, peak / 2**30
+
+
+def held(parent: psutil.Process) -> int:
+    """Bytes of a process and all below it; what some of them share is counted once."""
+    total = 0
+    try:
+        for process in [parent, *parent.children(recursive=True)]:
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss)
+    except psutil.Error:  # one has just ended
+        pass
+    return total
 
 
 def look(browser: Browser, address: str, html: Path) -> tuple[float, float, float]:
@@ -112,15 +121,16 @@ def main() -> None:
     if browser_path is None:
         sys.exit(f"error: none of {', '.join(BROWSERS)} is installed")
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    names = [contents["root"], *(entry["file"] for part in contents["parts"] for entry in part["chapters"])]
+    entries = [entry for part in contents["parts"] for entry in part["chapters"]]
+    below = [[entry["file"], *(page["file"] for page in entry.get("sections", []))] for entry in entries]
+    names = [contents["root"], *(name for names in below for name in names)]
     with tempfile.TemporaryDirectory(prefix="diffusion-lab-") as folder:
         html = ROOT / "_build" / "html"
         if chosen.build:
             html = Path(folder) / "_build" / "html"
-            print(f"cold build: {build(Path(folder)):.0f} s", flush=True)
-            print(f"warm build: {build(Path(folder)):.0f} s", flush=True)
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-            print(f"largest process: {peak:.1f} GiB", flush=True)
+            for name in ("cold", "warm"):
+                seconds, peak = build(Path(folder))
+                print(f"{name} build: {seconds:.0f} s, {peak:.1f} GiB", flush=True)
         server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Compressed, directory=str(html)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print("\n| page | largest contentful paint, s | without media, kB | media at first sight, kB |")

@@ -66,6 +66,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) ->
 
     body = "\n".join(line("td", row) for row in cells)
     label, head = html.escape(caption), line("th", header).replace("<th", '<th scope="col"')
+    head = re.sub("<th[^>]*></th>", "<td></td>", head)  # nothing is no heading
     return HTML(
         f'<div class="lab-table" role="region" aria-label="{label}"><table class="table">\n'
         f"<caption>{label}</caption>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>"

@@ -109,3 +109,11 @@ def shifted_spacing(shift: float) -> Spacing:
         return schedule.t_max * (shift * t / (1 + (shift - 1) * t))
 
     return spacing
+
+
+SPACINGS: dict[str, Spacing] = {
+    "uniform": uniform_spacing,
+    "log_snr": log_snr_spacing,
+    "karras": karras_spacing(),
+}
+"""The spacings that need no argument, by name."""

@@ -32,7 +32,9 @@ OPEN = """() => {
 def pages() -> list[str]:
     """Names of the pages, in the order of the table of contents."""
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    return [contents["root"], *(entry["file"] for part in contents["parts"] for entry in part["chapters"])]
+    entries = [entry for part in contents["parts"] for entry in part["chapters"]]
+    below = [[entry["file"], *(page["file"] for page in entry.get("sections", []))] for entry in entries]
+    return [contents["root"], *(name for names in below for name in names)]
 
 
 def printed(page: Page, file: Path) -> bytes:
@@ -42,8 +44,8 @@ def printed(page: Page, file: Path) -> bytes:
     margins = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
     number = '<div style="width: 100%; font-size: 8px; text-align: center;"><span class="title"></span></div>'
     return page.pdf(
-        format="A4", margin=margins, print_background=True, display_header_footer=True, header_template="<span></span>",
-        footer_template=number,
+        format="A4", scale=0.8, margin=margins, print_background=True,
+        display_header_footer=True, header_template="<span></span>", footer_template=number,
     )  # fmt: skip
 
 

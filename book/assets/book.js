@@ -9,6 +9,17 @@
     sidebar.setAttribute("aria-label", "Contents of the book");
   }
 
+  // The arrows that unfold pages below a page have no name.
+  document.querySelectorAll(".bd-sidebar-primary li.has-children > details > summary").forEach(function (arrow) {
+    var page = arrow.closest("li").querySelector("a");
+    arrow.setAttribute("aria-label", "Pages below: " + (page ? page.textContent.trim() : ""));
+  });
+
+  // Works in a list are its items; the role that they are given is no longer one.
+  document.querySelectorAll("[role=doc-biblioentry]").forEach(function (work) {
+    work.setAttribute("role", "listitem");
+  });
+
   // What scrolls inside itself can be reached with the keyboard, and only then is a stop on its way.
   var scrolling =
     "pre, div.math, mjx-container[display], .lab-table, .lab-frame, .pst-scrollable-table-container";

@@ -35,6 +35,7 @@ STEPS = {
 SHIFTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHORT = Settings(steps=2000, batch=512)
 SIZES = (10, 30, 100, 300, 1000, 20_000)
+DRAWN_SIZES = (10, 30, 300)
 MEMORY = Settings(steps=4000, batch=256)
 REFLOW = Settings(steps=4000, batch=512)
 BLOCK = 30
@@ -52,8 +53,7 @@ def start_of(schedule: schedules.Schedule, count: int, generator: torch.Generato
 
 def shifted(steps: int, shift: float) -> Tensor:
     """Times of a sampler with any positive shift."""
-    t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    return shift * t / (1 + (shift - 1) * t)
+    return schedules.flow(shift).at(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).sigma
 
 
 def mean_of(rates: list[dict[str, float]]) -> dict[str, float]:
@@ -176,8 +176,8 @@ def compare_sizes(dataset, judge: Judge, on_step) -> dict:
                 "training_loss": flow_losses(denoise, points, 2),
                 "held_out_loss": flow_losses(denoise, held_out, 3),
             }
-            if kind == "learned":
-                shown[str(size)] = [[round(v, 4) for v in p] for p in x[:500].tolist()]
+            if kind == "learned" and size in DRAWN_SIZES:
+                shown[str(size)] = [[round(v, 3) for v in point] for point in x[:400].tolist()]
         rows.append(row)
     return {"rows": rows, "samples": shown, "steps": MEMORY.steps, "batch": MEMORY.batch}
 

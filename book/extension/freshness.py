@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from jupyter_cache import get_cache
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -47,6 +48,8 @@ def forget_stale_results(app: Sphinx, config: Config) -> None:
         shutil.rmtree(cache, ignore_errors=True)
         cache.mkdir(parents=True)
         mark.write_text(config.book_fingerprint, encoding="utf-8")
+    # Made here, because two processes that read the first two pages at once would both make its tables.
+    get_cache(cache).list_cache_records()
 
 
 def setup(app: Sphinx) -> None:

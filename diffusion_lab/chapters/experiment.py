@@ -16,6 +16,7 @@ from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.pieces import Pieces
 from diffusion_lab.data import Dataset
 from diffusion_lab.discrete import token_denoiser
+from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
@@ -54,8 +55,17 @@ class Experiment:
     trajectory: Trajectory | None = None
     evaluations: int = 0
     """Network calls for each sample, guidance counted twice."""
+    guidance: float = None  # type: ignore[assignment] - the chapter's, where the caller gives none
+    """The guidance scale of samples; 1 is the conditional network alone."""
+    classes: tuple[str, ...] = ()
+    """What the network's labels mean; those of the data, unless it was trained on other data."""
+    trained_on: str = ""
+    """The name of the data that the network was trained on; those of `dataset`, unless the caller says otherwise."""
 
     def __post_init__(self):
+        self.guidance = self.chapter.guidance if self.guidance is None else self.guidance
+        self.classes = self.classes or self.dataset.classes
+        self.trained_on = self.trained_on or self.dataset.name
         if self.chapter.exact is not None:
             self.exact = self.chapter.exact(self.dataset)
 
@@ -78,10 +88,10 @@ class Experiment:
             denoise = denoisers.self_conditioned(self.network, target, cond)
         else:
             denoise = denoisers.from_network(self.network, target, cond)
-        if labels is not None and chapter.guidance != 1.0:
-            nobody = torch.full_like(labels, len(self.dataset.classes))
+        if labels is not None and self.guidance != 1.0:
+            nobody = torch.full_like(labels, len(self.classes))
             without = denoisers.from_network(self.network, target, {**cond, "labels": nobody})
-            denoise = denoisers.guided(denoise, without, chapter.guidance, self.pieces.guide)
+            denoise = denoisers.guided(denoise, without, self.guidance, self.pieces.guide)
         if self.pieces.polish is not None:
             denoise = denoisers.with_x0(denoise, self.pieces.polish)
         return denoise
@@ -94,11 +104,19 @@ class Experiment:
         noise = torch.randn(shape, generator=generator).to(self.accelerator.device)
         return samplers.initial_noise(self.pieces.schedule, noise)
 
-    def draw(self, n: int | None = None, steps: int | None = None) -> Tensor:
-        """Sample, remember samples and trajectory, and return the samples (n, *S) on the CPU, decoded."""
+    def draw(self, n: int | None = None, steps: int | None = None, labels: Tensor | int | None = None) -> Tensor:
+        """Sample, remember samples and trajectory, and return the samples (n, *S) on the CPU, decoded.
+
+        Args:
+            n, steps: how many samples and sampler steps; by default those of the budget.
+            labels: (n,) int64, or one label for all; by default every class in turn. Where the data have none: nothing.
+
+        Raises:
+            PieceError: for labels that the network does not know, or where it takes none.
+        """
         n, steps = n or self.budget.samples, steps or self.budget.sample_steps
         generator = self.generator("samples")
-        labels, mask = self._conditions(n, generator)
+        labels, mask = self._conditions(n, generator, labels)
         block = n if self.kind in ("points", "board") else BLOCK
         blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
         drawn = []
@@ -122,7 +140,7 @@ class Experiment:
             if number == 0:
                 seen = None if mask is None else mask[: KEPT[self.kind]]
                 self.trajectory = replace(trajectory, states=[visible(state, seen) for state in trajectory.states])
-                doubled = labels is not None and self.chapter.guidance != 1.0
+                doubled = labels is not None and self.guidance != 1.0
                 self.evaluations = trajectory.evaluations * (2 if doubled else 1)
         self.sample_labels, self.sample_mask = labels, mask
         self.samples = self.decode(visible(torch.cat(drawn), mask))
@@ -132,10 +150,19 @@ class Experiment:
         """From the network's data to what is scored and drawn."""
         return x if self.chapter.decode is None else self.chapter.decode(x)
 
-    def _conditions(self, n: int, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
-        labels = mask = None
-        if self.chapter.labelled:
-            labels = torch.arange(n) % len(self.dataset.classes)
+    def _conditions(
+        self, n: int, generator: torch.Generator, labels: Tensor | int | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        mask, count = None, len(self.classes)
+        if not self.chapter.labelled:
+            if labels is not None:
+                raise PieceError(f"the network of chapter '{self.chapter.name}' takes no labels")
+        elif labels is None:
+            labels = torch.arange(n) % count
+        else:
+            labels = torch.as_tensor(labels).expand(n)
+            if labels.is_floating_point() or not bool(((labels >= 0) & (labels < count)).all()):
+                raise PieceError(f"labels of chapter '{self.chapter.name}' are integers from 0 to {count - 1}")
         if "train_mask" in self.dataset.info:
             # Lengths are part of the question: as many sentences of each length as the training text has.
             masks = self.dataset.info["train_mask"]
@@ -157,6 +184,8 @@ class Experiment:
         rows = torch.randperm(len(data), generator=generator)[:many]
         clean = data[rows]
         labels = self.dataset.test_labels[rows] if chapter.labelled else None
+        if labels is not None and self.classes != self.dataset.classes:
+            labels = torch.full_like(labels, len(self.classes))  # a label of other data means nothing to the network
         mask = self.dataset.info["test_mask"][rows] if "test_mask" in self.dataset.info else None
         result: dict[str, Any] = {key: [] for key in ("levels", "clean", "noisy", "learned", "exact")}
         scores: dict[str, list[float]] = {}

@@ -19,7 +19,7 @@ def draw_figures(
     experiment: Experiment, losses: list[float], floor: float | None, denoised: dict[str, Any], folder: Path
 ) -> dict[str, str]:
     """Draw the four figures of a run into `folder` and return name -> file."""
-    name = experiment.dataset.name
+    name = experiment.dataset.name  # of a run, which has trained on these data
     figures = {
         "samples": samples_figure(experiment),
         "trajectory": trajectory_figure(experiment),
@@ -47,7 +47,7 @@ def samples_figure(experiment: Experiment) -> Any:
         experiment.kind,
         data,
         experiment.samples[:SHOWN],
-        dataset=dataset.name,
+        dataset=_named(experiment),
         density=_density(experiment),
         info=info,
     )
@@ -57,7 +57,7 @@ def trajectory_figure(experiment: Experiment) -> Any:
     """Some samples at every step from noise to data."""
     way = experiment.trajectory
     states = torch.stack([experiment.decode(state) for state in way.states])
-    return plots.trajectory(experiment.kind, states, way.times, dataset=experiment.dataset.name, info=_info(experiment))
+    return plots.trajectory(experiment.kind, states, way.times, dataset=experiment.trained_on, info=_info(experiment))
 
 
 def denoising_figure(experiment: Experiment, denoised: dict[str, Any]) -> Any:
@@ -66,10 +66,16 @@ def denoising_figure(experiment: Experiment, denoised: dict[str, Any]) -> Any:
         experiment.kind,
         *(denoised[column] for column in ("clean", "noisy", "learned", "exact")),
         [f"log-SNR {value:.1f}" for value in denoised["levels"]],
-        dataset=experiment.dataset.name,
+        dataset=_named(experiment),
         scores=denoised["scores"],
         info=_info(experiment),
     )
+
+
+def _named(experiment: Experiment) -> str:
+    """The data that are shown, and those that the network was trained on where they are others."""
+    name, trained_on = experiment.dataset.name, experiment.trained_on
+    return name if name == trained_on else f"data are {name}; the network was trained on {trained_on}"
 
 
 def _info(experiment: Experiment) -> dict[str, Any]:

@@ -1,59 +1,142 @@
-"""A checkpoint, made into a run again."""
+"""A checkpoint, made into a run again: one that a run has left, or one of those that ship with the package."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diffusion_lab.chapters.catalogue import get
+from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import assemble
-from diffusion_lab.chapters.run import budget_of, build, judges
+from diffusion_lab.chapters.run import budget_of, judges, network_for
 from diffusion_lab.checkpoints import load_tensors, load_weights
+from diffusion_lab.data import Dataset
 from diffusion_lab.devices import make_accelerator
-from diffusion_lab.errors import CheckpointError, LabError
+from diffusion_lab.errors import CheckpointError, LabError, PieceError
+from diffusion_lab.times import SPACINGS, Spacing
 
 REPLACEABLE = {"step", "polish", "guide", "drop_labels", "average"}
 """Slots whose own pieces a checkpoint can do without: the weights mean the same with the chapter's."""
+SHIPPED = Path(__file__).parents[1] / "shipped"
+"""The folder of the networks that ship with the package, each with a model card beside it."""
+
+
+def shipped(name: str | int) -> Path:
+    """Where the shipped network of a chapter lies; its model card is beside it, a `.md` of the same name.
+
+    Raises:
+        PieceError: for a chapter that there is not.
+        CheckpointError: where no network ships for the chapter.
+    """
+    chapter = get(name)
+    path = SHIPPED / f"{chapter.number:02}_{chapter.name}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(
+            f"no network ships for chapter '{chapter.name}'; `diffusion-lab run {chapter.name}` trains one"
+        )
+    return path
 
 
 def open_checkpoint(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
-    name: str = "",
+    name: str | int = "",
     data_root: str | Path | None = None,
     source: str = "",
     device: str = "auto",
     seed: int = 0,
+    guidance: float | None = None,
+    spacing: str | Spacing = "",
     **pieces: Any,
 ) -> Experiment:
     """The experiment that a checkpoint stands for, ready to `draw` samples or to denoise.
 
+    Without a path it is the network that ships with the package for the chapter `name`. That one opens on any machine:
+    where the real data that it was trained on are not on disk, the experiment's `dataset` is the bundled stand-in,
+    under its own name, and `trained_on` says what the network has seen.
+
     Args:
-        path: a `checkpoint.safetensors` written by a run.
-        name: the chapter that the checkpoint must belong to; "" accepts any.
+        path: a `checkpoint.safetensors` written by a run; None for a shipped network.
+        name: the chapter that the checkpoint must belong to; "" accepts any that a path leads to.
         source: "real" or "bundled"; "" takes what the checkpoint was trained on.
+        guidance: the guidance scale of samples; by default the chapter's.
+        spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
+            `diffusion_lab.times`; "" takes the schedule's own.
         pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
 
     Raises:
-        CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit.
+        CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit, and
+            without a path where no network ships for the chapter.
+        PieceError: for guidance in a chapter without labels, and for a spacing that there is not.
     """
-    path = Path(path)
+    if path is None and not name:
+        raise CheckpointError('say which: `open_checkpoint("runs/spiral/checkpoint.safetensors")`, or `name="spiral"`')
+    own_file = path is not None
+    path = Path(path) if own_file else shipped(name)
     tensors, settings = load_tensors(path)
     try:
         chapter = get(settings["chapter"], settings["variant"])
         missing = sorted(set(settings["own_pieces"]) - set(pieces) - REPLACEABLE)
-        trained_on, budget = settings["source"], settings["budget"]
+        trained_on, budget, shape = settings["source"], settings["budget"], tuple(settings["shape"])
+        trained_name = settings["dataset"]
     except (KeyError, LabError) as error:
         raise CheckpointError(f"{path} was not written by a chapter of this version: {error}") from error
     if name and get(name).name != chapter.name:
         raise CheckpointError(f"{path} belongs to chapter '{chapter.name}', not to '{get(name).name}'")
     if missing:
         raise CheckpointError(f"{path} was trained with pieces of its own; give them again: {', '.join(missing)}")
-    source = source or ("auto" if trained_on == "generated" else trained_on)
+    _check_guidance(chapter, guidance)
+    if chapter.process is not None and isinstance(pieces.get("step"), str):
+        raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
+    if not source:
+        anywhere = trained_on == "generated" or (trained_on == "real" and not own_file)
+        source = "auto" if anywhere else trained_on
     dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
-    own = assemble(chapter, dataset, build(chapter, dataset, settings["seed"]), pieces)
+    _check_shape(path, shape, trained_name, dataset)
+    classes = tuple(settings.get("classes", dataset.classes))
+    own = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"]), pieces)
+    if spacing:
+        own = replace(own, schedule=replace(own.schedule, spacing=_spacing(spacing)))
     load_weights(own.network, tensors, path)
     accelerator = make_accelerator(device, chapter.precision)
     network = own.network.to(accelerator.device).eval().requires_grad_(False)
-    return Experiment(chapter, dataset, own, budget_of(chapter, budget), seed, accelerator, network, judges())
+    return Experiment(
+        chapter,
+        dataset,
+        own,
+        budget_of(chapter, budget),
+        seed,
+        accelerator,
+        network,
+        judges(),
+        guidance=guidance,
+        classes=classes,
+        trained_on=trained_name,
+    )
+
+
+def _spacing(spacing: str | Spacing) -> Spacing:
+    if callable(spacing):
+        return spacing
+    if spacing not in SPACINGS:
+        raise PieceError(f"there is no spacing {spacing!r}; the spacings are {', '.join(SPACINGS)}")
+    return SPACINGS[spacing]
+
+
+def _check_guidance(chapter: Chapter, guidance: float | None) -> None:
+    if guidance is None:
+        return
+    if not chapter.labelled:
+        raise PieceError(f"chapter '{chapter.name}' has no labels, so its samples cannot be guided")
+    if not 0 <= guidance < float("inf"):
+        raise PieceError(f"the guidance scale must be a number of at least 0, got {guidance:g}")
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], trained_name: str, dataset: Dataset) -> None:
+    found = tuple(dataset.train.shape[1:])
+    if found != shape:
+        raise CheckpointError(
+            f"{path} takes data of shape {shape}, those of {trained_name}; {dataset.name} has the shape {found}"
+        )

@@ -24,7 +24,7 @@ from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError
 from diffusion_lab.networks import build_network, count_parameters, describe
 from diffusion_lab.report import Report
-from diffusion_lab.train import Source, Trainer
+from diffusion_lab.train import Settings, Source, Trainer
 
 OnStep = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -40,6 +40,7 @@ def run_chapter(
     variant: str = "",
     seed: int = 0,
     budget: str = "quick",
+    training: Settings | None = None,
     source: str = "auto",
     data_root: str | Path | None = None,
     device: str = "auto",
@@ -55,6 +56,7 @@ def run_chapter(
         variant: another method for the same data, where the chapter has one.
         seed: the source of all randomness: the same seed gives the same report on the same machine.
         budget: "smoke" (seconds; the scores mean nothing), "quick" or "full".
+        training: how long and how fast to train, in place of what the budget says about it.
         source: "real", "bundled", or "auto": real data where they are on disk.
         data_root: where the real data are; by default $DIFFUSION_LAB_DATA, else the user's cache.
         device: "auto", "cpu", "cuda" or "mps".
@@ -74,6 +76,8 @@ def run_chapter(
     refuse_unknown(pieces)
     chapter = get(name, variant)
     allowance = budget_of(chapter, budget)
+    if training is not None:
+        allowance = replace(allowance, training=training)
     if resume and out is None:
         raise CheckpointError("to resume, say with `out` where the interrupted run wrote its state")
     began = time.perf_counter()
@@ -170,9 +174,14 @@ def run_chapter(
 
 def build(chapter: Chapter, dataset: Dataset, seed: int) -> torch.nn.Module:
     """The chapter's own network, for the shape and the classes of this dataset."""
+    return network_for(chapter, tuple(dataset.train.shape[1:]), len(dataset.classes), seed)
+
+
+def network_for(chapter: Chapter, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Module:
+    """The chapter's own network, for data of one shape with so many classes."""
     return build_network(
-        tuple(dataset.train.shape[1:]),
-        classes=len(dataset.classes) if chapter.labelled else 0,
+        shape,
+        classes=classes if chapter.labelled else 0,
         self_condition=chapter.self_condition,
         seed=seed,
         **chapter.network,
@@ -189,6 +198,7 @@ def settings_of(
         "dataset": dataset.name,
         "source": dataset.source,
         "shape": list(dataset.train.shape[1:]),
+        "classes": list(dataset.classes),
         "network": describe(pieces.network),
         "own_pieces": pieces.own,
         "schedule": pieces.schedule.name,

@@ -8,30 +8,54 @@ from typing import Any
 from diffusion_lab import plots
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.figures import denoising_figure, samples_figure
-from diffusion_lab.chapters.opening import open_checkpoint
-from diffusion_lab.chapters.run import OnStep, silent
+from diffusion_lab.chapters.opening import open_checkpoint, shipped
 from diffusion_lab.checkpoints import save_tensors
+from diffusion_lab.errors import PieceError
 from diffusion_lab.metrics import nearest_word
 
 
-def draw(
-    name: str,
-    checkpoint: Path,
-    *,
-    count: int,
-    steps: int | None,
-    folder: Path,
-    on_step: OnStep = silent,
-    **options: Any,
-) -> list[Path]:
-    """Draw `count` samples from a checkpoint and write them: tensors, a picture, and sound or text where data are that.
+def open_network(name: str, checkpoint: Path | None, folder: Path, **options: Any) -> tuple[Experiment, str]:
+    """A chapter's network, and in a sentence which one it is.
 
-    `options` go to `open_checkpoint`, whose errors are raised here too.
+    It is the one of `checkpoint`, else the one that a run has left in `folder`, else the one that ships with the
+    package. `options` go to `open_checkpoint`, whose errors are raised here too.
     """
-    experiment = open_checkpoint(checkpoint, name=name, **options)
-    experiment.on_step = on_step
-    samples = experiment.draw(count, steps)
-    settings = {"chapter": name, "dataset": experiment.dataset.name, "seed": experiment.seed}
+    left = folder / "checkpoint.safetensors"
+    path = checkpoint or (left if left.is_file() else None)
+    experiment = open_checkpoint(path, name=name, **options)
+    where = path or f"shipped with the package, {shipped(name).with_suffix('.md')} tells about it"
+    return experiment, f"network trained on {experiment.trained_on}: {where}"
+
+
+def label_of(experiment: Experiment, word: str) -> int:
+    """The label of a class, given by its name or its number.
+
+    Raises:
+        PieceError: for a class that there is not.
+    """
+    names = experiment.classes
+    if not experiment.chapter.labelled:
+        raise PieceError(f"chapter '{experiment.chapter.name}' has no labels")
+    if word in names:
+        return names.index(word)
+    if word.isdecimal() and int(word) < len(names):
+        return int(word)
+    raise PieceError(f"there is no class {word!r}; the classes are {', '.join(names)}, or 0 to {len(names) - 1}")
+
+
+def draw(
+    experiment: Experiment, folder: Path, *, count: int, steps: int | None = None, label: int | None = None
+) -> list[Path]:
+    """Draw `count` samples and write them: tensors, a picture, and sound or text where data are that."""
+    samples = experiment.draw(count, steps, label)
+    settings = {
+        "chapter": experiment.chapter.name,
+        "dataset": experiment.dataset.name,
+        "trained_on": experiment.trained_on,
+        "guidance": experiment.guidance,
+        "evaluations": experiment.evaluations,
+        "seed": experiment.seed,
+    }
     files = [save_tensors(folder / "samples.safetensors", {"samples": samples}, settings)]
     files.append(plots.save(samples_figure(experiment), folder / "samples.png"))
     if experiment.kind == "audio":
@@ -64,11 +88,8 @@ def _write_sounds(experiment: Experiment, folder: Path) -> list[Path]:
     return paths
 
 
-def denoise(
-    name: str, checkpoint: Path, *, folder: Path, **options: Any
-) -> tuple[Path, dict[str, list[float]], list[float]]:
-    """Denoise held-out data with a checkpoint: the picture's path, the scores by name, and the log-SNR levels."""
-    experiment = open_checkpoint(checkpoint, name=name, **options)
+def denoise(experiment: Experiment, folder: Path) -> tuple[Path, dict[str, list[float]], list[float]]:
+    """Denoise held-out data: the picture's path, the scores by name, and the log-SNR levels."""
     denoised = experiment.denoised()
     return (
         plots.save(denoising_figure(experiment, denoised), folder / "denoising.png"),

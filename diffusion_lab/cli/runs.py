@@ -190,30 +190,33 @@ def sample(
     steps: Annotated[
         int | None, typer.Option(help="Sampler steps; by default those of the checkpoint's budget.", min=1)
     ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale, where there are labels; 1 is none.", min=0)
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="ddpm, ddim, euler, heun or dpmpp_2m; by default the chapter's.")] = "",
+    spacing: Annotated[
+        str, typer.Option(help="Where its steps lie: uniform, log_snr or karras; by default the schedule's.")
+    ] = "",
+    label: Annotated[str, typer.Option(help="One class for all samples: its name or number.")] = "",
     data_root: RootOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     out: OutOption = Path("runs"),
 ) -> None:
-    """Draw samples from a checkpoint; write them and a picture of them under OUT/CHAPTER/samples."""
+    """Draw samples from a trained network; write them and a picture of them under OUT/CHAPTER/samples."""
     with mistakes_told(), progress_bars() as progress:
         from diffusion_lab.chapters import get, samples
 
         name = get(chapter).name
         bar = progress.add_task(name, total=1, what="loading")
-        files = samples.draw(
-            name,
-            checkpoint or out / name / "checkpoint.safetensors",
-            count=count,
-            steps=steps,
-            data_root=data_root,
-            seed=seed,
-            device=device.value,
-            folder=out / name / "samples",
-            on_step=lambda what, done, total: progress.update(bar, completed=done, total=total, what=what),
-        )
-    for file in files:
-        say(str(file))
+        options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance}
+        options |= {"spacing": spacing} | ({"step": sampler} if sampler else {})
+        experiment, which = samples.open_network(name, checkpoint, out / name, **options)
+        number = samples.label_of(experiment, label) if label else None
+        experiment.on_step = lambda what, done, total: progress.update(bar, completed=done, total=total, what=what)
+        files = samples.draw(experiment, out / name / "samples", count=count, steps=steps, label=number)
+    for line in (which, *files):
+        say(str(line))
 
 
 def denoise(
@@ -229,16 +232,12 @@ def denoise(
         from diffusion_lab.chapters import get, samples
 
         name = get(chapter).name
-        path, scores, levels = samples.denoise(
-            name,
-            checkpoint or out / name / "checkpoint.safetensors",
-            data_root=data_root,
-            seed=seed,
-            device=device.value,
-            folder=out / name,
-        )
+        options = {"data_root": data_root, "seed": seed, "device": device.value}
+        experiment, which = samples.open_network(name, checkpoint, out / name, **options)
+        path, scores, levels = samples.denoise(experiment, out / name)
     table = new_table("log-SNR", *scores)
     for i, level in enumerate(levels):
         table.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
     say(table)
-    say(str(path))
+    for line in (which, path):
+        say(str(line))

@@ -45,7 +45,8 @@ RootOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="The source of all randomness.", min=0)]
 DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 CheckpointOption = Annotated[
-    Path | None, typer.Option(help="A checkpoint of a run. By default OUT/CHAPTER/checkpoint.safetensors.")
+    Path | None,
+    typer.Option(help="A checkpoint of a run. By default OUT/CHAPTER/checkpoint.safetensors, else the shipped one."),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for results.")]
 

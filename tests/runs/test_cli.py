@@ -67,7 +67,7 @@ def test_data_list_names_what_is_bundled_and_what_is_real():
     [
         (["run", "mnits"], "there is no chapter 'mnits'; the chapters are normal_1d"),
         (["run", "games", "--variant", "x"], "its variants are uniform, bits"),
-        (["sample", "spiral", "--out", "nowhere"], "no checkpoint at nowhere"),
+        (["sample", "spiral", "--checkpoint", "none.safetensors"], "no checkpoint at none.safetensors"),
         (["denoise", "spiral", "--checkpoint", "none.safetensors"], "no checkpoint at none.safetensors"),
         (["data", "fetch", "mnits"], "accepted names are"),
         (["run", "spiral", "--device", "mps"], "not on this machine"),

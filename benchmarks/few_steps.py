@@ -1,0 +1,77 @@
+"""How few network evaluations the shipped MNIST network needs: ways to spend ten of them, against a hundred.
+
+    python benchmarks/few_steps.py [--samples 2000] [--seeds 3]
+
+Every row draws from the same noise and is scored as the chapter scores: the Fréchet distance of classifier features to
+the test images, and the share of digits that the classifier takes for what they were asked to be. Guided samples cost
+two evaluations a step. Needs MNIST on disk; DIFFUSION_LAB_DATA says where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+from diffusion_lab import open_checkpoint
+from diffusion_lab.chapters.images import judge_of
+from diffusion_lab.metrics import frechet_distance
+
+# name, guidance scale, sampler, spacing, steps
+OWN = ("the chapter's own, 100 evaluations", 1.5, "ddim", "uniform", 50)
+WAYS = [
+    OWN,
+    ("100 evaluations without guidance", 1.0, "ddim", "uniform", 100),
+    ("the chapter's own, guided", 1.5, "ddim", "uniform", 5),
+    ("without guidance", 1.0, "ddim", "uniform", 10),
+    ("second order", 1.0, "dpmpp_2m", "uniform", 10),
+    ("second order, equal in log-SNR", 1.0, "dpmpp_2m", "log_snr", 10),
+    ("second order, Karras spacing", 1.0, "dpmpp_2m", "karras", 10),
+    ("second order, Karras spacing, guided", 1.5, "dpmpp_2m", "karras", 5),
+    ("Heun, uniform", 1.0, "heun", "uniform", 5),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    columns = ("sampler", "spacing", "guidance", "evaluations", "Fréchet distance", "of its own at 100", "agreement")
+    table = Table("", *columns, "seconds")
+    reference = 0.0
+    for name, guidance, step, spacing, steps in WAYS:
+        distances, agreements, seconds = [], [], []
+        for seed in range(arguments.seeds):
+            options = {"source": "real", "guidance": guidance, "step": step, "spacing": spacing, "seed": seed}
+            experiment = open_checkpoint(name="mnist", **options)
+            judge = judge_of(experiment, crop=2, flip=False)
+            began = time.perf_counter()
+            samples = experiment.draw(arguments.samples, steps)
+            seconds.append(time.perf_counter() - began)
+            real = judge.features(experiment.dataset.test)
+            distances.append(frechet_distance(judge.features(samples), real))
+            opinions = judge.predict(samples).argmax(dim=1)
+            agreements.append(float((opinions == experiment.sample_labels).double().mean()))
+        reference = reference or mean(distances)
+        spread = f" ± {stdev(distances):.2f}" if len(distances) > 1 else ""
+        table.add_row(
+            name,
+            step,
+            spacing,
+            f"{guidance:g}",
+            str(experiment.evaluations),
+            f"{mean(distances):.2f}{spread}",
+            f"{mean(distances) / reference:.2f}",
+            f"{mean(agreements):.1%}",
+            f"{mean(seconds):.1f}",
+        )
+        print(f"{name}: {mean(distances):.2f}", flush=True)
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

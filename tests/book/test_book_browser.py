@@ -1,0 +1,214 @@
+"""The built book in a browser without a network: over HTTP and from the file system, wide, narrow, light and dark."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import axe_playwright_python
+import pytest
+from book_source import CHAPTERS, contents
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from diffusion_lab.exercises.catalogue import folder_name
+
+pytestmark = pytest.mark.slow
+
+AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+MEDIA = {".png", ".webp", ".jpg", ".svg", ".wav", ".mp4"}
+PACKED = {".woff", ".woff2"}
+HEAVIEST = 1.5e6  # bytes of a page, compressed, without pictures and sounds
+
+READY = """async () => {
+  const formulas = document.querySelectorAll("span.math, div.math").length;
+  if (formulas) { await MathJax.startup.promise; }
+  await document.fonts.ready;
+}"""
+# Formulas that are still TeX, and formulas that TeX did not understand.
+UNRENDERED = """() => [...document.querySelectorAll("span.math, div.math")]
+  .filter(formula => !formula.querySelector("mjx-container") || formula.querySelector("mjx-merror"))
+  .map(formula => formula.textContent.trim())"""
+SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+AUDIT = """() => axe.run(document, {preload: false}).then(found => found.violations.map(fault =>
+  `${fault.id} (${fault.impact}): ${fault.nodes.map(node => node.target.join(" ")).slice(0, 4).join(", ")}`))"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(built: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built))) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    # No name is resolved, so nothing leaves this machine. Root, as in a container, cannot have Chromium's own sandbox.
+    options = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--no-sandbox")
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=options)
+        yield running
+        running.close()
+
+
+class Visit:
+    """One page open in the browser, and everything that went wrong there."""
+
+    def __init__(self, browser: Browser, address: str, size: dict[str, int]):
+        self.context = browser.new_context(viewport=size, color_scheme="light", reduced_motion="reduce")
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.faults: list[str] = []
+        self.files: dict[str, int] = {}
+        place = urlsplit(address)
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        self.page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        self.page.on("response", lambda response: self._came(response, place))
+        self.page.goto(address)
+        self.page.evaluate(READY)
+
+    def _said(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def _came(self, response, place) -> None:
+        address = urlsplit(response.url)
+        if address.scheme == "data":
+            return
+        if (address.scheme, address.netloc) != (place.scheme, place.netloc):
+            self.faults.append(f"asks {response.url}")
+        if address.scheme == "http" and response.status >= 400:
+            self.faults.append(f"{response.status}: {response.url}")
+        self.files[address.path] = response.status
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.context.close()
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("name", [*contents(), "search", "genindex"])
+def test_a_page_over_http(browser: Browser, server: str, name: str, size: dict[str, int]):
+    with Visit(browser, f"{server}/{name}.html", size) as visit:
+        assert visit.page.evaluate(UNRENDERED) == []
+        assert visit.page.evaluate(SIDEWAYS) <= 0
+        visit.page.evaluate(AXE.read_text(encoding="utf-8"))
+        for mode in ("light", "dark"):
+            visit.page.emulate_media(color_scheme=mode)
+            visit.page.wait_for_function("mode => document.documentElement.dataset.theme === mode", arg=mode)
+            assert visit.page.evaluate(AUDIT) == [], mode
+        assert visit.faults == []
+
+
+@pytest.mark.parametrize("name", contents())
+def test_a_page_from_the_file_system(browser: Browser, built: Path, name: str):
+    with Visit(browser, (built / f"{name}.html").as_uri(), NARROW) as visit:
+        assert visit.page.evaluate(UNRENDERED) == []
+        assert visit.page.evaluate(SIDEWAYS) <= 0
+        visit.page.set_viewport_size(WIDE)
+        visit.page.emulate_media(color_scheme="dark")
+        assert visit.page.evaluate(SIDEWAYS) <= 0
+        move_sliders(visit.page)
+        play_sounds(visit.page)
+        pictures = visit.page.locator("main img")
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+        visit.page.wait_for_function(
+            "[...document.querySelectorAll('main img')].every(picture => picture.naturalWidth)"
+        )
+        assert visit.faults == []
+
+
+def move_sliders(page: Page) -> int:
+    """Move every slider with the keyboard from end to end; picture, words and value must follow."""
+    sliders = page.locator(".lab-slider").all()
+    for slider in sliders:
+        control, picture = slider.locator("input"), slider.locator("img")
+        control.focus()
+        page.keyboard.press("Home")
+        seen = []
+        for _ in range(int(control.get_attribute("max")) + 1):
+            seen.append((picture.get_attribute("src"), slider.locator("output").inner_text()))
+            assert picture.get_attribute("alt") and control.get_attribute("aria-valuetext") == seen[-1][1]
+            page.keyboard.press("ArrowRight")
+        assert len({source for source, _ in seen}) > 1 and len(set(seen)) == len(seen)
+        page.keyboard.press("Home")
+        assert slider.locator("output").inner_text() == seen[0][1]
+        page.wait_for_function("picture => picture.complete && picture.naturalWidth", arg=picture.element_handle())
+    return len(sliders)
+
+
+def play_sounds(page: Page) -> int:
+    """Play a moment of every sound, without sound."""
+    players = page.locator("audio").all()
+    for player in players:
+        player.evaluate("player => { player.muted = true; return player.play(); }")
+        page.wait_for_function("player => player.currentTime > 0 || player.ended", arg=player.element_handle())
+        player.evaluate("player => player.pause()")
+    return len(players)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_a_slider_that_moves_over_http(browser: Browser, server: str, chapter: str):
+    with Visit(browser, f"{server}/{folder_name(chapter)}.html", WIDE) as visit:
+        assert move_sliders(visit.page) >= 1
+        assert visit.faults == []
+
+
+def test_the_chapter_on_sound_can_be_heard(browser: Browser, server: str):
+    with Visit(browser, f"{server}/08_audio.html", WIDE) as visit:
+        assert play_sounds(visit.page) >= 1
+        assert visit.faults == []
+
+
+@pytest.mark.parametrize("name", contents())
+def test_a_page_is_light(browser: Browser, server: str, built: Path, name: str):
+    with Visit(browser, f"{server}/{name}.html", WIDE) as visit:
+        weights = {}
+        for path in visit.files:
+            file = built / path.lstrip("/")
+            if file.suffix not in MEDIA:
+                content = file.read_bytes()
+                weights[path] = len(content if file.suffix in PACKED else gzip.compress(content, 6))
+        heavy = sorted(weights.items(), key=lambda item: -item[1])[:5]
+        assert sum(weights.values()) <= HEAVIEST, heavy
+
+
+def test_the_search_finds_a_word(browser: Browser, server: str):
+    with Visit(browser, f"{server}/search.html?q=score", WIDE) as visit:
+        visit.page.wait_for_selector("#search-results li a")
+        assert visit.page.locator("#search-results li").count() >= 5
+        assert visit.faults == []
+
+
+def test_there_is_one_search_bar(browser: Browser, server: str):
+    for size in (WIDE, NARROW):
+        with Visit(browser, f"{server}/index.html", size) as visit:
+            seen = visit.page.locator(".search-button-field:visible, .search-button:visible, form.bd-search:visible")
+            assert seen.count() == 1
+
+
+def test_what_is_not_rendered_would_be_seen(browser: Browser, server: str):
+    with Visit(browser, f"{server}/01_normal_1d.html", WIDE) as visit:
+        visit.page.evaluate("document.querySelector('mjx-container').remove()")
+        assert len(visit.page.evaluate(UNRENDERED)) == 1
+        visit.page.evaluate("document.querySelector('main img').removeAttribute('alt')")
+        visit.page.evaluate(AXE.read_text(encoding="utf-8"))
+        assert any("image-alt" in fault for fault in visit.page.evaluate(AUDIT))

@@ -1,0 +1,71 @@
+"""Commands that the pages print exist, and the notebooks' links into the book lead to pages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+import typer
+import yaml
+from book_source import ROOT, contents, pages
+
+from diffusion_lab.cli import app
+
+PAGES = pages()
+SHOWN = re.compile(r"^[ >]*```(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL)
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of this course in the shell blocks of a page, and in its code between backticks."""
+    lines = [line.strip() for block in SHOWN.findall(text) for line in block.splitlines()]
+    lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`((?:diffusion-lab|make|python) [^`]+)`", text)]
+    found = [shlex.split(line.partition("#")[0]) for line in lines]
+    return [words for words in found if words and words[0] in ("diffusion-lab", "make", "python")]
+
+
+def fault(words: list[str]) -> str | None:
+    """What is wrong with a command, as far as that can be seen without running it."""
+    if words[0] == "make":
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+        return next((f"no target {word}" for word in words[1:] if "=" not in word and word not in targets), None)
+    if words[0] == "python":
+        script = next((word for word in words[1:] if word.endswith(".py")), None)
+        return None if script is None or (ROOT / script).is_file() else f"no script {script}"
+    command, rest = typer.main.get_command(app), words[1:]
+    while rest and hasattr(command, "commands"):
+        if rest[0] not in command.commands:
+            return f"no command {rest[0]}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    options = {name for option in command.params for name in option.opts} | {"--help"}
+    return next((f"no option {word}" for word in rest if word.startswith("-") and word not in options), None)
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_commands_in_a_page_exist(page):
+    assert [(words, wrong) for words in commands(page.text) if (wrong := fault(words))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("```sh\ndiffusion-lab run spiral --budget quick\nmake book pdf\n```", []),
+        ("```sh\ndiffusion-lab walk spiral\n```", ["no command walk"]),
+        ("Run `diffusion-lab sample mnist --colour red` now.", ["no option --colour"]),
+        ("1. ```sh\n   make dinner\n   ```", []),
+        ("   ```sh\n   make dinner  # at seven\n   ```", ["no target dinner"]),
+        ("`python scripts/forget_experiments.py`", ["no script scripts/forget_experiments.py"]),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(text: str, wrong: list[str]):
+    assert [fault(words) for words in commands(text) if fault(words)] == wrong
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "exercises").glob("*/*.ipynb")), ids=lambda path: path.stem)
+def test_links_of_a_notebook_into_the_book_lead_to_pages(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    linked = re.findall(rf"{re.escape(ADDRESS)}/?([\w.-]*)", text)
+    assert linked and {link or "index.html" for link in linked} <= {f"{name}.html" for name in contents()}
