@@ -65,7 +65,7 @@ RECIPES = {
     "cifar10": Recipe(
         "Colours and layout of a class are there at 32x32 pixels; most objects are not recognisable as such.",
         source="real",
-        training=Settings(steps=12_000, batch=128, learning_rate=2e-3, ema_decay=0.9995),
+        budget="quick",
         dtype=torch.float16,
     ),
     "audio": Recipe(

@@ -12,6 +12,8 @@ from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
+# The chapters that the book has so far.
+WRITTEN = [chapter for chapter in CHAPTERS if (BOOK / f"{folder_name(chapter)}.md").is_file()]
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,}|~{3,})\s*(?P<info>.*?)\s*$")
 DISPLAY = re.compile(r"\$\$(?P<math>.+?)\$\$[ \t]*(?P<label>\([\w:.-]+\))?", re.DOTALL)
@@ -132,4 +134,4 @@ def chapter_page(chapter: str) -> Page:
     return read(BOOK / f"{folder_name(chapter)}.md")
 
 
-__all__ = ["BOOK", "CHAPTERS", "ROOT", "Page", "chapter_page", "contents", "pages", "read"]
+__all__ = ["BOOK", "CHAPTERS", "ROOT", "WRITTEN", "Page", "chapter_page", "contents", "pages", "read"]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
-from book_source import CHAPTERS, contents
+from book_source import WRITTEN, contents
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from diffusion_lab.exercises.catalogue import folder_name
@@ -165,7 +165,7 @@ def play_sounds(page: Page) -> int:
     return len(players)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", WRITTEN)
 def test_a_chapter_has_a_slider_that_moves_over_http(browser: Browser, server: str, chapter: str):
     with Visit(browser, f"{server}/{folder_name(chapter)}.html", WIDE) as visit:
         assert move_sliders(visit.page) >= 1
