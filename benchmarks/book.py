@@ -1,6 +1,6 @@
 """The built book: how long it takes to build, what its pages weigh, and when a reader on a slow line sees them.
 
-    python benchmarks/book.py [--build] [PAGE ...]
+    python benchmarks/book.py [--build | --html FOLDER] [PAGE ...]
 
 With --build the book is first built twice into a temporary folder, cold and warm. Pages are then served compressed,
 as web servers do, to a headless Chromium with 1.6 Mbit/s and 150 ms each way there and back. Needs what the tests need,
@@ -115,6 +115,7 @@ def look(browser: Browser, address: str, html: Path) -> tuple[float, float, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", action="store_true", help="build cold and warm first, and look at that")
+    parser.add_argument("--html", type=Path, default=ROOT / "_build" / "html", help="a folder of built pages")
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="names of pages; by default all")
     chosen = parser.parse_args()
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -125,12 +126,14 @@ def main() -> None:
     below = [[entry["file"], *(page["file"] for page in entry.get("sections", []))] for entry in entries]
     names = [contents["root"], *(name for names in below for name in names)]
     with tempfile.TemporaryDirectory(prefix="diffusion-lab-") as folder:
-        html = ROOT / "_build" / "html"
+        html = chosen.html
         if chosen.build:
             html = Path(folder) / "_build" / "html"
             for name in ("cold", "warm"):
                 seconds, peak = build(Path(folder))
                 print(f"{name} build: {seconds:.0f} s, {peak:.1f} GiB", flush=True)
+        if not (html / "index.html").is_file():
+            sys.exit(f"error: no pages in {html}; run `make book` first")
         server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Compressed, directory=str(html)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print("\n| page | largest contentful paint, s | without media, kB | media at first sight, kB |")

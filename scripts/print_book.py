@@ -2,7 +2,8 @@
 
     python scripts/print_book.py [--html _build/html] [--out _build/book.pdf]
 
-Pages come in the order of the table of contents. Dropdowns are printed open.
+Pages come in the order of the table of contents. Dropdowns are printed open. Links to other pages lead to the book's
+public address.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from rich.progress import track
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
-OPEN = """() => {
+OPEN = """address => {
+  document.querySelectorAll("a[href]").forEach(link => {
+    if (link.protocol === "file:" && !link.getAttribute("href").startsWith("#")) {
+      const folder = new URL(".", document.location).href;
+      link.href = address + "/" + link.href.replace(folder, "");
+    }
+  });
   document.querySelectorAll("details:not(.above-input)").forEach(box => { box.open = true; });
   document.querySelectorAll("img[loading]").forEach(picture => { picture.loading = "eager"; });
   const waiting = [...document.images].map(picture => picture.decode().catch(() => null));
@@ -37,10 +44,15 @@ def pages() -> list[str]:
     return [contents["root"], *(name for names in below for name in names)]
 
 
+def public_address() -> str:
+    """Where the book is to be read, without a slash at the end."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"].rstrip("/")
+
+
 def printed(page: Page, file: Path) -> bytes:
     page.goto(file.as_uri())
     page.emulate_media(media="print", color_scheme="light")
-    page.evaluate(OPEN)
+    page.evaluate(OPEN, public_address())
     margins = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
     number = '<div style="width: 100%; font-size: 8px; text-align: center;"><span class="title"></span></div>'
     return page.pdf(

@@ -32,7 +32,32 @@
           box.removeAttribute("tabindex");
         }
       });
+      content.querySelectorAll(".lab-table, .lab-frame").forEach(more);
     });
+  }
+
+  // A figure or a table that goes on beyond the edge of a narrow screen shows that it does.
+  function more(box) {
+    var left = box.scrollLeft > 4;
+    var right = box.scrollLeft + box.clientWidth < box.scrollWidth - 4;
+    if (left || right) {
+      box.dataset.more = (left ? "left" : "") + (left && right ? " " : "") + (right ? "right" : "");
+    } else {
+      delete box.dataset.more;
+    }
+    var note = box.nextElementSibling;
+    var wide = left || right;
+    if (!note || !note.classList.contains("lab-more")) {
+      if (!wide) {
+        return;
+      }
+      note = document.createElement("p");
+      note.className = "lab-more";
+      note.textContent = "⟷ Scroll sideways to see all of it";
+      box.after(note);
+      box.addEventListener("scroll", function () { more(box); }, { passive: true });
+    }
+    note.hidden = !wide;
   }
 
   function later() {

@@ -24,7 +24,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # Pages run their code while they are read, so some are read at once, each with one thread for torch.
     app.parallel = max(app.parallel, min(PROCESSES, os.cpu_count() or 1))
     # It numbers sections when all pages have been read, and only does not say that this is no hindrance.
-    app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
+    # A build of one page, which has no table of contents, does without it.
+    if "sphinx_multitoc_numbering" in app.extensions:
+        app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
     app.connect("env-before-read-docs", deal_out)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,7 @@ import hashlib
 import re
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote
 
 from docutils import nodes
 from PIL import Image
@@ -29,8 +30,9 @@ def describe_pictures(app: Sphinx, document: nodes.document) -> None:
         file = Path(name)
         if file.suffix == ".png" and file.is_file():
             with Image.open(file) as picture:
-                node["alt"] = node.get("alt", "").strip() or picture.info.get("Description", "").strip()
-                if drawn(node):
+                words = picture.info.get("Description", "").strip()
+                node["alt"] = node.get("alt", "").strip() or words
+                if words:  # drawn by code, in this page or when it was recorded
                     node["uri"] = f"{node['uri'].removesuffix('.png')}.webp"
                     to_webp(picture, file.with_suffix(".webp"))
         if drawn(node):
@@ -63,10 +65,24 @@ def to_webp(picture: Image.Image, file: Path) -> None:
     file.write_bytes((close if far_heavier else exact).getvalue())
 
 
-def picture_first(app: Sphinx, name: str, template: str, context: dict, document: nodes.document | None) -> None:
-    """The first picture is what a reader waits for."""
-    if context.get("body"):
-        context["body"] = re.sub(r"<img ", '<img fetchpriority="high" ', context["body"], count=1)
+def finish_pictures(app: Sphinx, name: str, template: str, context: dict, document: nodes.document | None) -> None:
+    """Pictures have their place before they are there, and the first one is what a reader waits for."""
+    if not context.get("body"):
+        return
+    files = {kept: app.srcdir / file for file, kept in app.builder.images.items()}
+
+    def with_size(match: re.Match) -> str:
+        tag = match[0]
+        source = re.search(r'src="([^"]*)"', tag)
+        file = files.get(unquote(source[1]).rpartition("/")[2]) if source else None
+        if "width=" in tag or file is None or file.suffix == ".svg":
+            return tag
+        with Image.open(file) as picture:
+            width, height = picture.size
+        return f'<img width="{width}" height="{height}"{tag.removeprefix("<img")}'
+
+    body = re.sub(r"<img [^>]*>", with_size, context["body"])
+    context["body"] = re.sub(r"<img ", '<img fetchpriority="high" ', body, count=1)
 
 
 def media_to_files(app: Sphinx, document: nodes.document, docname: str) -> None:
@@ -92,5 +108,5 @@ def media_to_files(app: Sphinx, document: nodes.document, docname: str) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", describe_pictures, priority=400)  # before Sphinx collects the pictures
-    app.connect("html-page-context", picture_first)
+    app.connect("html-page-context", finish_pictures)
     app.connect("doctree-resolved", media_to_files)

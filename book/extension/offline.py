@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from importlib.metadata import distribution
@@ -74,6 +75,7 @@ def used_icons(static: Path) -> set[int]:
 
 
 def subset_icons(font: Path, characters: set[int], out: Path) -> None:
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells each of its steps
     options = subset.Options()
     options.flavor = "woff"
     with subset.load_font(str(font), options) as glyphs:

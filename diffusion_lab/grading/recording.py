@@ -353,7 +353,8 @@ class Book:
 
     def _fingerprint(self, document: NotebookNode, stamp: str) -> str:
         """Of all that a recorded submission is made of."""
-        content = json.dumps([document, stamp, self.due], sort_keys=True)
+        lateness = [str(self.settings.get(part) or "") for part in ("AssignLatePenalties", "LateSubmissionPlugin")]
+        content = json.dumps([document, stamp, self.due, lateness], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _autograde(self, student: str) -> None:

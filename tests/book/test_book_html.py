@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
+import sys
 import textwrap
 import zipfile
 from functools import cache
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 MARKERS = ("### BEGIN SOLUTION", "### END SOLUTION", "### BEGIN HIDDEN", "### END HIDDEN", "lab.grade(", "lab_grade")
 TEXT = {".html", ".js", ".txt", ".ipynb", ".json", ".md", ".py", ".inv"}
+BUILD = "from jupyter_book.cli.main import main; main()"  # what the command `jupyter-book` runs
 SHORT = 40
 """Characters below which a function's body may well be in another place too."""
 
@@ -50,6 +53,14 @@ def texts(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def sent(built: Path) -> dict[str, str]:
     return texts(built)
+
+
+def test_one_page_can_be_built_by_itself(tmp_path: Path):
+    """As somebody does who writes it. What it refers to in other pages is not there then."""
+    command = [sys.executable, "-c", BUILD, "build", "--path-output", str(tmp_path), "book/glossary.md"]
+    done = subprocess.run(command, cwd=ROOT, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    assert list(tmp_path.rglob("glossary.html"))
 
 
 def test_all_pages_are_built(built: Path):

@@ -120,6 +120,11 @@ def test_a_typed_number_is_found(prose: str, code: str, found: list[str]):
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_nothing_is_left_to_write(page: Page):
+    assert re.findall(r"\b(?:[A-Z]{2,} TEXT|TBD|LOREM)\b", page.marked) == []
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_numbers_in_the_prose_are_stored_by_code_and_once(page: Page):
     names = re.findall(r"""pages\.say\(\s*["']([^"']+)["']""", page.code)
     assert len(names) == len(set(names))

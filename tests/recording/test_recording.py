@@ -247,6 +247,20 @@ def test_a_late_submission_is_late(course: Course, right):
     assert rows["bob"]["timestamp"] == "2026-03-02 12:00:00"
 
 
+def test_a_penalty_that_comes_later_counts(course: Course, right):
+    with course.api.gradebook as gradebook:
+        gradebook.update_or_create_assignment(NAME, duedate="2026-03-01 12:00:00 UTC")
+    course.submit("bob", when="2026-03-02 12:00:00 UTC")
+    record(course.root, CHAPTER, [result("bob", right)])
+    assert float(course.export()["bob"]["score"]) == notebook(CHAPTER).points
+    configuration = course.root / "nbgrader_config.py"
+    configuration.write_text(
+        configuration.read_text(encoding="utf-8") + "c.LateSubmissionPlugin.penalty_method = 'zero'\n", encoding="utf-8"
+    )
+    record(course.root, CHAPTER, [result("bob", right)])
+    assert float(course.export()["bob"]["score"]) == 0
+
+
 def test_submissions_may_lie_elsewhere(course: Course, right, tmp_path: Path):
     elsewhere = tmp_path / "inbox"
     (elsewhere / "ann" / NAME).mkdir(parents=True)

@@ -162,8 +162,12 @@ EXERCISE = Exercise(
 White noise is equally loud at every frequency, and sounds are not. So each frequency $f$ has a signal-to-noise ratio
 of its own,
 
-$$\mathrm{SNR}_t(f) = \frac{\bar\alpha_t \, P(f)}{1 - \bar\alpha_t}, \qquad
-P(f) = \frac{1}{N} \sum_{n=1}^{N} \lvert X_n(f) \rvert^2,$$
+$$
+\begin{aligned}
+\mathrm{SNR}_t(f) &= \frac{\bar\alpha_t \, P(f)}{1 - \bar\alpha_t}, \\
+P(f) &= \frac{1}{N} \sum_{n=1}^{N} \lvert X_n(f) \rvert^2,
+\end{aligned}
+$$
 
 where $X_n$ is the Fourier transform of sound $n$, scaled such that white noise of variance 1 has the power 1 at every
 frequency. Speech is loud below and quiet above: which band drowns first when noise is added, and which comes first

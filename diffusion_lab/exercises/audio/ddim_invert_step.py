@@ -169,9 +169,13 @@ EXERCISE = Exercise(
 DDIM without noise draws a curve from noise to sound, and a curve can be walked both ways. One step upwards, from
 level $s$ to the noisier level $t$, is
 
-$$\hat x_0 = \frac{x_s - \sqrt{1 - \bar\alpha_s}\; \hat\varepsilon}{\sqrt{\bar\alpha_s}}, \qquad
-x_t = \sqrt{\bar\alpha_t}\; \hat x_0 + \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon,
-\qquad \hat\varepsilon = \varepsilon_\theta(x_s, s).$$
+$$
+\begin{aligned}
+\hat x_0 &= \frac{x_s - \sqrt{1 - \bar\alpha_s}\; \hat\varepsilon}{\sqrt{\bar\alpha_s}}, \\
+x_t &= \sqrt{\bar\alpha_t}\; \hat x_0 + \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon, \\
+\hat\varepsilon &= \varepsilon_\theta(x_s, s).
+\end{aligned}
+$$
 
 The network is asked where $x$ is, at level $s$. On the way down it would be asked at level $t$: the two differ a
 little, so the way back is exact only in the limit of small steps. With the noise of a sound in hand you can change

@@ -220,8 +220,13 @@ Two sounds that differ in phase sound alike and have a large square error. Magni
 know the phase. With $|A|$ and $|B|$ the magnitudes of estimate and true sound over all frames and frequencies, each
 window length adds
 
-$$\frac{\lVert\, |A| - |B| \,\rVert_F}{\lVert\, |B| \,\rVert_F}
-+ \operatorname{mean} \bigl|\, \log |A| - \log |B| \,\bigr|, \qquad |X| = \sqrt{\Re X^2 + \Im X^2 + 10^{-6}},$$
+$$
+\begin{gathered}
+\frac{\lVert\, |A| - |B| \,\rVert_F}{\lVert\, |B| \,\rVert_F}
++ \operatorname{mean} \bigl|\, \log \tfrac{|A|}{|B|} \,\bigr|, \\
+|X| = \sqrt{\Re X^2 + \Im X^2 + 10^{-6}},
+\end{gathered}
+$$
 
 and the loss of a sound is the mean over the window lengths. The first term makes the loud parts right, the second hears
 the quiet ones. A long window tells pitches apart and a short one moments: so several.

@@ -139,8 +139,12 @@ A sound sampled twice as often says the same with twice as many numbers. Whoever
 halves the variance of the noise, so at one $\bar\alpha_t$ the longer signal is the easier one. To make both equally
 hard, shift
 
-$$\log \mathrm{SNR}'_t = \log \mathrm{SNR}_t + \log \frac{L_\mathrm{ref}}{L}, \qquad
-\mathrm{SNR} = \frac{\bar\alpha}{1 - \bar\alpha}.$$
+$$
+\begin{aligned}
+\log \mathrm{SNR}'_t &= \log \mathrm{SNR}_t + \log \frac{L_\mathrm{ref}}{L}, \\
+\mathrm{SNR} &= \frac{\bar\alpha}{1 - \bar\alpha}.
+\end{aligned}
+$$
 
 Return the $\bar\alpha'_t$ of the shifted log-SNR. A level without any data stays one.
 """,

@@ -191,8 +191,12 @@ Nearly all normal noise of $d$ entries has a norm near $\sqrt d$: it lies on a t
 noises leaves the shell, so the sound half way is dull. Go along the sphere. With $\theta$ the angle between the noises
 $a$ and $b$, each taken as one long vector, and $u$ the amount,
 
-$$\frac{\sin((1 - u)\,\theta)}{\sin\theta}\, a + \frac{\sin(u\,\theta)}{\sin\theta}\, b, \qquad
-\cos\theta = \frac{a \cdot b}{\lVert a \rVert\, \lVert b \rVert}.$$
+$$
+\begin{gathered}
+\frac{\sin((1 - u)\,\theta)}{\sin\theta}\, a + \frac{\sin(u\,\theta)}{\sin\theta}\, b, \\
+\cos\theta = \frac{a \cdot b}{\lVert a \rVert\, \lVert b \rVert}.
+\end{gathered}
+$$
 
 Where $a$ and $b$ point the same way, $\theta = 0$, and the limit is the straight line.
 """,

@@ -160,7 +160,12 @@ EXERCISE = Exercise(
 Guidance pushes the estimate of $x_0$ out of the range of images, step by step, until colours are burnt out. With $s$
 the $p$ quantile of $|x_0|$ over all entries of one sample, and never below 1,
 
-$$x_0 \leftarrow \frac{\mathrm{clip}(x_0, -s, s)}{s}, \qquad s = \max\left(1, Q_p(|x_0|)\right).$$
+$$
+\begin{aligned}
+x_0 &\leftarrow \frac{\mathrm{clip}(x_0, -s, s)}{s}, \\
+s &= \max\left(1, Q_p(|x_0|)\right).
+\end{aligned}
+$$
 
 The sampler then computes the noise again from $x_t$ and the new $x_0$, so that both still agree with $x_t$.
 """,

@@ -217,7 +217,12 @@ EXERCISE = Exercise(
 Are the generated images like real ones, as a crowd? A classifier turns every image into $D$ features. Fit a normal
 distribution to each crowd, with means $m_1, m_2$ and covariances $C_1, C_2$. Then
 
-$$d = \lVert m_1 - m_2 \rVert^2 + \operatorname{tr}\left(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\right).$$
+$$
+\begin{aligned}
+d &= \lVert m_1 - m_2 \rVert^2 \\
+&\quad + \operatorname{tr}\left(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\right).
+\end{aligned}
+$$
 
 $C_1 C_2$ is not symmetric. It has the same eigenvalues as the symmetric $C_1^{1/2} C_2\, C_1^{1/2}$, and the trace of
 a root is the sum of the roots of the eigenvalues. A covariance of $D$ features needs at least $D + 1$ rows: with

@@ -159,7 +159,12 @@ $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}.$$
 Nearly clean levels are easy and would otherwise rule the loss. Read as a weight of the network's own squared error,
 with $m = \min(\mathrm{SNR}, \gamma)$, it is
 
-$$w_\varepsilon = \frac{m}{\mathrm{SNR}}, \qquad w_{x_0} = m, \qquad w_v = \frac{m}{\mathrm{SNR} + 1}.$$
+$$
+\begin{gathered}
+w_\varepsilon = \frac{m}{\mathrm{SNR}}, \qquad w_{x_0} = m, \\
+w_v = \frac{m}{\mathrm{SNR} + 1}.
+\end{gathered}
+$$
 
 At a level of pure noise SNR is 0. There $w_\varepsilon$ is its limit, 1.
 """,

@@ -205,12 +205,21 @@ Known pixels put back into a sample do not yet agree with the rest of it. RePain
 noisier level with fresh noise, ask the network again, come down, and repeat. With $a = \bar\alpha_t / \bar\alpha_s$,
 what the steps from $s$ to $t$ keep, the way up is
 
-$$x_t = \sqrt{a}\; x_s + \sqrt{1 - a}\; z, \qquad z \sim \mathcal N(0, I).$$
+$$
+\begin{gathered}
+x_t = \sqrt{a}\; x_s + \sqrt{1 - a}\; z, \\
+z \sim \mathcal N(0, I).
+\end{gathered}
+$$
 
 The network guesses $v$ at $x_t$. Then
 
-$$\hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \qquad
-\hat\varepsilon = \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t,$$
+$$
+\begin{aligned}
+\hat x_0 &= \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, v, \\
+\hat\varepsilon &= \sqrt{\bar\alpha_t}\, v + \sqrt{1 - \bar\alpha_t}\, x_t,
+\end{aligned}
+$$
 
 and the way down is a DDIM step, $x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s}\, \hat\varepsilon$.
 After each round `inpaint_step` of chapter 4 puts the known pixels back.

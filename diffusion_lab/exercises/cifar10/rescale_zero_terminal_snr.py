@@ -119,7 +119,12 @@ The last level of the linear schedule still holds a trace of each image, above a
 from pure noise, which the network has never seen, and the pictures come out grey. So the last level is made to hold
 nothing. With $r_t = \sqrt{\bar\alpha_t}$,
 
-$$r'_t = (r_t - r_{T-1}) \, \frac{r_0}{r_0 - r_{T-1}}, \qquad \bar\alpha'_t = r'^{\,2}_t .$$
+$$
+\begin{aligned}
+r'_t &= (r_t - r_{T-1}) \, \frac{r_0}{r_0 - r_{T-1}}, \\
+\bar\alpha'_t &= r'^{\,2}_t .
+\end{aligned}
+$$
 """,
     reference=rescale_zero_terminal_snr,
     parts={"values": 3, "both ends": 1, CARE: 1},

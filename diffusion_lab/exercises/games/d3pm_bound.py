@@ -225,8 +225,13 @@ EXERCISE = Exercise(
     statement=r"""
 How likely does the model hold the data? The negative log-likelihood has an upper bound, a sum over the steps of
 
-$$L_t = \operatorname{KL}\left( q(x_{t-1} \mid x_t, x_0)\; \Vert\; p_\theta(x_{t-1} \mid x_t) \right), \qquad
-\operatorname{KL}(q \Vert p) = \sum_j q_j \log \frac{q_j}{p_j}.$$
+$$
+\begin{aligned}
+L_t &= \operatorname{KL}\left( q \; \Vert\; p_\theta \right) = \sum_j q_j \log \frac{q_j}{p_{\theta, j}}, \\
+q_j &= q(x_{t-1} = j \mid x_t, x_0), \\
+p_{\theta, j} &= p_\theta(x_{t-1} = j \mid x_t).
+\end{aligned}
+$$
 
 Both come from the posterior of `d3pm_posterior`: $q$ with a belief that knows $x_0$, and $p_\theta$ with the softmax of
 the logits. At $t = 0$ the step before are the data, and the term is $-\log p_\theta(x_0 \mid x_t)$. What is summed over

@@ -140,8 +140,12 @@ EXERCISE = Exercise(
     statement=r"""
 The network sees noisy tokens and gives logits for the clean token of every cell. Its loss is
 
-$$L = -\frac{1}{L_{\text{cells}}} \sum_l \log p_\theta(x_{0,l} \mid x_t), \qquad
-p_\theta(\cdot \mid x_t) = \operatorname{softmax}(\text{logits}_l).$$
+$$
+\begin{gathered}
+L = -\frac{1}{L_{\text{cells}}} \sum_l \log p_\theta(x_{0,l} \mid x_t), \\
+p_\theta(\cdot \mid x_t) = \operatorname{softmax}(\text{logits}_l).
+\end{gathered}
+$$
 
 Its minimum is reached by the true $p(x_0 \mid x_t)$, from which every step back follows.
 """,

@@ -174,11 +174,21 @@ EXERCISE = Exercise(
     statement=r"""
 If the data were known, the step back would follow from Bayes:
 
-$$q(x_{t-1} \mid x_t, x_0) = \frac{q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)}{q(x_t \mid x_0)}.$$
+$$
+\begin{aligned}
+&q(x_{t-1} \mid x_t, x_0) \\
+&\quad = \frac{q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)}{q(x_t \mid x_0)}.
+\end{aligned}
+$$
 
 The network has a belief about them, so average over it, cell by cell:
 
-$$p(x_{t-1} \mid x_t) = \sum_{x_0} q(x_{t-1} \mid x_t, x_0)\; p(x_0 \mid x_t).$$
+$$
+\begin{aligned}
+&p(x_{t-1} \mid x_t) \\
+&\quad = \sum_{x_0} q(x_{t-1} \mid x_t, x_0)\; p(x_0 \mid x_t).
+\end{aligned}
+$$
 
 For $t = 0$ the step before are the data themselves. The matrices need not be symmetric, and some entries can be 0: a
 belief in an $x_0$ that cannot have led to $x_t$ is left out, and the rest is scaled to sum 1.

@@ -126,8 +126,12 @@ EXERCISE = Exercise(
 A token cannot get a little noisy. It is left alone with probability $\bar\alpha_t$, or else replaced by any of the $K$
 tokens, each as likely, its own among them:
 
-$$\bar Q_t = \bar\alpha_t\, I + \frac{1 - \bar\alpha_t}{K}\, \mathbf 1 \mathbf 1^\top, \qquad
-(\bar Q_t)_{ij} = q(x_t = j \mid x_0 = i).$$
+$$
+\begin{aligned}
+\bar Q_t &= \bar\alpha_t\, I + \frac{1 - \bar\alpha_t}{K}\, \mathbf 1 \mathbf 1^\top, \\
+(\bar Q_t)_{ij} &= q(x_t = j \mid x_0 = i).
+\end{aligned}
+$$
 
 Each row is a distribution. Make one matrix for each entry of `alpha_bar_t`.
 """,

@@ -192,7 +192,12 @@ EXERCISE = Exercise(
 The network of this chapter learns a score that can be written down. With $m_k$, $C_k$ and the responsibilities $r_k$ of
 the noisy components as before,
 
-$$\nabla_x \log p_t(x) = - \sum_k r_k(x)\; C_k^{-1} (x - m_k).$$
+$$
+\begin{aligned}
+&\nabla_x \log p_t(x) \\
+&\quad = - \sum_k r_k(x)\; C_k^{-1} (x - m_k).
+\end{aligned}
+$$
 
 Each component pulls towards its own mean, and counts by how likely $x$ came from it. You can use your
 `responsibilities`. This is what a learned score is compared with in the pictures.

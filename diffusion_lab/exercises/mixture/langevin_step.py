@@ -138,7 +138,12 @@ EXERCISE = Exercise(
     statement=r"""
 With the score of a density alone, one can draw from it. Go a little way along the score, add noise, repeat:
 
-$$x' = x + \eta\; s(x) + \sqrt{2 \eta}\; z, \qquad z \sim \mathcal N(0, I),$$
+$$
+\begin{gathered}
+x' = x + \eta\; s(x) + \sqrt{2 \eta}\; z, \\
+z \sim \mathcal N(0, I),
+\end{gathered}
+$$
 
 with $\eta$ the step size. The two terms are in balance: without the noise the walk ends on a mode, without the score it
 runs away. Annealed, as in this chapter's run, the walk goes through the levels from $\sigma_{\max}$ to $\sigma_{\min}$

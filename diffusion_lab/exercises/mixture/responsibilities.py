@@ -239,8 +239,13 @@ EXERCISE = Exercise(
 The data come from a mixture of $K$ normals with weights $w_k$, means $\mu_k$ and covariances $\Sigma_k$. Noise makes
 each component a wider normal, so that
 
-$$r_k(x) = \frac{w_k\, \mathcal N(x;\ m_k, C_k)}{\sum_j w_j\, \mathcal N(x;\ m_j, C_j)}, \qquad
-m_k = \sqrt{\bar\alpha_t}\, \mu_k, \quad C_k = \bar\alpha_t \Sigma_k + (1 - \bar\alpha_t) I,$$
+$$
+\begin{aligned}
+r_k(x) &= \frac{w_k\, \mathcal N(x;\ m_k, C_k)}{\sum_j w_j\, \mathcal N(x;\ m_j, C_j)}, \\
+m_k &= \sqrt{\bar\alpha_t}\, \mu_k, \\
+C_k &= \bar\alpha_t \Sigma_k + (1 - \bar\alpha_t) I,
+\end{aligned}
+$$
 
 is the probability that $x$ came from component $k$. Every sample has its own $\bar\alpha_t$. The answer must be right
 far from all modes too, where each density on its own is rounded to zero: sampling starts there.

@@ -141,7 +141,12 @@ EXERCISE = Exercise(
     statement=r"""
 Who knows the score of noisy data knows the mean of the clean data that fit (Tweedie's formula):
 
-$$\mathbb E[x_0 \mid x] = \frac{x + (1 - \bar\alpha_t)\, \nabla_x \log p_t(x)}{\sqrt{\bar\alpha_t}}.$$
+$$
+\begin{aligned}
+&\mathbb E[x_0 \mid x] \\
+&\quad = \frac{x + (1 - \bar\alpha_t)\, \nabla_x \log p_t(x)}{\sqrt{\bar\alpha_t}}.
+\end{aligned}
+$$
 
 So a score, a guess of the noise and a guess of the clean data are one thing in three forms. The chapter's sampler ends
 with this mean, which takes away the noise of the last level.

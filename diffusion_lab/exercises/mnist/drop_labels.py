@@ -128,8 +128,12 @@ EXERCISE = Exercise(
 Guidance needs two guesses: one that knows the label $y$ and one that does not. One network learns both if its label is
 replaced, now and then, by a label that means "none":
 
-$$\tilde y_b = \begin{cases} \varnothing & \text{if } u_b < p \\ y_b & \text{else,} \end{cases} \qquad u_b \sim
-\mathcal U[0, 1).$$
+$$
+\begin{gathered}
+\tilde y_b = \begin{cases} \varnothing & \text{if } u_b < p \\ y_b & \text{else,} \end{cases} \\
+u_b \sim \mathcal U[0, 1).
+\end{gathered}
+$$
 
 $\varnothing$ is `null`, the first number after the classes: with ten digits it is 10.
 """,

@@ -179,9 +179,13 @@ Training on images is three draws and a square. Scale the pixels from $[0, 1]$ t
 for each image, all of $0, \dots, T - 1$ equally likely: $t = \lfloor u\, T \rfloor$. Add noise, and compare the guess
 with the truth,
 
-$$L = \frac{1}{d} \left\lVert v_\theta(x_t, t) - v \right\rVert^2, \qquad
-x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon, \qquad
-v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0 .$$
+$$
+\begin{aligned}
+L &= \frac{1}{d} \left\lVert v_\theta(x_t, t) - v \right\rVert^2, \\
+x_t &= \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon, \\
+v &= \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0 .
+\end{aligned}
+$$
 
 Ho et al. call a loss *simple* in which every step counts alike. Theirs is about the noise. This one is about $v$, since
 it is also clear what to guess where hardly any data are left.

@@ -111,7 +111,12 @@ EXERCISE = Exercise(
 A network that was trained on $T = 1000$ steps can be sampled with 25 of them: DDIM jumps over the rest. With $n$ steps,
 visit
 
-$$\tau_i = \Big(1 - \frac{i}{n}\Big)\, T - 1, \qquad i = 0, \dots, n - 1,$$
+$$
+\begin{gathered}
+\tau_i = \Big(1 - \frac{i}{n}\Big)\, T - 1, \\
+i = 0, \dots, n - 1,
+\end{gathered}
+$$
 
 each rounded to the nearest integer. The first is the noisiest step $T - 1$, where sampling starts. From the last one
 the sampler goes to the data, which lie one step before $t = 0$, at $-1$: so all steps have the same length $T / n$.

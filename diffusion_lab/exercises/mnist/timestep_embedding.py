@@ -144,7 +144,12 @@ EXERCISE = Exercise(
 One number is a poor input for a network. Waves of $t$, some fast and some slow, tell it apart from its neighbours and
 say roughly where it is. With $h$ = `dim` / 2 frequencies
 
-$$\omega_i = \texttt{max\_period}^{-i / (h - 1)}, \qquad i = 0, \dots, h - 1,$$
+$$
+\begin{gathered}
+\omega_i = \texttt{max\_period}^{-i / (h - 1)}, \\
+i = 0, \dots, h - 1,
+\end{gathered}
+$$
 
 the embedding of $t$ is $(\sin \omega_0 t, \dots, \sin \omega_{h-1} t, \cos \omega_0 t, \dots, \cos \omega_{h-1} t)$.
 """,

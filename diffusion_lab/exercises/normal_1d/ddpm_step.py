@@ -177,8 +177,13 @@ EXERCISE = Exercise(
     statement=r"""
 The reverse step removes a little of the guessed noise and adds fresh noise:
 
-$$x_{t-1} = \frac{1}{\sqrt{1 - \beta_t}} \left( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\; \hat\varepsilon \right)
-+ s_t\, z, \qquad z \sim \mathcal N(0, I),$$
+$$
+\begin{aligned}
+x_{t-1} &= \frac{1}{\sqrt{1 - \beta_t}}
+\left( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\varepsilon \right) \\
+&\quad + s_t\, z, \qquad z \sim \mathcal N(0, I),
+\end{aligned}
+$$
 
 with $s_t^2 = \beta_t$ (`"beta"`) or $s_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t$ (`"posterior"`).
 The step from $t = 0$ leads to the data, and has no noise. `"posterior"` is exact for data in a single point, `"beta"`

@@ -104,7 +104,12 @@ EXERCISE = Exercise(
     statement=r"""
 Step $t$ of the forward process adds noise of variance $\beta_t$. The first diffusion models let it grow in equal steps:
 
-$$\beta_t = \beta_\text{start} + \frac{t}{T - 1}\, (\beta_\text{end} - \beta_\text{start}), \quad t = 0, \dots, T - 1.$$
+$$
+\begin{gathered}
+\beta_t = \beta_\text{start} + \frac{t}{T - 1}\, (\beta_\text{end} - \beta_\text{start}), \\
+t = 0, \dots, T - 1.
+\end{gathered}
+$$
 
 Both ends are included, and the dtype is float64. Early steps are small because fine detail is lost first and needs care
 on the way back; late steps can be large because little is left to lose.

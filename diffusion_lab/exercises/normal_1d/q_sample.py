@@ -134,7 +134,12 @@ EXERCISE = Exercise(
     statement=r"""
 A sum of normal variables is normal, so $t$ small steps are one jump:
 
-$$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
+$$
+\begin{gathered}
+x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \\
+\varepsilon \sim \mathcal N(0, I).
+\end{gathered}
+$$
 
 The data can have any rank, and every sample of the batch has its own $t$. Training never walks through the steps: it
 jumps to a random one, which is what makes it cheap.

@@ -154,9 +154,13 @@ EXERCISE = Exercise(
 Linear betas destroy most of the data early and then waste steps on what is already noise. The cosine schedule writes
 down $\bar\alpha$ itself:
 
-$$f(u) = \cos^2\!\left( \frac{u + s}{1 + s} \cdot \frac{\pi}{2} \right), \qquad
-\bar\alpha_t = \frac{f\big((t + 1) / T\big)}{f(0)}, \qquad
-\beta_t = 1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}} \le \beta_\text{max}.$$
+$$
+\begin{aligned}
+f(u) &= \cos^2\!\left( \frac{u + s}{1 + s} \cdot \frac{\pi}{2} \right), \\
+\bar\alpha_t &= \frac{f\big((t + 1) / T\big)}{f(0)}, \\
+\beta_t &= 1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}} \le \beta_\text{max}.
+\end{aligned}
+$$
 
 The curve ends at 0, where the last $\beta$ would be 1. So take the betas of the curve (with $\bar\alpha_{-1} = 1$),
 clip them at `max_beta`, and multiply them up to $\bar\alpha$ again. In chapter 1's counting, entry $t$ is what is left

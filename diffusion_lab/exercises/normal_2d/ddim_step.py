@@ -228,8 +228,13 @@ EXERCISE = Exercise(
     statement=r"""
 From $x_t$ and the guessed noise $\hat\varepsilon$ estimate the data, and put them back to the cleaner level $s$:
 
-$$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon}{\sqrt{\bar\alpha_t}}, \qquad
-x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\varepsilon + \sigma z,$$
+$$
+\begin{aligned}
+\hat x_0 &= \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \hat\varepsilon}{\sqrt{\bar\alpha_t}}, \\
+x_s &= \sqrt{\bar\alpha_s}\; \hat x_0 \\
+&\quad + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\varepsilon + \sigma z,
+\end{aligned}
+$$
 
 $$\sigma^2 = \eta^2\; \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \left( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \right).$$
 

@@ -184,8 +184,13 @@ EXERCISE = Exercise(
 Train the preconditioned denoiser $D(x, \sigma) = c_{\text{skip}}\, x + c_{\text{out}}\, F(c_{\text{in}}\, x,
 c_{\text{noise}})$ by the weighted square error
 
-$$L = \frac{\lambda(\sigma)}{d} \left\lVert D(x_0 + \sigma\, \varepsilon, \sigma) - x_0 \right\rVert^2, \qquad
-\lambda(\sigma) = \frac{\sigma^2 + \sigma_d^2}{(\sigma\, \sigma_d)^2},$$
+$$
+\begin{aligned}
+L &= \frac{\lambda(\sigma)}{d} \left\lVert D(x, \sigma) - x_0 \right\rVert^2, \\
+x &= x_0 + \sigma\, \varepsilon, \\
+\lambda(\sigma) &= \frac{\sigma^2 + \sigma_d^2}{(\sigma\, \sigma_d)^2},
+\end{aligned}
+$$
 
 with $d$ the number of entries of a sample. The weight is $1 / c_{\text{out}}^2$, so that an error of the network counts
 the same at every level, and a network that says 0 starts at the loss 1 everywhere. `model` is $F$, not $D$. Return one

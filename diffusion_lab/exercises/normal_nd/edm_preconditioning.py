@@ -154,13 +154,22 @@ EXERCISE = Exercise(
     statement=r"""
 Noise runs from $\sigma = 0.002$ to $80$; a network likes numbers near 1. So the denoiser is put together as
 
-$$D(x, \sigma) = c_{\text{skip}}\, x + c_{\text{out}}\; F(c_{\text{in}}\, x,\; c_{\text{noise}}), \qquad
-x = x_0 + \sigma\, \varepsilon,$$
+$$
+\begin{aligned}
+D(x, \sigma) &= c_{\text{skip}}\, x \\
+&\quad + c_{\text{out}}\; F(c_{\text{in}}\, x,\; c_{\text{noise}}), \\
+x &= x_0 + \sigma\, \varepsilon,
+\end{aligned}
+$$
 
-$$c_{\text{skip}} = \frac{\sigma_d^2}{\sigma^2 + \sigma_d^2}, \quad
-c_{\text{out}} = \frac{\sigma\, \sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad
-c_{\text{in}} = \frac{1}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad
-c_{\text{noise}} = \tfrac14 \ln \sigma,$$
+$$
+\begin{aligned}
+c_{\text{skip}} &= \frac{\sigma_d^2}{\sigma^2 + \sigma_d^2}, \\
+c_{\text{out}} &= \frac{\sigma\, \sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \\
+c_{\text{in}} &= \frac{1}{\sqrt{\sigma^2 + \sigma_d^2}}, \\
+c_{\text{noise}} &= \tfrac14 \ln \sigma,
+\end{aligned}
+$$
 
 with $\sigma_d$ the standard deviation of the data. With $c_{\text{in}}$ the network $F$ sees inputs of variance 1, and
 $c_{\text{skip}}$ and $c_{\text{out}}$ are such that what it must say has the variance 1 too, with its errors made as

@@ -174,8 +174,13 @@ EXERCISE = Exercise(
 How good are samples? Fit a normal to them and measure how far its mass must be moved to become the true one. For two
 normals the cheapest way is known:
 
-$$W_2^2 = \lVert m_1 - m_2 \rVert^2 + \operatorname{tr}\left( C_1 + C_2 - 2 \left( C_1^{1/2}\, C_2\, C_1^{1/2}
-\right)^{1/2} \right).$$
+$$
+\begin{aligned}
+W_2^2 &= \lVert m_1 - m_2 \rVert^2 \\
+&\quad + \operatorname{tr}\left( C_1 + C_2 - 2 R \right), \\
+R &= \left( C_1^{1/2}\, C_2\, C_1^{1/2} \right)^{1/2}.
+\end{aligned}
+$$
 
 $C^{1/2}$ is the symmetric matrix whose square is $C$. Return $W_2$ itself, which has the unit of the data. For equal
 normals rounding can make the trace a little negative. The chapter's run is scored by this number, and the Fréchet

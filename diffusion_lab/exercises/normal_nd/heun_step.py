@@ -225,7 +225,12 @@ $$\frac{\mathrm d x}{\mathrm d \sigma} = \frac{x - D(x, \sigma)}{\sigma}.$$
 Euler's step follows the slope at its start, and its error falls like $1 / n$ with the number of steps. Heun's step goes
 there on trial, looks at the slope at the other end, and takes the mean of both from the start:
 
-$$x' = x + (\sigma' - \sigma)\, d, \qquad x_{\text{next}} = x + (\sigma' - \sigma)\, \frac{d + d'}{2},$$
+$$
+\begin{aligned}
+x' &= x + (\sigma' - \sigma)\, d, \\
+x_{\text{next}} &= x + (\sigma' - \sigma)\, \frac{d + d'}{2},
+\end{aligned}
+$$
 
 with $d$ the slope at $(x, \sigma)$ and $d'$ the slope at $(x', \sigma')$. Its error falls like $1 / n^2$: for a normal
 distribution the exact path is known, and your step is held against it. At $\sigma' = 0$ there is no slope, and the

@@ -186,8 +186,13 @@ EXERCISE = Exercise(
 Part of the data is known, and the rest is to be filled in by a model that was trained on whole data. After each step
 of a sampler, which arrives at the level $\bar\alpha_s$, put the known part back, noised to that level:
 
-$$x \leftarrow \begin{cases} \sqrt{\bar\alpha_s}\; x_{\text{known}} + \sqrt{1 - \bar\alpha_s}\; \varepsilon
-& \text{where the mask is True,} \\ x & \text{elsewhere.} \end{cases}$$
+$$
+\begin{aligned}
+x &\leftarrow \sqrt{\bar\alpha_s}\; x_{\text{known}} + \sqrt{1 - \bar\alpha_s}\; \varepsilon \\
+&\qquad \text{where the mask is True,} \\
+x &\leftarrow x \quad \text{elsewhere.}
+\end{aligned}
+$$
 
 **Replacement is not conditioning.** Take two standard normal entries with the correlation 0.9 and observe 1.5 for the
 first. The exact answer for the second is $0.9 \cdot 1.5 = 1.35$, with the standard deviation $\sqrt{1 - 0.9^2} =

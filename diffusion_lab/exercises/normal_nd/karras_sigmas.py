@@ -146,9 +146,13 @@ EXERCISE = Exercise(
     statement=r"""
 A sampler with $n$ steps visits $n$ noise levels, and ends at 0. Take equal steps in the root $\sigma^{1/\rho}$:
 
-$$\sigma_i = \left( \sigma_{\max}^{1/\rho} + \frac{i}{n - 1}
-\left( \sigma_{\min}^{1/\rho} - \sigma_{\max}^{1/\rho} \right) \right)^{\rho}, \quad i = 0, \dots, n - 1,
-\qquad \sigma_n = 0.$$
+$$
+\begin{gathered}
+\sigma_i = \left( a + \frac{i}{n - 1} \left( b - a \right) \right)^{\rho}, \\
+i = 0, \dots, n - 1, \qquad \sigma_n = 0, \\
+a = \sigma_{\max}^{1/\rho}, \qquad b = \sigma_{\min}^{1/\rho}.
+\end{gathered}
+$$
 
 With $\rho = 1$ the steps are equal; with growing $\rho$ more of them lie at small noise, where the path from noise to
 data bends. $\rho = 7$ makes the error about the same for every step.

@@ -271,13 +271,22 @@ EXERCISE = Exercise(
 DPM-Solver++(2M) counts its way in half the log-SNR, $\lambda = \log(\alpha / \sigma)$. From level $t$ to the next level
 $s$, with the estimate $\hat x_0$ of the clean data, the solution of the flow is
 
-$$x_s = \frac{\sigma_s}{\sigma_t}\, x_t - \alpha_s \left( e^{-h} - 1 \right) D, \qquad h = \lambda_s - \lambda_t,$$
+$$
+\begin{aligned}
+x_s &= \frac{\sigma_s}{\sigma_t}\, x_t - \alpha_s \left( e^{-h} - 1 \right) D, \\
+h &= \lambda_s - \lambda_t,
+\end{aligned}
+$$
 
 where $D$ stands for the estimate on the way. With $D = \hat x_0(t)$ this is DDIM, of first order. The second order
 costs nothing: carry on the change since the estimate before, at level $r$,
 
-$$D = \hat x_0(t) + \frac{1}{2 \rho} \left( \hat x_0(t) - \hat x_0(r) \right), \qquad
-\rho = \frac{\lambda_t - \lambda_r}{h}.$$
+$$
+\begin{aligned}
+D &= \hat x_0(t) + \frac{1}{2 \rho} \left( \hat x_0(t) - \hat x_0(r) \right), \\
+\rho &= \frac{\lambda_t - \lambda_r}{h}.
+\end{aligned}
+$$
 
 `levels` holds alpha and sigma of the levels $r, t, s$. At the first step there is no estimate before (`x0_last` is
 `None`): it is of first order. So is the last step, to the data with $\sigma_s = 0$: there $h$ is infinite, and only one

@@ -170,11 +170,15 @@ EXERCISE = Exercise(
     statement=r"""
 With no density at hand, two sets of samples are compared by the distances between their points:
 
-$$\mathcal E(a, b) = \sqrt{\, 2\, \mathrm E \lVert X - Y \rVert - \mathrm E \lVert X - X' \rVert
-- \mathrm E \lVert Y - Y' \rVert \,}$$
+$$
+\begin{gathered}
+\mathcal E(a, b) = \sqrt{2\, M_{XY} - M_{XX'} - M_{YY'}}, \\
+M_{XY} = \mathrm E \lVert X - Y \rVert,
+\end{gathered}
+$$
 
-with $X, X'$ from `a` and $Y, Y'$ from `b`. Each expectation is the mean over all pairs, a point with itself among them.
-The bracket is never negative, except by rounding: return 0 then.
+with $X, X'$ from `a` and $Y, Y'$ from `b`, and $M_{XX'}$ and $M_{YY'}$ alike. Each expectation is the mean over all
+pairs, a point with itself among them. What is under the root is never negative, except by rounding: return 0 then.
 
 Why: it is 0 only where the two distributions are the same, whatever their form, and it needs no bins and no network.
 Two fresh sets of one distribution are not 0 apart: that is the floor to compare a model with.

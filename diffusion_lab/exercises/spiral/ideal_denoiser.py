@@ -176,8 +176,12 @@ Which network has the smallest loss on $N$ training points $y_1, \dots, y_N$? It
 $x = x_0 + \sigma \varepsilon$ with $x_0$ one of these points, Bayes' rule gives each of them a probability, and the
 best estimate is their mean:
 
-$$D(x, \sigma) = \sum_n w_n\, y_n, \qquad
-w_n \propto \exp\left( -\frac{\lVert x - y_n \rVert^2}{2 \sigma^2} \right), \qquad \sum_n w_n = 1.$$
+$$
+\begin{gathered}
+D(x, \sigma) = \sum_n w_n\, y_n, \quad \sum_n w_n = 1, \\
+w_n \propto \exp\left( -\frac{\lVert x - y_n \rVert^2}{2 \sigma^2} \right).
+\end{gathered}
+$$
 
 `sigma` is one number, or holds one for each sample of the batch. Far from all data every exponential is 0 in the
 computer's arithmetic: the weights must not become $0 / 0$.

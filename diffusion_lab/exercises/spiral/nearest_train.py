@@ -158,7 +158,12 @@ EXERCISE = Exercise(
 A model that gives back its training points looks perfect in every picture. So look for the training point nearest to
 each sample $x_b$:
 
-$$i_b = \operatorname*{arg\,min}_n \lVert x_b - y_n \rVert, \qquad d_b = \lVert x_b - y_{i_b} \rVert.$$
+$$
+\begin{aligned}
+i_b &= \operatorname*{arg\,min}_n \lVert x_b - y_n \rVert, \\
+d_b &= \lVert x_b - y_{i_b} \rVert.
+\end{aligned}
+$$
 
 Return the distances and the indices, in this order.
 

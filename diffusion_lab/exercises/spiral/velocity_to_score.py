@@ -153,7 +153,12 @@ The velocity that a flow network learns is the mean over all paths through $x$,
 $v(x, t) = \mathrm E[\varepsilon - x_0 \mid x]$, with $x = (1 - t)\, x_0 + t\, \varepsilon$. Solve these two for the
 mean noise, $\mathrm E[\varepsilon \mid x]$. The score of the chapters before is the same thing in other units,
 
-$$\nabla_x \log p_t(x) = -\frac{\mathrm E[\varepsilon \mid x]}{\sigma}, \qquad \sigma = t.$$
+$$
+\begin{gathered}
+\nabla_x \log p_t(x) = -\frac{\mathrm E[\varepsilon \mid x]}{\sigma}, \\
+\sigma = t.
+\end{gathered}
+$$
 
 Return the score for a velocity $v$ at $x$. Every sample of the batch has its own $t > 0$.
 

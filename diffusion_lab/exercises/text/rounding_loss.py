@@ -150,8 +150,12 @@ EXERCISE = Exercise(
 The mean square error lets an estimate lie between two words. The rounding loss asks how likely the right word $w_l$ is,
 when every word is a normal density of standard deviation $\sigma$ (`std`) around its embedding:
 
-$$p(v \mid \hat x_{0,l}) \propto \exp\left( -\frac{\lVert \hat x_{0,l} - e_v \rVert^2}{2 \sigma^2} \right), \qquad
-L = -\frac{1}{\sum_l m_l} \sum_l m_l \log p(w_l \mid \hat x_{0,l}).$$
+$$
+\begin{gathered}
+p(v \mid \hat x) \propto \exp\left( -\frac{\lVert \hat x - e_v \rVert^2}{2 \sigma^2} \right), \\
+L = -\frac{1}{\sum_l m_l} \sum_l m_l \log p(w_l \mid \hat x_{0,l}).
+\end{gathered}
+$$
 
 $\hat x_0$ is what the network makes of $x_t$, and $m_l = 1$ for real words.
 """,

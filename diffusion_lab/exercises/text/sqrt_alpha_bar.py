@@ -109,7 +109,12 @@ EXERCISE = Exercise(
 Words are points far from one another: with a little noise the nearest word is still the right one, and the network has
 nothing to learn. The square-root schedule therefore adds noise quickly at the start:
 
-$$\bar\alpha_t = 1 - \sqrt{t / T + s}, \qquad t = 0, \dots, T - 1.$$
+$$
+\begin{gathered}
+\bar\alpha_t = 1 - \sqrt{t / T + s}, \\
+t = 0, \dots, T - 1.
+\end{gathered}
+$$
 """,
     reference=sqrt_alpha_bar,
     parts={"values": 2, "positive to the end": 1, CARE: 1},

@@ -1,0 +1,90 @@
+"""What sampling costs: seconds for 1,000 digits, and what a sampler adds to the bare network.
+
+    python benchmarks/sampling.py [--digits 1000] [--batch 100] [--steps 50]
+
+The shipped MNIST network is called as often and on as many images by three loops: the bare network, `samplers.sample`
+with DDIM, and diffusers' `DDIMScheduler`. Repeats take turns, so that a slow moment of the machine hits all of them,
+and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import median
+
+import torch
+
+from diffusion_lab import denoisers, open_checkpoint, samplers, schedules
+
+
+def seconds_of(action) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    from diffusers import DDIMScheduler
+
+    opened = time.perf_counter()
+    experiment = open_checkpoint(name="mnist")
+    opened = time.perf_counter() - opened
+    drawing = seconds_of(lambda: experiment.draw(options.digits, options.steps))
+    print(
+        f"{torch.get_num_threads()} threads. {options.digits} guided digits, {options.steps} steps, "
+        f"{experiment.evaluations} evaluations each: {drawing:.1f} s, and {opened:.1f} s to open the network\n"
+    )
+
+    network, target, schedule = experiment.network, experiment.pieces.target, schedules.cosine()
+    x = torch.randn(options.batch, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(options.batch) % 10
+    t = torch.full((options.batch,), 0.5)
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        timestep_spacing="trailing",
+    )
+
+    def bare() -> None:
+        with torch.no_grad():
+            for _ in range(options.steps):
+                network(x, t, labels=labels)
+
+    def ours() -> None:
+        denoiser = denoisers.from_network(network, target, {"labels": labels})
+        samplers.sample(denoiser, schedule, samplers.ddim(), x, steps=options.steps)
+
+    def theirs() -> None:
+        scheduler.set_timesteps(options.steps)
+        y = x
+        with torch.no_grad():
+            for time_step in scheduler.timesteps:
+                output = network(y, (time_step / 1000).expand(options.batch), labels=labels)
+                y = scheduler.step(output, time_step, y).prev_sample
+
+    loops = {"bare network": bare, "samplers.sample, DDIM": ours, "diffusers' DDIMScheduler": theirs}
+    for loop in loops.values():
+        loop()
+    times = {name: [] for name in loops}
+    for _ in range(options.repeats):
+        for name, loop in loops.items():
+            times[name].append(seconds_of(loop))
+    base = median(times["bare network"]) / options.steps * 1e3
+    print(f"{options.batch} images at once, medians of {options.repeats}\n")
+    print("| loop | a step, ms | over the bare network, ms | share |\n| --- | ---: | ---: | ---: |")
+    for name, values in times.items():
+        each = median(values) / options.steps * 1e3
+        print(f"| {name} | {each:.3f} | {each - base:+.3f} | {each / base - 1:+.1%} |")
+
+
+if __name__ == "__main__":
+    main()
