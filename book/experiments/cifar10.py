@@ -486,13 +486,13 @@ def row_of(
 @styled
 def schedules_figure(drawn: dict[str, Tensor], rows: list[dict[str, Any]]) -> Any:
     """Shapes by networks trained on different schedules, and shapes of the generator itself."""
-    figure = new_figure(6.4, 1.25 * len(drawn) + 0.9)
+    figure = new_figure(5, 1.1 * len(drawn) + 0.9)
     spread = {row["name"]: row["brightness_std"] for row in rows}
     for ax, (name, images) in zip(figure.subplots(len(drawn), 1), drawn.items(), strict=True):
         ax.imshow(tile(images, 8).numpy(), vmin=0, vmax=1)
         bare(ax)
         row_label(ax, name)
-    caption(figure, "spread of the brightness: " + ", ".join(f"{name} {spread[name]:.2f}" for name in drawn))
+    caption(figure, "brightness spreads by: " + ", ".join(f"{name} {spread[name]:.2f}" for name in drawn))
     values = "; ".join(f"{name} {spread[name]:.3f}" for name in drawn)
     return finish(
         figure,
@@ -505,7 +505,7 @@ def schedules_figure(drawn: dict[str, Tensor], rows: list[dict[str, Any]]) -> An
 @styled
 def rivals_figure(drawn: dict[str, Tensor]) -> Any:
     """Images of three generators, which are not named."""
-    figure = new_figure(6.4, 1.5 * len(drawn) + 0.5)
+    figure = new_figure(5, 1.25 * len(drawn) + 0.5)
     for ax, (name, images) in zip(figure.subplots(len(drawn), 1), drawn.items(), strict=True):
         ax.imshow(tile(images.clamp(-1, 1), 8).numpy(), vmin=0, vmax=1)
         bare(ax)

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import re
+import secrets
 import shutil
 import signal
 import threading
@@ -239,7 +240,8 @@ class Book:
             _name(cell): float(cell.outputs[-1]["data"]["text/plain"]) for cell in document.cells if _is_test(cell)
         }
         mark = self.kept / "recorded" / self.name / f"{student}.txt"
-        fingerprint = self._fingerprint(document, stamp)
+        secret = self._secret(student)
+        fingerprint = self._fingerprint(document, stamp, secret)
         if (
             there is not None
             and given.items() <= dict(there).items()
@@ -256,6 +258,8 @@ class Book:
             (folder / f"{self.name}.ipynb").write_text(nbformat.writes(document), encoding="utf-8")
             if stamp:
                 (folder / "timestamp.txt").write_text(stamp, encoding="utf-8")
+                # nbgrader's release of feedback stops for the whole class at a submission that has none.
+                (folder / "submission_secret.txt").write_text(secret or secrets.token_hex(64), encoding="utf-8")
             self._autograde(student)
         finally:
             shutil.rmtree(self.staged, ignore_errors=True)
@@ -351,10 +355,19 @@ class Book:
             raise RecordingError(f"its timestamp.txt holds no time: {text[:40]!r}") from error
         return text
 
-    def _fingerprint(self, document: NotebookNode, stamp: str) -> str:
+    def _secret(self, student: str) -> str:
+        """By which nbgrader's exchange gives feedback to one student and no other; "" where there is none."""
+        place = self.submission_of(student).parent / "submission_secret.txt"
+        if place.is_symlink() or not place.is_file():
+            return ""
+        with place.open("rb") as file:
+            text = file.read(200).decode(errors="replace").strip()
+        return text if re.fullmatch(r"[0-9a-f]{32,200}", text) else ""
+
+    def _fingerprint(self, document: NotebookNode, stamp: str, secret: str) -> str:
         """Of all that a recorded submission is made of."""
         lateness = [str(self.settings.get(part) or "") for part in ("AssignLatePenalties", "LateSubmissionPlugin")]
-        content = json.dumps([document, stamp, self.due, lateness], sort_keys=True)
+        content = json.dumps([document, stamp, secret, self.due, lateness], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _autograde(self, student: str) -> None:

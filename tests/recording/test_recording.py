@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.utils import notebook_hash
 from recorded_course import CHAPTER, NAME, Course, item, result
 
 from diffusion_lab.exercises import notebook
@@ -259,6 +260,32 @@ def test_a_penalty_that_comes_later_counts(course: Course, right):
     )
     record(course.root, CHAPTER, [result("bob", right)])
     assert float(course.export()["bob"]["score"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Passing unrecognized arguments")
+def test_nbgrader_can_release_the_feedback(course: Course, right, tmp_path: Path):
+    exchange = tmp_path / "exchange"
+    exchange.mkdir()
+    exchange.chmod(0o777)
+    configuration = course.root / "nbgrader_config.py"
+    settings = configuration.read_text(encoding="utf-8") + f"c.Exchange.root = {str(exchange)!r}\n"
+    configuration.write_text(settings, encoding="utf-8")
+    secret = "0123456789abcdef" * 8
+    when = "2026-03-01 11:59:00 UTC"
+    (course.submit("ann", when=when).parent / "submission_secret.txt").write_text(secret)
+    course.submit("bob", when=when)
+    outside = course.submit("cyd", when=when).parent / "submission_secret.txt"
+    (tmp_path / "outside.txt").write_text(secret[::-1])
+    outside.symlink_to(tmp_path / "outside.txt")
+    record(course.root, CHAPTER, [result(student, right) for student in ("ann", "bob", "cyd")])
+    write_feedback(course.root, CHAPTER)
+    assert course.api.release_assignment(NAME)["success"]
+    released = course.api.release_feedback(NAME)
+    assert released["success"], released["log"]
+    names = {path.stem for path in exchange.glob("*/feedback/*.html")}
+    assert len(names) == 3
+    assert notebook_hash(secret=secret, notebook_id=NAME) in names
+    assert notebook_hash(secret=secret[::-1], notebook_id=NAME) not in names
 
 
 def test_submissions_may_lie_elsewhere(course: Course, right, tmp_path: Path):
