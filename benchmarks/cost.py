@@ -77,7 +77,7 @@ def exponent(quantities: tuple[int, ...], seconds: list[float]) -> float:
 
 def plot(measured: dict[str, tuple[tuple[int, ...], list[float]]], path: Path) -> None:
     """One panel for each quantity, both axes logarithmic."""
-    from diffusion_lab.plots import new_figure
+    from diffusion_lab.plots.figure import new_figure
 
     figure = new_figure(3.0 * len(measured), 3.0)
     panels = figure.subplots(1, len(measured))

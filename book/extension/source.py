@@ -54,7 +54,7 @@ class Source(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         try:
-            found = find(name)
+            found = inspect.unwrap(find(name))  # the function itself, not what torch.no_grad made of it
             text = narrow(without_docstrings(inspect.getsource(found)))
         except ValueError as error:
             raise self.error(str(error)) from None
