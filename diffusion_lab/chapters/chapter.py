@@ -37,6 +37,8 @@ class Budget:
     sample_steps: int
     judge_epochs: int = 0
     """How long the classifier that judges images is trained."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `build_network` that replace the chapter's: more time affords a larger network."""
 
 
 @dataclass(frozen=True)

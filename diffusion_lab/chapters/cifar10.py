@@ -34,10 +34,11 @@ CHAPTER = Chapter(
         "smoke": Budget(Settings(steps=15, batch=64), samples=100, sample_steps=5, judge_epochs=1),
         "quick": Budget(Settings(steps=1500, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=12),
         "full": Budget(
-            Settings(steps=6000, batch=128, learning_rate=2e-3, ema_decay=0.999),
+            Settings(steps=2300, batch=128, learning_rate=1.5e-3, ema_decay=0.998),
             samples=2000,
-            sample_steps=50,
+            sample_steps=25,
             judge_epochs=12,
+            network={"width": 64},
         ),
     },
 )

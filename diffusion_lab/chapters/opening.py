@@ -96,7 +96,7 @@ def open_checkpoint(
     dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
     _check_shape(path, shape, trained_name, dataset)
     classes = tuple(settings.get("classes", dataset.classes))
-    own = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"]), pieces)
+    own = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
     if spacing:
         own = replace(own, schedule=replace(own.schedule, spacing=_spacing(spacing)))
     load_weights(own.network, tensors, path)

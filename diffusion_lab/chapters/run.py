@@ -85,7 +85,7 @@ def run_chapter(
     root = Path(data_root) if data_root is not None else None
     on_step("loading data", 0, 1)
     dataset = chapter.load(source, root, seed)
-    own = assemble(chapter, dataset, build(chapter, dataset, seed), pieces)
+    own = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
     Trial(chapter, dataset, own).run()
     settings = settings_of(chapter, variant, dataset, own, budget, seed)
     trainer = Trainer(
@@ -172,19 +172,19 @@ def run_chapter(
     return report
 
 
-def build(chapter: Chapter, dataset: Dataset, seed: int) -> torch.nn.Module:
-    """The chapter's own network, for the shape and the classes of this dataset."""
-    return network_for(chapter, tuple(dataset.train.shape[1:]), len(dataset.classes), seed)
+def build(chapter: Chapter, dataset: Dataset, seed: int, budget: str = "quick") -> torch.nn.Module:
+    """The chapter's own network at a budget, for the shape and the classes of this dataset."""
+    return network_for(chapter, tuple(dataset.train.shape[1:]), len(dataset.classes), seed, budget)
 
 
-def network_for(chapter: Chapter, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Module:
-    """The chapter's own network, for data of one shape with so many classes."""
+def network_for(chapter: Chapter, shape: tuple[int, ...], classes: int, seed: int, budget: str) -> torch.nn.Module:
+    """The chapter's own network at a budget, for data of one shape with so many classes."""
     return build_network(
         shape,
         classes=classes if chapter.labelled else 0,
         self_condition=chapter.self_condition,
         seed=seed,
-        **chapter.network,
+        **{**chapter.network, **budget_of(chapter, budget).network},
     )
 
 
