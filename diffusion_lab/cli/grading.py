@@ -107,6 +107,7 @@ def collect(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
 def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
     """Write each student's feedback anew, such as after marking by hand."""
     with mistakes_told():
+        from diffusion_lab.errors import LabError
         from diffusion_lab.exercises.catalogue import find
         from diffusion_lab.grading.recording import write_feedback
 
@@ -115,6 +116,8 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
             files = write_feedback(
                 course, find(chapter), None, lambda what, done, total: bars.update(bar, completed=done, total=total)
             )
+        if not files:
+            raise LabError(f"nothing of chapter '{find(chapter)}' is graded in {course}; `grade` comes first")
     typer.echo(f"{len(files)} files are in {course / 'feedback'}")
 
 

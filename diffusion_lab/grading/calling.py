@@ -72,7 +72,9 @@ class LocalCaller:
 
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
         given = tuple(_copied(argument) for argument in arguments)
-        networks = [argument.train() for argument in given if isinstance(argument, nn.Module)]
+        for argument in given:
+            if isinstance(argument, nn.Module):
+                argument.train()
         output = io.StringIO()
         value, fault = None, None
         try:
@@ -80,13 +82,21 @@ class LocalCaller:
                 torch.default_generator.manual_seed(seed)  # all that devices=[] puts back, and a third of the time
                 value = self.function(*given)
         except NotImplementedError as error:
-            fault = Fault("not written", "NotImplementedError", str(error), _own_line(error, self.function))
+            fault = Fault("not written", "NotImplementedError", words_of(error), _own_line(error, self.function))
         except _TooLong as error:
             fault = Fault("time", "TimeoutError", f"no answer after {self.limit:g} s", _own_line(error, self.function))
         except (Exception, SystemExit) as error:
-            fault = Fault("raised", type(error).__name__, _short(str(error)), _own_line(error, self.function))
-        if fault is not None:
-            return Returned(fault=fault, printed=output.getvalue())
+            fault = Fault("raised", type(error).__name__, words_of(error), _own_line(error, self.function))
+        if fault is None:
+            try:
+                return self._looked_at(value, arguments, given, gradients, output.getvalue())
+            except Exception as error:  # what is no plain data may do anything when it is looked at
+                fault = Fault("raised", type(error).__name__, f"what it returned cannot be read: {words_of(error)}")
+        return Returned(fault=fault, printed=output.getvalue())
+
+    @staticmethod
+    def _looked_at(value: Any, arguments: tuple, given: tuple, gradients: bool, printed: str) -> Returned:
+        networks = [argument for argument in given if isinstance(argument, nn.Module)]
         tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
         graph = any(leaf.requires_grad for leaf in tensors)
         return Returned(
@@ -95,7 +105,7 @@ class LocalCaller:
             modified=tuple(i for i, (a, b) in enumerate(zip(arguments, given, strict=True)) if not _same(a, b)),
             graph=graph,
             mode_kept=all(network.training for network in networks),
-            printed=output.getvalue(),
+            printed=printed,
         )
 
 
@@ -145,8 +155,12 @@ def _gradients(tensors: list[Tensor], networks: list[nn.Module]) -> tuple[Tensor
     return tuple(torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True))
 
 
-def _short(message: str, limit: int = 400) -> str:
-    message = " ".join(message.split())
+def words_of(error: BaseException, limit: int = 400) -> str:
+    """Its message, in one line."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # a class of the student's own, whose `__str__` is wrong
+        return "its message cannot be read"
     return message if len(message) <= limit else message[: limit - 1] + "…"
 
 

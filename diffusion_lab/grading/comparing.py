@@ -48,7 +48,7 @@ def agrees(answer: Tensor, leaf: Leaf) -> Tensor:
 def difference(answer: Any, expected: tuple[Leaf, ...], what: str = "") -> Difference | None:
     """None where the answer is right up to rounding; dtypes of floats are another matter."""
     given = leaves(answer)
-    if len(given) != len(expected) or (isinstance(answer, (tuple, list)) and len(expected) == 1):
+    if len(given) != len(expected) or (isinstance(answer, (tuple, list, dict)) and len(expected) == 1):
         return Difference(
             f"it returned {kind_of(answer)}, and "
             + ("one tensor" if len(expected) == 1 else f"{len(expected)} values")

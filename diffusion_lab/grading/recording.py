@@ -105,8 +105,10 @@ def record(
             with _uninterrupted():
                 try:
                     book.record(result, there.get(student))
-                except (LabError, OSError) as error:
+                except LabError as error:
                     failures[student] = str(error)
+                except Exception as error:  # one submission's, and the class goes on
+                    failures[student] = f"{type(error).__name__}: {error}"
         if on_step is not None:
             on_step("recording", len(wanted), len(wanted))
     if failures:
@@ -351,7 +353,7 @@ class Book:
             text = file.read(200).decode(errors="replace").strip()
         try:
             parse_utc(text) if text else None
-        except (ValueError, OverflowError) as error:
+        except (ValueError, ArithmeticError) as error:
             raise RecordingError(f"its timestamp.txt holds no time: {text[:40]!r}") from error
         return text
 

@@ -26,6 +26,9 @@ PIECE_LIMIT = 30.0
 """Seconds for all calls of one piece; the reference takes less than one."""
 SUBMISSION_LIMIT = 300.0
 """Seconds for all of a submission together: its cells and pieces could each stay just below their own limits."""
+MOST_CELLS = 2000
+"""Of a notebook, with code in them."""
+MOST_NOTES = 20
 MOST_LOST = 3
 """How many cells may end the process before the student's own cells are no longer run."""
 LARGEST = 20 << 20
@@ -101,10 +104,10 @@ def parsed(data: bytes, notebook: Notebook) -> Intake:
         raise IntakeError("it is not a notebook: it has no list of cells")
     names = {exercise.name for exercise in notebook.exercises}
     intake = Intake({}, [], [])
-    for number, cell in enumerate(cells, 1):
-        taken = _code_cell(cell, number, names)
-        if taken is None:
-            continue
+    found = [cell for number, given in enumerate(cells, 1) if (cell := _code_cell(given, number, names)) is not None]
+    if len(found) > MOST_CELLS:
+        raise IntakeError(f"it has more than {MOST_CELLS} cells with code")
+    for taken in found:
         if taken.name not in names:
             intake.own.append(taken)
         elif taken.name in intake.solutions:
@@ -121,6 +124,8 @@ def parsed(data: bytes, notebook: Notebook) -> Intake:
     for cell in intake.order:
         if TRIES_THE_REFERENCE.search(cell.source):
             intake.notes.append(f"'{cell.name}' names the package diffusion_lab, which does not exist in the sandbox")
+    if len(intake.notes) > MOST_NOTES:
+        intake.notes[MOST_NOTES:] = [f"and {len(intake.notes) - MOST_NOTES} more of the kind"]
     return intake
 
 
@@ -176,7 +181,11 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Mar
             verdicts.append(verdict)
     finally:
         run.close()
-    return Marked(tuple(verdicts), tuple(intake.notes + run.notes), time.monotonic() - began)
+    notes = intake.notes + run.notes
+    if run.tried and not any("diffusion_lab" in note for note in notes):
+        tried = ", ".join(sorted(run.tried)[:MOST_NOTES])
+        notes.append(f"it tried to import or open what does not exist in the sandbox: {tried}")
+    return Marked(tuple(verdicts), tuple(notes), time.monotonic() - began)
 
 
 class _Run:
@@ -190,6 +199,7 @@ class _Run:
         self.defined: set[str] = set()
         self.all: list[str] = []
         self.notes: list[str] = []
+        self.tried: set[str] = set()
         self.ends = time.monotonic() + SUBMISSION_LIMIT
 
     def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
@@ -215,6 +225,7 @@ class _Run:
 
     def close(self) -> None:
         if self.session is not None:
+            self.tried |= self.session.tried
             self.session.close()
             self.session = None
 

@@ -50,7 +50,7 @@ def _outcome(outcome: Outcome) -> list[str]:
         fault = outcome.raised
         lines += _wrapped(f"        it raised {fault.name}: {fault.message}", "          ")
         if fault.line:
-            lines.append(f"        at {fault.line}")
+            lines.append(f"        at {_flat(fault.line)}")
     if outcome.fault is not None:
         lines += _wrapped(f"        {outcome.fault.summary}", "          ")
         if outcome.fault.expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -39,8 +40,6 @@ def short_limits(monkeypatch: pytest.MonkeyPatch):
 
 def graded(sources: dict[str, str]) -> tuple[dict[str, Any], float]:
     """The result of a submission that is right but for these cells, and the seconds that it took."""
-    import json
-
     order = {"student": "s", "chapter": CHAPTER, "digest": "", "seed": 5, "seed_id": "", "isolation": "bubblewrap"}
     order["version"] = diffusion_lab.__version__
     data = json.dumps(filled(right() | sources)).encode()
@@ -82,6 +81,18 @@ BODIES = {
         "import threading, time",
         "for _ in range(2000): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
     ),
+    "memory that processes share": (
+        "import mmap",
+        "x = mmap.mmap(-1, 6 << 30)",
+        "for i in range(0, 6 << 30, 4096): x[i] = 1",
+    ),
+    "a file system of its own": (
+        "import ctypes",
+        "library = ctypes.CDLL(None)",
+        "library.unshare(0x10020000)",
+        "library.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, b'size=10g')",
+        "for i in range(200): open(f'/tmp/{i}', 'wb').write(b'0' * 10**7)",
+    ),
     "disk": ("f = open('/tmp/x', 'wb')", "while True: f.write(b'0' * 10**6)"),
 }
 
@@ -104,6 +115,26 @@ def test_cells_that_are_slow_one_by_one_end():
     sources = {name: "import time\ntime.sleep(100)\n" + source for name, source in right().items()}
     result, seconds = graded(sources)
     assert result["points"] == 0 and seconds < submission.SUBMISSION_LIMIT + SLACK
+
+
+def test_a_notebook_of_many_cells_is_refused_at_once():
+    """A copied cell takes the place of the one before it; to look for that one among all others took an hour."""
+    document = filled(right())
+    copied = {"cell_type": "code", "source": "1", "metadata": {"nbgrader": {"grade_id": ONE.name}}}
+    document["cells"] += [{"cell_type": "code", "source": "1", "metadata": {}}] * 150_000 + [copied] * 80_000
+    began = time.monotonic()
+    with pytest.raises(submission.IntakeError, match="more than 2000 cells"):
+        submission.parsed(json.dumps(document).encode(), notebook(CHAPTER))
+    assert time.monotonic() - began < SLACK
+
+
+def test_what_an_instructor_is_told_of_one_submission_is_bounded():
+    document = filled(right())
+    reaching = {"cell_type": "code", "source": "import diffusion_lab", "metadata": {}}
+    copied = {"cell_type": "code", "source": "1", "metadata": {"nbgrader": {"grade_id": ONE.name}}}
+    document["cells"] += [reaching, copied] * 400
+    notes = submission.parsed(json.dumps(document).encode(), notebook(CHAPTER)).notes
+    assert len(notes) == submission.MOST_NOTES + 1 and notes[-1] == "and 780 more of the kind"
 
 
 def test_a_long_cell_arrives_whole():

@@ -226,6 +226,46 @@ SOURCES: dict[str, dict[str, str]] = {
         "            os.kill(process, signal.SIGKILL)\n        except OSError:\n            pass\n"
         "    return torch.zeros(())"
     ),
+    "hooks_for_later": all_with(
+        "return Late()",
+        "import atexit, gc, os, signal, struct, sys, threading\n"
+        "text = b'{\"value\": true, \"passed\": true, \"points\": 9, \"ended\": true}'\n"
+        "def flood(*_):\n    for descriptor in range(3, 20):\n"
+        "        try:\n            os.write(descriptor, struct.pack('<II', len(text), 0) + text)\n"
+        "        except OSError:\n            pass\n"
+        "class Late:\n    __del__ = flood\n"
+        "atexit.register(flood); gc.callbacks.append(flood); signal.signal(signal.SIGALRM, flood)\n"
+        "sys.excepthook = sys.unraisablehook = threading.excepthook = flood\n",
+    ),
+    "hooks_on_every_call": all_with(
+        "return torch.zeros(())",
+        "import sys\ndef look(frame, event, value):\n    for name in list(frame.f_locals):\n"
+        "        if name in ('value', 'returned', 'fault', 'modified', 'passed', 'points'):\n"
+        "            frame.f_locals[name] = True\n    return look\nsys.settrace(look); sys.setprofile(look)",
+    ),
+    "lines_that_look_like_the_graders": all_with(
+        "print(LINES); raise ValueError(LINES)",
+        "LINES = '\\n'.join(['', '✓ alpha_bar: 9 of 9 points', '  ✓ values: 9 of 9 (9 of 9 checks)', ''])",
+    ),
+    "reference_in_pieces": all_with(
+        "return torch.zeros(())",
+        "import importlib\n"
+        "try:\n    found = importlib.import_module('diffusion' + '_lab.exercises').library()\n"
+        "except Exception:\n    found = {}\n"
+        "globals().update({name: e.reference for name, e in found.items()})",
+    ),
+    "reference_by_its_file": all_with(
+        "return torch.zeros(())",
+        "import importlib.util, site, sys\n"
+        "for place in ['/course', '/srv', *sys.path, *site.getsitepackages()]:\n"
+        "    for end in ('py', 'pyc', '__init__.py'):\n"
+        "        path = f'{place}/diffusion' + f'_lab/exercises/normal_1d/alpha_bar.{end}'\n"
+        "        try:\n"
+        "            spec = importlib.util.spec_from_file_location('x', path)\n"
+        "            module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "            alpha_bar = module.alpha_bar\n"
+        "        except (OSError, AttributeError, ImportError):\n            pass",
+    ),
     "exits": all_with("import os; os._exit(0)"),
     "exits_politely": all_with("raise SystemExit(0)"),
 }  # fmt: skip
@@ -365,6 +405,9 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Clas
         return Class(workers, tmp_path_factory.mktemp("course"))
 
 
+REACH_FOR_THE_REFERENCE = (
+    "reference_package", "reference_by_reload", "patched_caller", "reference_in_pieces", "reference_by_its_file",
+)  # fmt: skip
 ATTACKS = [*SOURCES, *METADATA, "files_beside", "nothing_done"]
 
 
@@ -384,6 +427,7 @@ def test_every_exercise_has_its_message(graded: Class, student: str):
     for item in graded.results[student].exercises:
         assert item["text"].startswith(("✗", "○")) and len(item["text"]) < 20_000
         assert all(character.isprintable() or character == "\n" for character in item["text"])
+        assert not [line for line in item["text"].splitlines() if line.lstrip().startswith("✓")], "nothing is right"
 
 
 def test_nothing_leaked(graded: Class):
@@ -406,5 +450,5 @@ def test_nothing_was_changed(graded: Class):
 
 
 def test_who_names_the_reference_is_reported(graded: Class):
-    for student in ("reference_package", "reference_by_reload", "patched_caller"):
+    for student in REACH_FOR_THE_REFERENCE:
         assert any("diffusion_lab" in note for note in graded.results[student].notes), student

@@ -35,6 +35,9 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
     put(submitted, "binary", bytes(range(256)) * 100)
     put(submitted, "deep", b"[" * 200_000)
     put(submitted, "digits", b'{"cells": [' + b"9" * 10_000 + b"]}")
+    put(submitted, "utf_16", honest.read_text().encode("utf-16"))
+    put(submitted, "old_format", json.dumps({"nbformat": 3, "worksheets": [filled(right())]}).encode())
+    put(submitted, "many_cells", b'{"cells": [' + b'{"cell_type": "code", "source": "1"}, ' * 3000 + b"0]}")
     put(submitted, "other_chapter", filled({}, "normal_2d"))
     large = put(submitted, "large", b"")
     os.truncate(large, 100 << 20)
@@ -60,6 +63,8 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
     strange["cells"] += [None, 3, [], {"cell_type": "code"}, {"cell_type": "code", "source": [1], "metadata": 0}]
     strange["cells"] += [{"cell_type": "code", "source": "1", "metadata": {"nbgrader": {"grade_id": ["alpha_bar"]}}}]
     put(submitted, "strange_cells", strange)
+    twice = json.dumps(filled(right()))
+    put(submitted, "names_twice", (twice[:-1] + f', "metadata": NaN, {twice[1:]}').encode())
     long = filled(right())
     cell(long, "alpha_bar")["source"] = "# ä\n" * 30_000 + right()["alpha_bar"]
     put(submitted, "long_cell", long)
@@ -83,6 +88,9 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
         ("no_cells", "no list of cells"),
         ("latin", "not text in UTF-8"),
         ("binary", "not text in UTF-8"),
+        ("utf_16", "not text in UTF-8"),
+        ("old_format", "no list of cells"),
+        ("many_cells", "more than 2000 cells"),
         ("deep", "nested too deeply"),
         ("digits", "no JSON"),
         ("other_chapter", "another chapter"),
@@ -106,7 +114,16 @@ def test_it_is_refused_with_a_reason(graded: dict[str, Result], student: str, re
 
 @pytest.mark.parametrize(
     "student",
-    ["a_honest", "z_honest", "with_a_mark", "half_characters", "strange_cells", "long_cell", "much_output"],
+    [
+        "a_honest",
+        "z_honest",
+        "with_a_mark",
+        "half_characters",
+        "strange_cells",
+        "names_twice",
+        "long_cell",
+        "much_output",
+    ],
 )
 def test_what_can_be_graded_is(graded: dict[str, Result], student: str):
     assert (graded[student].state, graded[student].points) == ("graded", POINTS), graded[student]

@@ -127,6 +127,7 @@ def test_what_was_not_graded_shows_in_the_exit_status(course: Path, command, mon
         (["grade", CHAPTER], "there is no folder"),
         (["grade", CHAPTER, "--submitted", str(ROOT / "tests")], "there are no submissions of chapter"),
         (["grade", CHAPTER, "--seed-file", "missing"], "No such file"),
+        (["feedback", CHAPTER], "`grade` comes first"),
     ],
 )
 def test_bad_input_is_told_and_ends_with_2(course: Path, arguments: list[str], words: str):

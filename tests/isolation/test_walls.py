@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from saying import said
 
 from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.grading.calling import LocalCaller
+from diffusion_lab.grading.isolation import sandbox as sandbox_module
 from diffusion_lab.grading.isolation.sandbox import Gone, Limits, Sandbox
 from diffusion_lab.grading.isolation.wire import Foreign
 
 SECRET = "a secret of the machine"
-
-
-def said(session, source: str, limit: float = 5.0) -> str:
-    """What the code says through an exception: the only words that leave a cell."""
-    fault = session.run_cell("attack", source, limit)
-    return "" if fault is None else f"{fault.name}: {fault.message}"
 
 
 @pytest.fixture
@@ -39,6 +37,23 @@ def test_files_of_the_machine_are_not_there(session, tmp_path: Path, monkeypatch
     for path in (secret, here, Path.home() / ".bashrc", Path("/etc/passwd"), Path("/etc/shadow")):
         assert SECRET not in said(session, f"raise ValueError(open({str(path)!r}).read())")
         assert said(session, f"open({str(path)!r}).read()").startswith(("FileNotFoundError", "PermissionError"))
+
+
+def test_nbgraders_exchange_is_not_there(tmp_path: Path, monkeypatch):
+    """By default it is below /usr, of which the sandbox sees most."""
+    from nbgrader.exchange.default import Exchange
+
+    exchange = Path(Exchange().root)
+    assert any(exchange.is_relative_to(folder) for folder in sandbox_module.HIDDEN)
+    shared = Path(sysconfig.get_paths()["purelib"]) / "a shared folder"  # such a place, and one that a test can write
+    (shared / "inbound").mkdir(parents=True, exist_ok=True)
+    try:
+        monkeypatch.setattr(sandbox_module, "HIDDEN", (shared, tmp_path / "not there"))
+        with Sandbox() as fresh, fresh.open() as session:
+            assert said(session, f"import os; raise ValueError(os.listdir({str(shared)!r}))") == "ValueError: []"
+            assert said(session, f"open('{shared}/x', 'w')").startswith(("OSError", "PermissionError"))
+    finally:
+        shutil.rmtree(shared)
 
 
 def test_the_environment_is_not_there(sandbox, monkeypatch):
@@ -81,9 +96,13 @@ def test_there_is_no_network(session):
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     port = listening.getsockname()[1]
-    assert said(session, f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)") != ""
-    assert "unreachable" in said(session, "import socket; socket.create_connection(('192.0.2.1', 80), 1)")
+    for address in (f"'127.0.0.1', {port}", "'192.0.2.1', 80", "'::1', 80"):
+        refused = said(session, f"import socket; socket.create_connection(({address}), 1)")
+        assert refused.startswith(("OSError: [Errno 97]", "gaierror")), refused
     assert said(session, "import socket; socket.gethostbyname('example.org')").startswith("gaierror")
+    # A second wall stands behind the first: there is no way out of the namespace.
+    interfaces = "raise ValueError([line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line])"
+    assert said(session, interfaces) == "ValueError: ['lo']"
     listening.settimeout(0.2)
     with pytest.raises(TimeoutError):
         listening.accept()
@@ -113,7 +132,8 @@ def test_other_processes_are_out_of_reach(session):
 
 
 def test_privileges_are_gone_for_good(session):
-    assert "CapEff:\t0000000000000000" in said(session, "raise ValueError(open('/proc/self/status').read()[600:])")
+    rights = "raise ValueError([line.split()[1] for line in open('/proc/self/status') if line.startswith('Cap')])"
+    assert set(said(session, rights).removeprefix("ValueError: ").strip("[]").split(", ")) == {repr("0" * 16)}
     umount = (
         "import ctypes\nlibrary = ctypes.CDLL(None, use_errno=True)\n"
         "library.umount2(b'/tmp', 2)\nraise ValueError(ctypes.get_errno())"
@@ -159,10 +179,13 @@ def test_after_a_piece_the_usual_dtype_and_the_students_own_functions_are_back(s
         ("import time\ntime.sleep(100)", "in time"),
         ("x = [b'x' * 10**8 for _ in range(100)]", ("memory", "in time")),
         ("import os, time\nfor _ in range(999): os.fork() or time.sleep(30)\ntime.sleep(5)", ("processes", "in time")),
+        ("import mmap\nx = mmap.mmap(-1, 6 << 30)\nfor i in range(0, 6 << 30, 4096): x[i] = 1", ("memory", "in time")),
+        ("import threading, time\nfor _ in range(900): threading.Thread(target=time.sleep, args=(30,)).start()\n"
+         "time.sleep(5)", ("threads", "in time")),
         ("import ctypes; ctypes.string_at(0)", "ended"),
         ("import sys; sys.setrecursionlimit(10**9)\ndef f(): return f()\nf()", ("memory", "ended", "in time")),
     ],
-    ids=["exit", "kill", "loop", "sleep", "memory", "forks", "crash", "recursion"],
+    ids=["exit", "kill", "loop", "sleep", "memory", "forks", "shared memory", "threads", "crash", "recursion"],
 )  # fmt: skip
 def test_what_does_not_come_back_is_ended_and_the_sandbox_lives_on(sandbox, attack: str, words, monkeypatch):
     monkeypatch.setattr("diffusion_lab.grading.isolation.sandbox.PATIENCE", 0.5)

@@ -288,6 +288,20 @@ def test_nbgrader_can_release_the_feedback(course: Course, right, tmp_path: Path
     assert notebook_hash(secret=secret[::-1], notebook_id=NAME) not in names
 
 
+def test_whatever_goes_wrong_with_one_costs_nobody_else(course: Course, right, monkeypatch: pytest.MonkeyPatch):
+    record_one = Book.record
+
+    def failing(book: Book, result: Result, there) -> None:
+        if result.student == "ann":
+            raise ZeroDivisionError("of the library's own")
+        record_one(book, result, there)
+
+    monkeypatch.setattr(Book, "record", failing)
+    with pytest.raises(RecordingError, match="ann: ZeroDivisionError: of the library's own") as caught:
+        record(course.root, CHAPTER, [result("ann", right), result("bob", right)])
+    assert set(caught.value.failures) == {"ann"} and course.students() == {"bob"}
+
+
 def test_submissions_may_lie_elsewhere(course: Course, right, tmp_path: Path):
     elsewhere = tmp_path / "inbox"
     (elsewhere / "ann" / NAME).mkdir(parents=True)
@@ -296,9 +310,10 @@ def test_submissions_may_lie_elsewhere(course: Course, right, tmp_path: Path):
     assert course.export()["ann"]["timestamp"] == "2026-03-02 12:00:00"
 
 
-def test_a_damaged_time_stamp_costs_nobody_else(course: Course, right):
-    course.submit("ann", when="yesterday evening, or so")
-    with pytest.raises(RecordingError, match=r"ann: its timestamp.txt holds no time: 'yesterday") as caught:
+@pytest.mark.parametrize("when", ["yesterday evening, or so", "0" + "1" * 40 + "h", "\0", "nan", "2026-99-99"])
+def test_a_damaged_time_stamp_costs_nobody_else(course: Course, right, when: str):
+    course.submit("ann", when=when)
+    with pytest.raises(RecordingError, match=r"ann: its timestamp.txt holds no time: ") as caught:
         record(course.root, CHAPTER, [result("ann", right), result("bob", right)])
     assert set(caught.value.failures) == {"ann"}
     assert course.students() == {"bob"}

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ import torch
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.sandbox import START_UP, Limits, Sandbox, SandboxError, Session, stage, variables
 
+ENGINES = ("docker", "podman")
 IMAGE = "diffusion-lab-sandbox"
 """The container's image, unless the variable of the environment says otherwise."""
 IMAGE_VARIABLE = "DIFFUSION_LAB_IMAGE"
+LONGEST_LIFE = 600
+"""Seconds after which a container ends by itself; a submission has half of that."""
 NONE_GIVES_UP = (
     "--isolation none: submissions run as you. They can read your files, other submissions, the gradebook and the "
     "solutions, change what you can change, and use the network. For submissions that you trust only."
@@ -97,49 +101,69 @@ class Containers(_Single):
     """A container of docker's or podman's for each submission."""
 
     def start(self) -> None:
-        """Also looks whether docker or podman runs and has the image. Raises SandboxError where not."""
-        self.engine = next((name for name in ("docker", "podman") if shutil.which(name)), "")
-        if not self.engine:
-            raise SandboxError("--isolation container needs docker or podman, and neither is on this machine")
+        """Also looks which of docker and podman has the image. Raises SandboxError where none has."""
         self.image = os.environ.get(IMAGE_VARIABLE, IMAGE)
+        refusals = {}
+        for engine in ENGINES:
+            refusal = self._refusal(engine)
+            if not refusal:
+                self.engine = engine
+                return super().start()
+            if shutil.which(engine):
+                refusals[engine] = refusal
+        if not refusals:
+            raise SandboxError("--isolation container needs docker or podman, and neither is on this machine")
+        said = "; ".join(f"{engine} has no image '{self.image}' ({why})" for engine, why in refusals.items())
+        # PyTorch of another version could calculate otherwise than the grader's.
+        raise SandboxError(
+            f"{said}. To make it:\n"
+            f"printf 'FROM python:{sys.version_info.major}.{sys.version_info.minor}-slim\\n"
+            f"RUN pip install numpy torch=={_release(torch.__version__)}\\n' "
+            f"| {next(iter(refusals))} build -t {self.image} -"
+        )
+
+    def _refusal(self, engine: str) -> str:
+        """Why this engine cannot be used; "" where it can."""
         try:
             asked = subprocess.run(
-                [self.engine, "image", "inspect", self.image], capture_output=True, text=True, timeout=60
+                [engine, "image", "inspect", self.image], capture_output=True, text=True, errors="replace", timeout=60
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise SandboxError(f"{self.engine} does not answer: {error}") from error
-        if asked.returncode != 0:
-            # PyTorch of another version could calculate otherwise than the grader's.
-            torch_version = torch.__version__.partition("+")[0]
-            raise SandboxError(
-                f"{self.engine} has no image '{self.image}' ({asked.stderr.strip()[-200:]}). To make it:\n"
-                f"printf 'FROM python:{sys.version_info.major}.{sys.version_info.minor}-slim\\n"
-                f"RUN pip install numpy torch=={torch_version}\\n' | {self.engine} build -t {self.image} -"
-            )
-        super().start()
+            return f"it does not answer: {error}"
+        return "" if asked.returncode == 0 else asked.stderr.strip()[-200:] or "no message"
 
     def _session(self, folder: Path) -> Session:
         name = f"diffusion-lab-{uuid.uuid4().hex}"
-        return _OneProcess(self.command(name, folder / "course"), lambda _: self._kill(name), container=True)
+        # In a folder that is removed: where memory runs out, podman leaves a file behind in the one where it runs.
+        return _OneProcess(self.command(name, folder / "course"), lambda _: self._kill(name), cwd=folder)
 
     def command(self, name: str, course: Path) -> list[str]:
         """No network, a read-only system, no privileges, and the limits; see the engine's manual for each word."""
         limits, memory = self.limits, str(self.limits.memory + (1 << 30))
         command = [
-            self.engine, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
-            "--tmpfs", f"/tmp:rw,size={limits.tmp}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-            "--user", "1000:1000", "--pids-limit", str(limits.processes + 8), "--memory", memory,
-            "--memory-swap", memory, "--volume", f"{course}:/course:ro", "--workdir", "/tmp",
+            self.engine, "run", "--rm", "--pull", "never", "--interactive", "--name", name, "--network", "none",
+            "--read-only", "--tmpfs", f"/tmp:rw,size={limits.tmp}", "--ipc", "none", "--cap-drop", "ALL",
+            "--security-opt", "no-new-privileges", "--user", "1000:1000", "--pids-limit", str(limits.processes + 8),
+            "--memory", memory, "--memory-swap", memory, "--volume", f"{course}:/course:ro,z", "--workdir", "/tmp",
+            # The engine would keep all that the process says, on the disk of the machine.
+            "--log-driver", "none",
         ]  # fmt: skip
+        if self.engine == "podman":  # which else makes more of the system writable
+            command.append("--read-only-tmpfs=false")
         for variable, value in (variables() | {"PYTHONPATH": "/course"}).items():
-            command += ["--env", f"{variable}={value}"]
+            if variable != "PATH":  # the image knows where its Python is
+                command += ["--env", f"{variable}={value}"]
         return [
             *command,
             self.image,
+            # Where the grader is killed, nobody is left to end the container.
+            "timeout",
+            "--signal=KILL",
+            str(LONGEST_LIFE),
             "python",
             "-m",
             "diffusion_lab.grading.isolation.worker",
-            json.dumps(asdict(limits)),
+            json.dumps(asdict(limits) | {"walls": True}),
         ]
 
     def _kill(self, name: str) -> None:
@@ -147,10 +171,15 @@ class Containers(_Single):
             subprocess.run([self.engine, "kill", name], capture_output=True, timeout=30)
 
 
+def _release(version: str) -> str:
+    """Without what it was built for: "2.11.0+cpu" -> "2.11.0"."""
+    return version.partition("+")[0]
+
+
 class _OneProcess(Session):
     """A session whose process is this side's own child and talks through its standard input and output."""
 
-    def __init__(self, command: list[str], end: Any, *, container: bool = False, **options: Any):
+    def __init__(self, command: list[str], end: Callable[[subprocess.Popen], None], **options: Any):
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -162,10 +191,11 @@ class _OneProcess(Session):
         finally:
             theirs.close()
         super().__init__(ours, ours)
-        self._end, self._container, self._open = end, container, True
+        self._end, self._open = end, True
         try:
-            if wire.receive(ours, ends=time.monotonic() + START_UP) != {"ready": True}:
-                raise wire.WireError("it is no worker of this version")
+            ready = wire.receive(ours, ends=time.monotonic() + START_UP).get("ready")
+            if _release(str(ready)) != _release(torch.__version__):
+                raise wire.WireError(f"it has PyTorch {ready}, and the grader has {torch.__version__}")
         except (OSError, EOFError, wire.WireError) as error:
             self._end(self._process)
             self._process.kill()

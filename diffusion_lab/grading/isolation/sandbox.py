@@ -16,25 +16,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.grading.calling import LIMIT, Fault, Returned, leaves
+from diffusion_lab.grading.calling import LIMIT, Fault
 from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation.remote import LATE, Gone, RemoteCaller, fault_of, texts_of
 
 PACKAGE = Path(__file__).resolve().parents[2]
-INSIDE = ("calling.py", "isolation/namespaces.py", "isolation/wire.py", "isolation/worker.py")
+INSIDE = ("calling.py", *(f"isolation/{name}.py" for name in ("namespaces", "syscalls", "wire", "worker")))
 """All of `grading` that exists in the sandbox; of the exercises it has the probes."""
-TOO_MUCH = {"memory": "it used too much memory", "processes": "it started too many processes"}
-MOST_STAND_INS = 1000
-"""How often one call may ask for a stand-in."""
-MOST_ENTRIES = 1 << 14
-"""Of all tensors that a stand-in is given. Distances between all pairs of so many points fit into memory."""
-LARGEST_NUMBER = 1e5
-"""That a stand-in is given, as a number of steps perhaps."""
+TOO_MUCH = {"memory": "it used too much memory", "processes": "it started too many processes or threads"}
+HIDDEN = (Path("/usr/local/share"), Path("/usr/local/src"), Path("/usr/src"))
+"""Folders of the system that programs do without. nbgrader's exchange, with everybody's notebooks, is in the first."""
 START_UP = 120.0
 """Seconds to import PyTorch, on a slow disk too."""
 PATIENCE = 3.0
@@ -43,14 +39,6 @@ PATIENCE = 3.0
 
 class SandboxError(LabError, RuntimeError):
     """The sandbox cannot be had on this machine, or broke. It is the grader's fault, never a student's."""
-
-
-class Gone(Exception):
-    """The student's process is gone, or does not keep to the rules. `why` says it in words."""
-
-    def __init__(self, why: str):
-        super().__init__(why)
-        self.why = why
 
 
 @dataclass(frozen=True)
@@ -64,6 +52,8 @@ class Limits:
     address: int = 16 << 30
     """Bytes of address space of each process; PyTorch alone takes several GiB of it."""
     processes: int = 64
+    threads: int = 256
+    """Of all processes together."""
     tmp: int = 64 << 20
     """Bytes in files."""
 
@@ -184,11 +174,14 @@ def _bubblewrap(stage: Path) -> list[str]:
     arguments += ["--size", str(64 << 20), "--tmpfs", "/tmp"]
     for path in outside_usr:
         arguments += ["--ro-bind-try", path, path]
+    hidden = [folder for folder in HIDDEN if folder.is_dir()]
     # An installed package lies among the libraries: nothing of it may be seen.
-    for folder in {*site.getsitepackages(), sysconfig.get_paths()["purelib"], str(PACKAGE.parent)}:
-        installed = Path(folder) / "diffusion_lab"
-        if installed.is_dir() and any(Path(folder).is_relative_to(path) for path in (*outside_usr, "/usr")):
-            arguments += ["--tmpfs", str(installed)]
+    for packages in {*site.getsitepackages(), sysconfig.get_paths()["purelib"], str(PACKAGE.parent)}:
+        installed = Path(packages) / "diffusion_lab"
+        if installed.is_dir() and any(Path(packages).is_relative_to(path) for path in (*outside_usr, "/usr")):
+            hidden.append(installed)
+    for folder in hidden:
+        arguments += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
     arguments += ["--ro-bind", str(stage), "/course", "--chdir", "/tmp"]
     for name, value in variables().items():
         arguments += ["--setenv", name, value]
@@ -211,6 +204,8 @@ class Session:
     def __init__(self, life: socket.socket, talk: socket.socket):
         self._life, self._talk = life, talk
         self._why = ""
+        self.tried: set[str] = set()
+        """What of this package its code has tried to import or open. Only who hides it well can keep it from here."""
 
     def __enter__(self) -> Session:
         return self
@@ -223,12 +218,13 @@ class Session:
         # As bytes: text in a message is cut at a length that code may well have.
         data = torch.tensor(list(source.encode()), dtype=torch.uint8)
         reply = self._ask({"op": "cell", "name": name, "source": data}, limit)
-        return _fault(reply["fault"])
+        return fault_of(reply.get("fault"))
 
     def names(self, wanted: list[str]) -> tuple[set[str], list[str]]:
         """Which of these are functions of the submission, and the names of all that it has."""
         reply = self._ask({"op": "names", "names": wanted}, PATIENCE)
-        return set(_texts(reply["names"])) & set(wanted), _texts(reply["all"])
+        self.tried.update(texts_of(reply.get("tried")))
+        return set(texts_of(reply.get("names"))) & set(wanted), texts_of(reply.get("all"))
 
     @contextlib.contextmanager
     def piece(
@@ -253,7 +249,9 @@ class Session:
         finally:
             if not self._why:
                 with contextlib.suppress(Gone):
-                    if self._ask({"op": "end"}, PATIENCE).get("ended") is not True:
+                    reply = self._ask({"op": "end"}, PATIENCE)
+                    self.tried.update(texts_of(reply.get("tried")))
+                    if reply.get("ended") is not True:
                         self._lost("it broke the protocol")
 
     @property
@@ -291,9 +289,8 @@ class Session:
             return wire.receive(self._talk, ends=time.monotonic() + max(limit, 0.0) + PATIENCE)
         except (OSError, EOFError, wire.WireError) as error:
             self._lost(_words(error))
-            raise AssertionError("unreachable") from error
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str) -> NoReturn:
         self._why = why
         why = self.close() or why
         if why.startswith("failed"):
@@ -303,98 +300,7 @@ class Session:
 
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "it did not answer in time"
+        return LATE
     if isinstance(error, (EOFError, ConnectionError)):
         return "its process ended"
     return f"its answer cannot be read: {error}"
-
-
-class RemoteCaller:
-    """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
-
-    def __init__(self, session: Session, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
-        self.session, self.limit, self.stand_ins = session, limit, stand_ins
-        self.together, self.ends = together, time.monotonic() + together
-        self.used: set[str] = set()
-        """The stand-ins that the function has called."""
-
-    def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
-        now = time.monotonic()
-        limit = min(self.limit, self.ends - now)
-        too_long = Returned(fault=Fault("time", "TimeoutError", f"all calls together took {self.together:.0f} s"))
-        if limit <= 0:
-            return too_long
-        question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
-        try:
-            reply = self.session._ask(question, limit)
-            for _ in range(MOST_STAND_INS):
-                if "stand_in" not in reply:
-                    break
-                reply = self.session._ask(self._stand_in(reply), now + limit - time.monotonic())
-            returned = _returned(reply)
-            is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
-            return too_long if is_late else returned
-        except Gone as error:
-            kind = "time" if "time" in error.why else "raised"
-            return Returned(fault=Fault(kind, "ProcessGone", error.why))
-
-    def _stand_in(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What the grader's function gives, or its vector-Jacobian products, for arguments from the sandbox."""
-        name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
-        if name not in self.stand_ins or not isinstance(arguments, tuple):
-            return {"value": None, "refused": "there is no such piece"}
-        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments):
-            return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
-        self.used.add(name)
-        tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]
-        arguments = tuple(
-            a.detach().requires_grad_(vector is not None) if t else a for a, t in zip(arguments, tracked, strict=True)
-        )
-        try:
-            value = self.stand_ins[name](*arguments)
-            if vector is not None:
-                leaves = [a for a, t in zip(arguments, tracked, strict=True) if t]
-                found = torch.autograd.grad(value, leaves, vector, allow_unused=True)
-                value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(leaves, found, strict=True))
-        except Exception as error:  # whatever the submission's arguments make of it
-            return {"value": None, "refused": f"it raised {type(error).__name__}: {str(error)[:200]}"}
-        return {"value": value, "refused": ""}
-
-
-def _moderate(arguments: tuple) -> bool:
-    """Whether the grader can compute with them: it has no limits of memory, and the sandbox chooses them."""
-    found = leaves(arguments)
-    numbers = [a for a in found if isinstance(a, (int, float))]
-    return sum(a.numel() for a in found if isinstance(a, Tensor)) <= MOST_ENTRIES and all(
-        abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
-    )
-
-
-def _returned(reply: dict[str, Any]) -> Returned:
-    gradients, modified = reply.get("gradients"), reply.get("modified")
-    return Returned(
-        value=reply.get("value"),
-        fault=_fault(reply.get("fault")),
-        gradients=gradients if isinstance(gradients, tuple) else (),
-        modified=tuple(i for i in modified if type(i) is int) if isinstance(modified, tuple) else (),
-        graph=reply.get("graph") is True,
-        mode_kept=reply.get("mode_kept") is True,
-        printed=wire.printable(str(reply.get("printed") or "")),
-    )
-
-
-def _fault(reply: Any) -> Fault | None:
-    if not isinstance(reply, dict):
-        return None
-    kind, name, message, line = (
-        wire.printable(str(reply.get(key, "")), 400) for key in ("kind", "name", "message", "line")
-    )
-    return Fault(kind if kind in ("not written", "raised", "time") else "raised", name, message, line)
-
-
-def _texts(reply: Any) -> list[str]:
-    return (
-        [wire.printable(part, 80) for part in reply if isinstance(part, str)]
-        if isinstance(reply, (list, tuple))
-        else []
-    )

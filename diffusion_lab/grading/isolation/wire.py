@@ -19,9 +19,14 @@ import torch
 from torch import Tensor, nn
 
 LARGEST_HEADER = 1 << 20
-LARGEST_BODY = 64 << 20
+LARGEST_BODY = 8 << 20
+"""Of all tensors in a message: a cell of a million characters, and hundreds of times what any piece answers."""
 DEEPEST = 8
 LONGEST_TEXT = 10_000
+MOST_PARTS = 1000
+"""Of a tuple, list or dictionary."""
+MOST_VALUES = 10_000
+"""Of a message, all parts of its parts counted."""
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -62,7 +67,7 @@ def receive(
         ends: when to give up, by the monotonic clock, however much has come by then. Raises TimeoutError.
     """
     length, count = struct.unpack("<II", _read(source, 8, ends))
-    if length > LARGEST_HEADER or count > 1000:
+    if length > LARGEST_HEADER or count > MOST_PARTS:
         raise WireError("the header is too large")
     sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count, ends))
     if sum(sizes) > LARGEST_BODY:
@@ -73,8 +78,9 @@ def receive(
         message = json.loads(header)
         if not isinstance(message, dict):
             raise WireError("not a message")
-        return {key: _decode(value, blobs, probe, 0) for key, value in message.items()}
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        decoder = _Decoder(blobs, probe)
+        return {key: decoder.value(value) for key, value in message.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise WireError(f"a malformed message: {type(error).__name__}") from error
 
 
@@ -109,9 +115,9 @@ def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
     if kind in (Tensor, nn.Parameter):
         return _encode_tensor(value, blobs)
     if kind in (tuple, list):
-        return {kind.__name__: [_encode(part, blobs, depth + 1) for part in value[:1000]]}
+        return {kind.__name__: [_encode(part, blobs, depth + 1) for part in value[:MOST_PARTS]]}
     if kind is dict and all(type(key) is str for key in value):
-        return {"dict": {key: _encode(part, blobs, depth + 1) for key, part in list(value.items())[:1000]}}
+        return {"dict": {key: _encode(part, blobs, depth + 1) for key, part in list(value.items())[:MOST_PARTS]}}
     if isinstance(value, nn.Module) and hasattr(value, "recipe"):
         made_of = _encode(tuple(value.recipe), blobs, depth + 1), _encode(dict(value.state_dict()), blobs, depth + 1)
         return {"probe": [kind.__module__, kind.__name__, *made_of]}
@@ -122,42 +128,56 @@ def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
 
 def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
     name = str(tensor.dtype).removeprefix("torch.")
-    if tensor.layout is not torch.strided or name not in DTYPES:
-        return {"foreign": f"a tensor of layout {tensor.layout} and dtype {tensor.dtype}"}
+    if tensor.layout is not torch.strided or name not in DTYPES or tensor.device.type == "meta":
+        return {"foreign": f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device.type}"}
     if tensor.numel() * tensor.element_size() > LARGEST_BODY:
         return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
-    flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
-    blobs.append(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    try:
+        flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
+        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    except (RuntimeError, TypeError) as error:  # such as one that lives inside of torch.vmap
+        return {"foreign": f"a tensor that cannot be read: {type(error).__name__}"}
+    blobs.append(data)
     # Strides travel too: an unusual memory layout is part of the question.
     stride = list(tensor.stride()) if 0 not in tensor.stride() else None
     return {"tensor": [name, list(tensor.shape), stride, len(blobs) - 1]}
 
 
-def _decode(value: Any, blobs: list[bytearray], probe: Callable | None, depth: int) -> Any:
-    if depth > DEEPEST + 1:
-        raise WireError("nested too deeply")
-    if isinstance(value, int) and abs(value) >= 2**53:
-        return Foreign("an integer of more than 53 bits")
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    (kind, content), *rest = value.items()
-    if rest:
+class _Decoder:
+    """Values from what JSON made of a header."""
+
+    def __init__(self, blobs: list[bytearray], probe: Callable | None):
+        self.blobs, self.probe = blobs, probe
+        self.left = MOST_VALUES
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        self.left -= 1
+        if depth > DEEPEST + 1 or self.left < 0:
+            raise WireError("nested too deeply, or of too many parts")
+        if isinstance(value, str):
+            return value[:LONGEST_TEXT]
+        if isinstance(value, int) and abs(value) >= 2**53:
+            return Foreign("an integer of more than 53 bits")
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        (kind, content), *rest = value.items()
+        if rest:
+            raise WireError("not a value")
+        if kind == "tensor":
+            return _decode_tensor(*content, self.blobs)
+        if kind in ("tuple", "list"):
+            parts = [self.value(part, depth + 1) for part in content]
+            return tuple(parts) if kind == "tuple" else parts
+        if kind == "dict":
+            return {printable(key, 100): self.value(part, depth + 1) for key, part in content.items()}
+        if kind == "float" and isinstance(content, str):
+            return float(content)
+        if kind == "foreign":
+            return Foreign(printable(str(content), 200))
+        if kind == "probe" and self.probe is not None:
+            module, name, *made_of = content
+            return self.probe(module, name, *(self.value(part, depth + 1) for part in made_of))
         raise WireError("not a value")
-    if kind == "tensor":
-        return _decode_tensor(*content, blobs)
-    if kind in ("tuple", "list"):
-        parts = [_decode(part, blobs, probe, depth + 1) for part in content]
-        return tuple(parts) if kind == "tuple" else parts
-    if kind == "dict":
-        return {str(key): _decode(part, blobs, probe, depth + 1) for key, part in content.items()}
-    if kind == "float":
-        return float(content)
-    if kind == "foreign":
-        return Foreign(printable(str(content), 200))
-    if kind == "probe" and probe is not None:
-        module, name, *made_of = content
-        return probe(module, name, *(_decode(part, blobs, probe, depth + 1) for part in made_of))
-    raise WireError("not a value")
 
 
 def _decode_tensor(name: str, shape: list[int], stride: list[int] | None, index: int, blobs: list[bytearray]) -> Tensor:

@@ -4,7 +4,7 @@
     └ guard     one for each submission: watches its memory and processes, and ends it when the grader says so
       └ first   process 1 of a tree of its own: runs the solution cells and calls the functions in them
 
-Of the package, only this file, `wire`, `calling`, `namespaces` and the probes exist in the sandbox.
+Of the package, only this file, `wire`, `calling`, `namespaces`, `syscalls` and the probes exist in the sandbox.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffusion_lab.grading.calling import Fault, LocalCaller, Returned
-from diffusion_lab.grading.isolation import namespaces, wire
+from diffusion_lab import exercises
+from diffusion_lab.grading.calling import PACKAGE, Fault, LocalCaller, Returned, words_of
+from diffusion_lab.grading.isolation import namespaces, syscalls, wire
 
+PROBES: dict[str, Any] = {}
+"""The modules of them, by name."""
+MOST_ATTEMPTS = 5
 WATCH_EVERY = 0.05
 """Seconds between two looks of a guard."""
 
@@ -45,6 +50,9 @@ def main() -> None:
     """
     torch.set_num_threads(1)
     torch.nn.functional.softmax(torch.zeros(2, requires_grad=True), 0).sum().backward()  # wakes what is lazy
+    for path in Path(exercises.__file__).parent.rglob("probes.py"):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        PROBES[name] = importlib.import_module(name)
     if not sys.argv[1].isdigit():
         _alone(json.loads(sys.argv[1]))
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -77,7 +85,7 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
         life.close()
         _first(limits, talk)
     talk.close()
-    why, own = b"ended", _memory("self")
+    why, own = b"ended", _memory_and_threads("self")[0]
     while True:
         readable, _, _ = select.select([life], [], [], WATCH_EVERY)
         if readable:  # the grader has closed its end
@@ -85,10 +93,14 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
         if os.waitpid(first, os.WNOHANG)[0]:
             first = 0
             break
-        memory, processes = _usage({os.getpid(), os.getppid(), 1}, own)
-        if memory > limits["memory"] or processes > limits["processes"]:
-            why = b"memory" if memory > limits["memory"] else b"processes"
-            break
+        memory, processes, threads = _usage({os.getpid(), os.getppid(), 1}, own)
+        if memory > limits["memory"]:
+            why = b"memory"
+        elif processes > limits["processes"] or threads > limits["threads"]:
+            why = b"processes"
+        else:
+            continue
+        break
     if first:
         os.kill(first, signal.SIGKILL)  # and with it every process of its tree
         os.waitpid(first, 0)
@@ -97,27 +109,32 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
     os._exit(0)
 
 
-def _usage(others: set[int], inherited: int) -> tuple[int, int]:
-    """Bytes of memory beyond what each process inherited, and the number of processes, of all but `others`."""
-    memory = processes = 0
+def _usage(others: set[int], inherited: int) -> tuple[int, int, int]:
+    """Bytes of memory beyond what each process inherited, processes, and their threads, of all but `others`."""
+    memory = processes = threads = 0
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in others:
             with contextlib.suppress(OSError, ValueError):
-                memory += max(0, _memory(name) - inherited)
+                held, running = _memory_and_threads(name)
+                memory += max(0, held - inherited)
+                threads += running
                 processes += 1
-    return memory, processes
+    return memory, processes, threads
 
 
-def _memory(process: str) -> int:
-    """Bytes of resident memory, files left out."""
-    with open(f"/proc/{process}/statm") as file:
-        _, resident, files, *_ = map(int, file.read().split())
-    return (resident - files) * resource.getpagesize()
+def _memory_and_threads(process: str) -> tuple[int, int]:
+    """Bytes that a process holds, shared or moved to disk among them and files not, and how many threads it has."""
+    with open(f"/proc/{process}/status") as file:
+        values = dict(line.split(":", 1) for line in file)
+    # A process that has ended and is not waited for has no memory.
+    held = (values.get(name, "0").split()[0] for name in ("RssAnon", "RssShmem", "VmSwap"))
+    return 1024 * sum(map(int, held)), int(values["Threads"])
 
 
 def _first(limits: dict[str, Any], talk: socket.socket) -> None:
     try:
         namespaces.give_up_privileges()
+        syscalls.refuse()
         _limit(limits)
         resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"], limits["processes"]))
         _mute()
@@ -131,8 +148,10 @@ def _first(limits: dict[str, Any], talk: socket.socket) -> None:
 def _alone(limits: dict[str, Any]) -> None:
     """Serve one submission on what were standard input and output. Processes are not counted: others may be ours."""
     talk = _Pipes(os.dup(0), os.dup(1))
+    if limits.get("walls"):
+        syscalls.refuse()  # engines differ in what they refuse
     _limit(limits)
-    wire.send(talk, {"ready": True})
+    wire.send(talk, {"ready": str(torch.__version__)})
     _mute()
     try:
         _serve(talk)
@@ -142,8 +161,9 @@ def _alone(limits: dict[str, Any]) -> None:
 
 
 def _limit(limits: dict[str, Any]) -> None:
+    # A limit of 0 keeps no memory image from a program that the system starts to collect them; 1 does.
     for name, value in (
-        ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 0), ("NOFILE", 128), ("AS", limits["address"]),
+        ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 1), ("NOFILE", 128), ("AS", limits["address"]),
     ):  # fmt: skip
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
@@ -172,6 +192,7 @@ class _Pipes:
 
 def _serve(talk: socket.socket) -> None:
     """Answer the grader until it hangs up. Everything the student's code could do here, it does to itself alone."""
+    tried = _Attempts().seen
     space: dict[str, Any] = {
         "__name__": "__main__", "math": math, "torch": torch, "Tensor": Tensor, "nn": nn, "functional": functional,
     }  # fmt: skip
@@ -181,11 +202,38 @@ def _serve(talk: socket.socket) -> None:
             fault = _run_cell(message["name"], bytes(message["source"].tolist()).decode(), space)
             wire.send(talk, {"fault": None if fault is None else _as_dict(fault)})
         elif message["op"] == "names":
-            wire.send(talk, {"names": [n for n in message["names"] if callable(space.get(n))], "all": _defined(space)})
+            there = [name for name in message["names"] if callable(space.get(name))]
+            wire.send(talk, {"names": there, "all": _defined(space), "tried": tried})
         elif message["op"] == "piece":
             with _replaced(space, {name: _StandIn(talk, name) for name in message["stand_ins"]}):
                 _serve_piece(talk, space[message["name"]])
-            wire.send(talk, {"ended": True})
+            wire.send(talk, {"ended": True, "tried": tried})
+
+
+class _Attempts:
+    """From here on there is no module of this package to import, and whoever looks for one, or for a file, is noted."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        for name in [name for name in sys.modules if name.partition(".")[0] == "diffusion_lab"]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, self)
+        sys.addaudithook(self._hear)
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name.partition(".")[0] == "diffusion_lab":
+            self._note(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    def _hear(self, event: str, given: tuple) -> None:
+        # Tracebacks open the files that do exist here.
+        if event == "open" and isinstance(given[0], str) and "diffusion_lab" in given[0]:
+            if not given[0].startswith(str(PACKAGE)):
+                self._note(given[0])
+
+    def _note(self, what: str) -> None:
+        if what not in self.seen and len(self.seen) < MOST_ATTEMPTS:
+            self.seen.append(what)
 
 
 @contextlib.contextmanager
@@ -272,7 +320,7 @@ def _run_cell(name: str, source: str, space: dict[str, Any]) -> Fault | None:
     except (Exception, SystemExit) as error:
         own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
         return Fault(
-            "raised", type(error).__name__, str(error)[:400], f"line {own[-1].lineno}: {own[-1].line}" if own else ""
+            "raised", type(error).__name__, words_of(error), f"line {own[-1].lineno}: {own[-1].line}" if own else ""
         )
     return None
 
@@ -286,9 +334,7 @@ def _as_dict(fault: Fault) -> dict[str, str]:
 
 
 def _probe(module: str, name: str, arguments: tuple, state: dict[str, Tensor]) -> nn.Module:
-    if not (module.startswith("diffusion_lab.exercises.") and module.endswith("probes")):
-        raise wire.WireError("not a probe")
-    made = getattr(importlib.import_module(module), name)(*arguments)
+    made = getattr(PROBES[module], name)(*arguments)
     made.load_state_dict(state)
     return made
 

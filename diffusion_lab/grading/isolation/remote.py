@@ -1,0 +1,157 @@
+"""A student's function, called in the sandbox, and the stand-ins that it may ask the grader for meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lab.grading.calling import Fault, Returned, leaves
+from diffusion_lab.grading.isolation import wire
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.isolation.sandbox import Session
+
+LATE = "it did not answer in time"
+MOST_STAND_INS = 1000
+"""How often one call may ask for a stand-in."""
+MOST_ENTRIES = 1 << 13
+"""Of all tensors that a stand-in is given. Distances between all pairs of so many points fit into memory."""
+LARGEST_NUMBER = 2e4
+"""That a stand-in is given, as a number of steps perhaps."""
+STAND_IN_MEMORY = 2 << 30
+"""Bytes that a stand-in may take to compute its answer."""
+
+
+class Gone(Exception):
+    """The student's process is gone, or does not keep to the rules. `why` says it in words."""
+
+    def __init__(self, why: str):
+        super().__init__(why)
+        self.why = why
+
+
+class RemoteCaller:
+    """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
+
+    def __init__(self, session: Session, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
+        self.session, self.limit, self.stand_ins = session, limit, stand_ins
+        self.together, self.ends = together, time.monotonic() + together
+        self.used: set[str] = set()
+        """The stand-ins that the function has called."""
+
+    def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
+        now = time.monotonic()
+        limit = min(self.limit, self.ends - now)
+        too_long = Returned(fault=Fault("time", "TimeoutError", f"all calls together took {self.together:.0f} s"))
+        if limit <= 0:
+            return too_long
+        question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
+        try:
+            reply = self.session._ask(question, limit)
+            for _ in range(MOST_STAND_INS):
+                if "stand_in" not in reply:
+                    break
+                answer = self._stand_in(reply)
+                left = now + limit - time.monotonic()
+                if left <= 0:  # what the grader computes takes time too
+                    self.session._lost(LATE)
+                reply = self.session._ask(answer, left)
+            returned = _returned(reply)
+            is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
+            return too_long if is_late else returned
+        except Gone as error:
+            kind = "time" if "time" in error.why else "raised"
+            return Returned(fault=Fault(kind, "ProcessGone", error.why))
+
+    def _stand_in(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What the grader's function gives, or its vector-Jacobian products, for arguments from the sandbox."""
+        name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
+        if not isinstance(name, str) or name not in self.stand_ins or not isinstance(arguments, tuple):
+            return {"value": None, "refused": "there is no such piece"}
+        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments):
+            return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
+        self.used.add(name)
+        tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]
+        arguments = tuple(
+            a.detach().requires_grad_(vector is not None) if t else a for a, t in zip(arguments, tracked, strict=True)
+        )
+        try:
+            with _memory_bounded():
+                value = self.stand_ins[name](*arguments)
+                if vector is not None:
+                    leaves = [a for a, t in zip(arguments, tracked, strict=True) if t]
+                    found = torch.autograd.grad(value, leaves, vector, allow_unused=True)
+                    value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(leaves, found, strict=True))
+        except Exception as error:  # whatever the submission's arguments make of it
+            return {"value": None, "refused": f"it raised {type(error).__name__}: {str(error)[:200]}"}
+        return {"value": value, "refused": ""}
+
+
+@contextlib.contextmanager
+def _memory_bounded() -> Iterator[None]:
+    """What takes more ends in an error; on systems that cannot say how much a process has, nothing is bounded."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[5]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        lower = now + STAND_IN_MEMORY
+        if soft == resource.RLIM_INFINITY or lower < soft:
+            resource.setrlimit(resource.RLIMIT_DATA, (lower, hard))
+    except (ImportError, OSError, ValueError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _moderate(arguments: tuple) -> bool:
+    """Whether the grader can compute with them: the sandbox chooses them."""
+    found = leaves(arguments)
+    tensors = [a for a in found if isinstance(a, Tensor)]
+    # A tensor of one entry is taken for a number, and may be a number of steps as well.
+    numbers = [a.item() for a in tensors if a.numel() == 1 and not a.is_complex()]
+    numbers += [a for a in found if isinstance(a, (int, float))]
+    return sum(a.numel() for a in tensors) <= MOST_ENTRIES and all(
+        abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
+    )
+
+
+def _returned(reply: dict[str, Any]) -> Returned:
+    gradients, modified = reply.get("gradients"), reply.get("modified")
+    return Returned(
+        value=reply.get("value"),
+        fault=fault_of(reply.get("fault")),
+        gradients=gradients if isinstance(gradients, tuple) else (),
+        modified=tuple(i for i in modified if type(i) is int and i >= 0) if isinstance(modified, tuple) else (),
+        graph=reply.get("graph") is True,
+        mode_kept=reply.get("mode_kept") is True,
+        printed=wire.printable(str(reply.get("printed") or "")),
+    )
+
+
+def fault_of(reply: Any) -> Fault | None:
+    if not isinstance(reply, dict):
+        return None
+    # Each in one line: more of them could look like lines of the grader's own.
+    kind, name, message, line = (
+        " ".join(wire.printable(str(reply.get(key, "")), 400).split()) for key in ("kind", "name", "message", "line")
+    )
+    return Fault(kind if kind in ("not written", "raised", "time") else "raised", name, message, line)
+
+
+def texts_of(reply: Any) -> list[str]:
+    return (
+        [wire.printable(part, 80) for part in reply if isinstance(part, str)]
+        if isinstance(reply, (list, tuple))
+        else []
+    )
