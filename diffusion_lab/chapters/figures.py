@@ -32,14 +32,14 @@ def draw_figures(
 def samples_figure(experiment: Experiment) -> Any:
     """Held-out data beside the run's samples."""
     dataset, info = experiment.dataset, _info(experiment)
-    data = experiment.decode(dataset.test)[:SHOWN]
+    # In random order: archives of images go class by class, and the enumeration begins with the emptiest boards.
+    rows = torch.randperm(len(dataset.test), generator=experiment.generator("figure"))[:SHOWN]
+    data = experiment.decode(dataset.test[rows])
     if dataset.test_labels is not None:
-        info["data_labels"] = dataset.test_labels[:SHOWN]
+        info["data_labels"] = dataset.test_labels[rows]
     if experiment.sample_labels is not None:
         info["samples_labels"] = experiment.sample_labels[:SHOWN]
     if "boards" in info:
-        # In random order: the enumeration begins with the emptiest boards.
-        data = data[torch.randperm(len(data), generator=experiment.generator("figure"))]
         from diffusion_lab.data.games import is_legal
 
         info["legal"] = is_legal(experiment.samples[:SHOWN])
