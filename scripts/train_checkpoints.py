@@ -63,8 +63,8 @@ RECIPES = {
     ),
     "spiral": Recipe(TOY, budget="quick"),
     "cifar10": Recipe(
-        "Scenes of 32x32 pixels with the colours and the layout of their class. Ships, lorries, horses and faces of dogs "
-        "can be made out; details are smeared, and many an object is none.",
+        "Scenes of 32x32 pixels with the colours and the layout of their class. Ships, lorries, horses and faces of "
+        "dogs can be made out; details are smeared, and many an object is none.",
         source="real",
         training=Settings(steps=4500, batch=128, learning_rate=1.5e-3, ema_decay=0.999),
         dtype=torch.float16,

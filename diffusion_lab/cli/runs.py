@@ -47,7 +47,8 @@ def list_chapters() -> None:
 def run(
     chapter: Annotated[str, typer.Argument(metavar="CHAPTER|all", help="A chapter's name or number, or all ten.")],
     budget: Annotated[
-        BudgetName, typer.Option(help="smoke proves that it runs; quick and full are scored.")
+        BudgetName,
+        typer.Option(help="smoke proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
     ] = BudgetName.quick,
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,

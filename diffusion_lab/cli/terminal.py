@@ -18,6 +18,7 @@ class BudgetName(str, enum.Enum):
     smoke = "smoke"
     quick = "quick"
     full = "full"
+    gpu = "gpu"
 
 
 class SourceName(str, enum.Enum):

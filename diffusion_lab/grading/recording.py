@@ -12,7 +12,6 @@ import copy
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import secrets
@@ -29,7 +28,6 @@ from unittest import mock
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
 
 import diffusion_lab
 from diffusion_lab.errors import LabError
@@ -37,18 +35,11 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
-from diffusion_lab.grading.isolation.wire import printable
-from diffusion_lab.grading.result import NOT_GRADED, REFUSED, Result
-from diffusion_lab.grading.telling import points
+from diffusion_lab.grading.result import NOT_GRADED, RecordingError, Result
+from diffusion_lab.grading.verdict_notebook import CHECK, is_test, name_of, rebuilt
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""
-CHECK = "-check"
-"""At the end of the name of an exercise's test cell."""
-LONGEST_SOURCE = 50_000
-"""Characters of a solution that are shown; nobody reads more, and colouring them takes a while."""
-LONGEST_LINE, MOST_LINES = 1000, 400
-"""Of a message."""
 STEPS_LEFT_OUT = {"Execute", "CheckCellMetadata"}
 """Of nbgrader's autograding: nothing is run, and the cells are the release's own; their check takes a fifth of it."""
 LOCKED = "database is locked"
@@ -57,15 +48,6 @@ TRIES = 4
 
 Told = Callable[[str, int, int], None]
 """What is being done, how many submissions are done, of how many."""
-
-
-class RecordingError(LabError, RuntimeError):
-    """Marks that could not be written down. It is a fault of the grader or the course, never a zero."""
-
-    def __init__(self, message: str, failures: Mapping[str, str] | None = None):
-        super().__init__(message)
-        self.failures = dict(failures or {})
-        """student -> why; all others are recorded."""
 
 
 def record(
@@ -205,7 +187,7 @@ class Book:
             from nbgrader.converters import GenerateAssignment
 
             self._run(GenerateAssignment, create_assignment=True)
-        cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := _name(cell))}
+        cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := name_of(cell))}
         tests = {name: marks for name, (marks, _) in cells.items() if marks.grade and not marks.solution}
         expected = {exercise.name + CHECK: exercise.points for exercise in notebook(self.chapter).exercises}
         found = {name: float(marks.points) for name, marks in tests.items()}
@@ -239,7 +221,7 @@ class Book:
         document = rebuilt(self.release, result)
         stamp = self._timestamp(student)
         given = {
-            _name(cell): float(cell.outputs[-1]["data"]["text/plain"]) for cell in document.cells if _is_test(cell)
+            name_of(cell): float(cell.outputs[-1]["data"]["text/plain"]) for cell in document.cells if is_test(cell)
         }
         mark = self.kept / "recorded" / self.name / f"{student}.txt"
         secret = self._secret(student)
@@ -450,87 +432,6 @@ class Book:
                 made.start()
         except Exception as error:
             raise RecordingError(_reason(heard) or f"{type(error).__name__}: {error}") from error
-
-
-def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
-    """The release with the learner's solutions in their cells, and the verdicts below the test cells.
-
-    Raises:
-        RecordingError: where the result does not hold marks for every test of the release.
-    """
-    document = copy.deepcopy(release)
-    told = {item["name"]: item for item in result.exercises}
-    for cell in document.cells:
-        name = _name(cell)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        if not name:
-            continue
-        marks = cell.metadata.nbgrader
-        if _is_test(cell):
-            item = told.get(name.removesuffix(CHECK)) or _refused(result, name, float(marks.points))
-            _put(cell, plain(item["text"]), _checked(name, item["points"], float(marks.points)))
-        elif marks.solution and name in (result.solutions or {}):
-            cell.source = _cut(plain(result.solutions[name]))
-        elif marks.solution and marks.grade and result.state != REFUSED:
-            # A question of the teacher's own, for marking by hand: nbgrader gives 0 to an answer that is not there.
-            cell.source += "\n\nThe answer is in the submitted file." if cell.cell_type == "markdown" else "\n# …"
-    if result.state == REFUSED:
-        notice = new_code_cell("# This file was not graded.", id="refused")
-        notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
-        document.cells.insert(0, notice)
-    for number, cell in enumerate(document.cells):
-        cell.id = f"cell-{number}"
-    return document
-
-
-def plain(text: str) -> str:
-    """Text as it is, without colours of a terminal, and with a mark in the place of what cannot be printed."""
-    text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
-    return printable(text, len(text))
-
-
-def _refused(result: Result, name: str, most: float) -> dict[str, Any]:
-    exercise = name.removesuffix(CHECK)
-    if result.state != REFUSED:
-        raise RecordingError(f"the result says nothing of {exercise}")
-    return {"points": 0.0, "text": f"✗ {exercise}: 0 of {points(most)} points. {result.reason}"}
-
-
-def _checked(name: str, given: Any, most: float) -> float:
-    """nbgrader takes a number that is none, or negative, for full marks."""
-    if not isinstance(given, (int, float)) or not math.isfinite(given) or not 0 <= given <= most:
-        raise RecordingError(f"{given!r} are no points for {name.removesuffix(CHECK)}, which has {points(most)}")
-    return float(given)
-
-
-def _put(cell: NotebookNode, text: str, marks: float) -> None:
-    lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in text.splitlines()]
-    if len(lines) > MOST_LINES:
-        lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more lines"]
-    cell.execution_count = 1
-    cell.outputs = [
-        _stream("\n".join(lines)),
-        new_output("execute_result", data={"text/plain": repr(marks)}, execution_count=1),
-    ]
-
-
-def _stream(text: str) -> NotebookNode:
-    return new_output("stream", name="stdout", text=f"{text}\n")
-
-
-def _cut(source: str) -> str:
-    if len(source) <= LONGEST_SOURCE:
-        return source
-    return f"{source[:LONGEST_SOURCE]}\n# … and {len(source) - LONGEST_SOURCE} more characters, in the submitted file"
-
-
-def _name(cell: NotebookNode) -> str:
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
-
-
-def _is_test(cell: NotebookNode) -> bool:
-    return bool(_name(cell)) and cell.metadata.nbgrader.grade and not cell.metadata.nbgrader.solution
 
 
 def _safe(student: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook
 from diffusion_lab.grading.checking import Verdict, without_points
 from diffusion_lab.grading.telling import told
@@ -95,3 +96,12 @@ def refused(
         seed_id=seed_id,
         version=version,
     )
+
+
+class RecordingError(LabError, RuntimeError):
+    """Marks that could not be written down. It is a fault of the grader or the course, never a zero."""
+
+    def __init__(self, message: str, failures: Mapping[str, str] | None = None):
+        super().__init__(message)
+        self.failures = dict(failures or {})
+        """student -> why; all others are recorded."""

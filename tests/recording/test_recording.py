@@ -20,6 +20,7 @@ from diffusion_lab.grading import recording
 from diffusion_lab.grading.recording import Book, RecordingError, record, write_feedback
 from diffusion_lab.grading.result import GRADED, NOT_GRADED, Result, of_verdict, refused
 from diffusion_lab.grading.submission import mark, take_in
+from diffusion_lab.grading.verdict_notebook import name_of
 
 
 def by_name(items) -> dict[str, float]:
@@ -223,9 +224,7 @@ def test_the_same_result_asks_for_no_other_look(course: Course, mixed):
 
 
 def test_an_unwritten_answer_has_nbgraders_comment(course: Course, mixed):
-    stub = next(
-        cell.source for cell in Book(course.root, CHAPTER).release.cells if recording._name(cell) == "alpha_bar"
-    )
+    stub = next(cell.source for cell in Book(course.root, CHAPTER).release.cells if name_of(cell) == "alpha_bar")
     record(course.root, CHAPTER, [result("ann", mixed, solutions={"alpha_bar": stub, "q_sample": "q_sample = 1"})])
     with course.api.gradebook as gradebook:
         assert gradebook.find_comment("alpha_bar", NAME, NAME, "ann").comment == "No response."
@@ -395,7 +394,7 @@ def test_any_other_name_will_do(course: Course, right, student: str):
 def test_a_release_of_another_version_is_not_graded_by(course: Course, right):
     place = course.root / "exercises" / NAME / f"{NAME}.ipynb"
     other = nbformat.read(place, as_version=4)
-    next(cell for cell in other.cells if recording._name(cell) == "q_sample-check").metadata.nbgrader.points = 1
+    next(cell for cell in other.cells if name_of(cell) == "q_sample-check").metadata.nbgrader.points = 1
     nbformat.write(other, place)
     with pytest.raises(RecordingError, match="does not fit this version of the course: q_sample-check"):
         record(course.root, CHAPTER, [result("ann", right)])

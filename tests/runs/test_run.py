@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import torch
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import NAMES, get
 from diffusion_lab.errors import CheckpointError, DeviceError
+from diffusion_lab.networks import count_parameters
+from diffusion_lab.train import Settings
 
 FIGURES = ("samples.png", "trajectory.png", "loss.png", "denoising.png")
 
@@ -95,7 +98,20 @@ def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():
     assert all(get(name).name == name for name in NAMES)
     assert get(5) is get("mnist") is get("05_mnist") is get("5")
     for name in NAMES:
-        assert set(get(name).budgets) == {"smoke", "quick", "full"}
+        assert set(get(name).budgets) - {"gpu"} == {"smoke", "quick", "full"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", ["full", "gpu"])
+def test_a_budget_brings_its_own_network_and_its_checkpoint_knows(budget, tmp_path, monkeypatch):
+    whole = get("cifar10").budgets[budget]
+    short = replace(whole, training=Settings(steps=2, batch=4), samples=20, sample_steps=2, judge_epochs=1)
+    monkeypatch.setitem(get("cifar10").budgets, budget, short)
+    report = run_chapter("cifar10", budget=budget, source="bundled", out=tmp_path)
+    assert report.parameters > 2_000_000
+    opened = open_checkpoint(report.files["checkpoint"], source="bundled")
+    assert count_parameters(opened.network) == report.parameters
+    assert torch.equal(opened.draw(), report.samples)
 
 
 @pytest.mark.slow

@@ -1,0 +1,105 @@
+"""The notebook that nbgrader reads the marks of a submission from: the release, with solutions and verdicts in it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+
+from diffusion_lab.grading.isolation.wire import printable
+from diffusion_lab.grading.result import REFUSED, RecordingError, Result
+from diffusion_lab.grading.telling import points
+
+CHECK = "-check"
+"""At the end of the name of an exercise's test cell."""
+LONGEST_SOURCE = 50_000
+"""Characters of a solution that are shown; nobody reads more, and colouring them takes a while."""
+LONGEST_LINE, MOST_LINES = 1000, 400
+"""Of a message."""
+
+
+def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
+    """The release with the learner's solutions in their cells, and the verdicts below the test cells.
+
+    Raises:
+        RecordingError: where the result does not hold marks for every test of the release.
+    """
+    document = copy.deepcopy(release)
+    told = {item["name"]: item for item in result.exercises}
+    for cell in document.cells:
+        name = name_of(cell)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if not name:
+            continue
+        marks = cell.metadata.nbgrader
+        if is_test(cell):
+            item = told.get(name.removesuffix(CHECK)) or _refused(result, name, float(marks.points))
+            _put(cell, plain(item["text"]), _checked(name, item["points"], float(marks.points)))
+        elif marks.solution and name in (result.solutions or {}):
+            cell.source = _cut(plain(result.solutions[name]))
+        elif marks.solution and marks.grade and result.state != REFUSED:
+            # A question of the teacher's own, for marking by hand: nbgrader gives 0 to an answer that is not there.
+            cell.source += "\n\nThe answer is in the submitted file." if cell.cell_type == "markdown" else "\n# …"
+    if result.state == REFUSED:
+        notice = new_code_cell("# This file was not graded.", id="refused")
+        notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
+        document.cells.insert(0, notice)
+    for number, cell in enumerate(document.cells):
+        cell.id = f"cell-{number}"
+    return document
+
+
+def plain(text: str) -> str:
+    """Text as it is, without colours of a terminal, and with a mark in the place of what cannot be printed."""
+    text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
+    return printable(text, len(text))
+
+
+def _refused(result: Result, name: str, most: float) -> dict[str, Any]:
+    exercise = name.removesuffix(CHECK)
+    if result.state != REFUSED:
+        raise RecordingError(f"the result says nothing of {exercise}")
+    return {"points": 0.0, "text": f"✗ {exercise}: 0 of {points(most)} points. {result.reason}"}
+
+
+def _checked(name: str, given: Any, most: float) -> float:
+    """nbgrader takes a number that is none, or negative, for full marks."""
+    if not isinstance(given, (int, float)) or not math.isfinite(given) or not 0 <= given <= most:
+        raise RecordingError(f"{given!r} are no points for {name.removesuffix(CHECK)}, which has {points(most)}")
+    return float(given)
+
+
+def _put(cell: NotebookNode, text: str, marks: float) -> None:
+    lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in text.splitlines()]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more lines"]
+    cell.execution_count = 1
+    cell.outputs = [
+        _stream("\n".join(lines)),
+        new_output("execute_result", data={"text/plain": repr(marks)}, execution_count=1),
+    ]
+
+
+def _stream(text: str) -> NotebookNode:
+    return new_output("stream", name="stdout", text=f"{text}\n")
+
+
+def _cut(source: str) -> str:
+    if len(source) <= LONGEST_SOURCE:
+        return source
+    return f"{source[:LONGEST_SOURCE]}\n# … and {len(source) - LONGEST_SOURCE} more characters, in the submitted file"
+
+
+def name_of(cell: NotebookNode) -> str:
+    """The name that nbgrader knows a cell by; "" for one of no account."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+
+
+def is_test(cell: NotebookNode) -> bool:
+    """Whether it is the test cell of an exercise, which has the marks."""
+    return bool(name_of(cell)) and cell.metadata.nbgrader.grade and not cell.metadata.nbgrader.solution
