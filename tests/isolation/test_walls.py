@@ -46,15 +46,14 @@ def test_nbgraders_exchange_is_not_there(tmp_path: Path, monkeypatch):
     exchange = Path(Exchange().root)
     assert any(exchange.is_relative_to(folder) for folder in sandbox_module.HIDDEN)
     shared = Path(sysconfig.get_paths()["purelib"]) / "a shared folder"  # such a place, and one that a test can write
+    if shared.is_relative_to("/tmp"):
+        pytest.skip("this environment lies below /tmp, of which a submission sees nothing: it has a /tmp of its own")
     (shared / "inbound").mkdir(parents=True, exist_ok=True)
     try:
         monkeypatch.setattr(sandbox_module, "HIDDEN", (shared, tmp_path / "not there"))
         with Sandbox() as fresh, fresh.open() as session:
-            # Of an environment below /tmp, a submission, which has a /tmp of its own, sees nothing at all.
-            listed = said(session, f"import os; raise ValueError(os.listdir({str(shared)!r}))")
-            assert listed == "ValueError: []" or listed.startswith("FileNotFoundError")
-            written = said(session, f"open('{shared}/x', 'w')")
-            assert written.startswith(("OSError", "PermissionError", "FileNotFoundError"))
+            assert said(session, f"import os; raise ValueError(os.listdir({str(shared)!r}))") == "ValueError: []"
+            assert said(session, f"open('{shared}/x', 'w')").startswith(("OSError", "PermissionError"))
     finally:
         shutil.rmtree(shared)
 
