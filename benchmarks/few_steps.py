@@ -21,11 +21,12 @@ from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.metrics import frechet_distance
 
 # name, guidance scale, sampler, spacing, steps
-OWN = ("the chapter's own, 100 evaluations", 1.5, "ddim", "uniform", 50)
+OWN = ("the chapter's sampler, 100 evaluations", 1.5, "ddim", "uniform", 50)
 WAYS = [
     OWN,
+    ("the chapter's own, 60 evaluations", 1.5, "ddim", "uniform", 30),
     ("100 evaluations without guidance", 1.0, "ddim", "uniform", 100),
-    ("the chapter's own, guided", 1.5, "ddim", "uniform", 5),
+    ("the chapter's sampler, guided", 1.5, "ddim", "uniform", 5),
     ("without guidance", 1.0, "ddim", "uniform", 10),
     ("second order", 1.0, "dpmpp_2m", "uniform", 10),
     ("second order, equal in log-SNR", 1.0, "dpmpp_2m", "log_snr", 10),

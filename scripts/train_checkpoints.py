@@ -1,12 +1,14 @@
 """Train the networks that ship with the package, score them, and write each with its model card.
 
     python scripts/train_checkpoints.py [CHAPTER ...] [--resume] [--out FOLDER]
+    python scripts/train_checkpoints.py [CHAPTER ...] --score
     python scripts/train_checkpoints.py --smoke
 
 How each network is trained stands in `RECIPES`. A run keeps its state, report and figures under RUNS/CHAPTER, and an
 interrupted one goes on with --resume. The weights are then stored, opened again as a user opens them, and the chapter's
 own metrics are taken of what was opened. Weights and card are replaced when both are complete. --smoke does all this
-with a few steps of training and writes under RUNS only.
+with a few steps of training and writes under RUNS only. --score takes the metrics of networks that are there already,
+after a change of the chapter or of its metrics, and writes their cards anew.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import NAMES, get
+from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.opening import SHIPPED, shipped
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.data.catalogue import ENTRIES
@@ -150,9 +153,6 @@ def store(
     path = folder / f"{report.number:02}_{report.chapter}.safetensors"
     stored = save_tensors(Path(report.files["checkpoint"]).with_name("stored.safetensors"), tensors, settings)
     experiment = open_checkpoint(stored, data_root=data_root)
-    experiment.on_step = on_step
-    experiment.draw()
-    scores = [score.as_dict() for score in experiment.chapter.evaluate(experiment)]
     entry = ENTRIES.get(report.chapter)
     real = report.source == "real" and entry is not None
     training = recipe.training or experiment.budget.training
@@ -175,15 +175,33 @@ def store(
         },
         "parameters": report.parameters,
         "stored": str(recipe.dtype).removeprefix("torch."),
+        **measured(experiment, on_step),
+        "meaningful": report.meaningful,
+        "score_before_storing": report.scores[0].value,
+        "limits": recipe.limits,
+    }
+    save_tensors(path, tensors, settings)
+    return write_atomically(path.with_suffix(".md"), model_card(settings).encode())
+
+
+def measured(experiment: Experiment, on_step: Callable) -> dict[str, Any]:
+    """Samples of an opened network, scored by its chapter, and how they were drawn."""
+    experiment.on_step = on_step
+    experiment.draw()
+    return {
         "samples": len(experiment.samples),
         "sample_steps": experiment.budget.sample_steps,
         "evaluations": experiment.evaluations,
         "guidance": experiment.guidance if experiment.chapter.labelled else None,
-        "meaningful": report.meaningful,
-        "scores": scores,
-        "score_before_storing": report.scores[0].value,
-        "limits": recipe.limits,
+        "scores": [score.as_dict() for score in experiment.chapter.evaluate(experiment)],
     }
+
+
+def score_again(name: str, data_root: Path | None, on_step: Callable) -> Path:
+    """Measure a shipped network again, by today's chapter on the data it was trained on, and write its card."""
+    tensors, settings = load_tensors(path := shipped(name))
+    experiment = open_checkpoint(path, source=settings["source"], data_root=data_root)
+    settings["card"].update(measured(experiment, on_step), score_before_storing=None)
     save_tensors(path, tensors, settings)
     return write_atomically(path.with_suffix(".md"), model_card(settings).encode())
 
@@ -197,10 +215,14 @@ def model_card(settings: dict[str, Any]) -> str:
         "generated": "drawn from the exact distribution",
     }[settings["source"]]
     kinds = {"seconds": "wall-clock", "cpu_seconds": "processor time"}
-    spent = [f"{training[key] / 60:.1f} minutes of {kind}" for key, kind in kinds.items() if training[key] is not None]
+    measured = {kind: training[key] for key, kind in kinds.items() if training[key] is not None}
+    spent = ", ".join(f"{seconds / 60:.1f} minutes of {kind}" for kind, seconds in measured.items())
     guidance = "" if card["guidance"] is None else f", guidance scale {card['guidance']:g}"
     floor = "" if training["loss_floor"] is None else f" (no network can go below {training['loss_floor']:.4g})"
-    before = f"The first score before the weights were stored in {card['stored']}: {card['score_before_storing']:.4g}."
+    before = []
+    if card["stored"] != "float32" and card["score_before_storing"] is not None:
+        value = card["score_before_storing"]
+        before = [f"The first score before the weights were stored in {card['stored']}: {value:.4g}.", ""]
     rows = [
         f"| {score['name']} | {score['value']:.4g} {score['unit']} | {score['floor']:.4g} "
         f"| {'≤' if score['better'] == 'lower' else '≥'} {score['threshold']:.4g} |".replace("  ", " ")
@@ -219,7 +241,7 @@ def model_card(settings: dict[str, Any]) -> str:
             f"- **Training:** {training['steps']:,} steps of {training['batch']}, AdamW with a learning rate of "
             f"{training['learning_rate']:g} that falls to 0, average of the weights with decay "
             f"{training['ema_decay']:g}, seed {settings['seed']}, {training['precision']}.",
-            f"- **Cost:** {', '.join(spent)} on {training['device']} ({training['processor']}; threads: "
+            f"- **Cost:** {spent or 'not measured'} on {training['device']} ({training['processor']}; threads: "
             f"{training['threads']}; shared with other work), torch {training['versions']['torch']}, "
             f"{training['date']}.",
             f"- **Loss:** {training['final_loss']:.4g} at the end{floor}.",
@@ -236,7 +258,7 @@ def model_card(settings: dict[str, Any]) -> str:
             *rows,
             "",
             *(f"{note[0].upper()}{note[1:]}.\n" for note in dict.fromkeys(notes)),
-            *([] if card["stored"] == "float32" else [before, ""]),
+            *before,
             "## Limits",
             "",
             card["limits"],
@@ -250,25 +272,25 @@ def main() -> None:
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="by default all")
     parser.add_argument("--resume", action="store_true", help="go on from the states under RUNS")
     parser.add_argument("--smoke", action="store_true", help="a few steps, on whatever data are here, under RUNS only")
-    parser.add_argument("--cards", action="store_true", help="train nothing: write the cards again from the files")
+    parser.add_argument("--score", action="store_true", help="train nothing: score the shipped networks again")
     parser.add_argument("--runs", type=Path, default=Path("runs/shipped"), help="for states, reports and figures")
     parser.add_argument("--out", type=Path, help="for weights and cards; by default the package's own folder")
     parser.add_argument("--data-root", type=Path, help="folder of the real data; by default as for `diffusion-lab run`")
     arguments = parser.parse_args()
     folder = arguments.out or (arguments.runs / "smoke" if arguments.smoke else SHIPPED)
     for name in [get(name).name for name in arguments.chapters] or NAMES:
-        if arguments.cards:
-            path = shipped(name)
-            write_atomically(path.with_suffix(".md"), model_card(load_tensors(path)[1]).encode())
-            continue
         recipe = RECIPES[name]
         if arguments.smoke:
             source = "bundled" if recipe.source == "bundled" else "auto"
             recipe = Recipe(recipe.limits, source=source, budget="smoke", dtype=recipe.dtype)
         print(name, flush=True)
+        progress = Clock(Path(), False)
         try:
-            report, seconds = train(name, recipe, arguments.runs, arguments.resume, arguments.data_root)
-            card = store(report, seconds, recipe, folder, arguments.data_root, Clock(Path(), False))
+            if arguments.score:
+                card = score_again(name, arguments.data_root, progress)
+            else:
+                report, seconds = train(name, recipe, arguments.runs, arguments.resume, arguments.data_root)
+                card = store(report, seconds, recipe, folder, arguments.data_root, progress)
         except LabError as error:
             raise SystemExit(f"error in chapter '{name}': {error}") from error
         print(card.read_text(encoding="utf-8"), flush=True)

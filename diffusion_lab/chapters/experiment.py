@@ -20,8 +20,8 @@ from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
-BLOCK = 500
-"""How many images, sounds or sentences are sampled at once; more would not be faster and needs more memory."""
+BLOCK = 250
+"""How many images, sounds or sentences are sampled at once; 500 leave the cache of a laptop and take longer each."""
 KEPT = {"points": 500, "board": 64, "image": 16, "audio": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}

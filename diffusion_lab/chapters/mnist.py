@@ -35,7 +35,7 @@ CHAPTER = Chapter(
         "full": Budget(
             Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998),
             samples=2000,
-            sample_steps=50,
+            sample_steps=30,
             judge_epochs=2,
         ),
     },
