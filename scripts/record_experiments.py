@@ -17,9 +17,11 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, PngImagePlugin
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -58,13 +60,24 @@ def about(chapter: str, seconds: float, result: dict[str, Any]) -> dict[str, Any
     }
 
 
+def in_256_colours(png: bytes) -> bytes:
+    """A picture for a page, at about a third of the bytes; the alternative text in it is kept."""
+    picture = Image.open(BytesIO(png))
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("Description", picture.info["Description"])
+    file = BytesIO()
+    few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(file, format="PNG", optimize=True, pnginfo=text, dpi=picture.info["dpi"])
+    return file.getvalue()
+
+
 def record(chapter: str, run: Callable, on_step: Callable[[str, int, int], None], out: Path) -> list[Path]:
     """Run one chapter's experiments and write what came of them; the files, numbers first."""
     from diffusion_lab.plots.figure import to_png
 
     began = time.perf_counter()
     result = dict(run(on_step))
-    pictures = {name: to_png(figure) for name, figure in result.pop("pictures", {}).items()}
+    pictures = {name: in_256_colours(to_png(figure)) for name, figure in result.pop("pictures", {}).items()}
     if "about" in result:
         raise LabError(f"the result of {chapter} has an entry 'about', which is taken")
     content = {"about": about(chapter, time.perf_counter() - began, result), **result}

@@ -19,12 +19,12 @@ import torch
 from book_source import pages as book_pages
 from bs4 import BeautifulSoup
 from extension import code, exercises, freshness, reference, source
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 import diffusion_lab
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
-from diffusion_lab.plots.figure import finish, new_figure, save
+from diffusion_lab.plots.figure import finish, new_figure, save, to_png
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -191,6 +191,9 @@ def test_what_is_recorded_can_be_read_back(tmp_path: Path, monkeypatch: pytest.M
     assert told == [("drawing", 1, 2)]
     picture = Image.open(BytesIO(pages.picture("mnist", "empty").data))
     assert picture.info["Description"] == "Nothing at all"
+    drawn = Image.open(BytesIO(to_png(figure("Nothing at all")))).convert("RGB")
+    difference = ImageChops.difference(picture.convert("RGB"), drawn)
+    assert picture.mode == "P" and max(ImageStat.Stat(difference).mean) < 1
     assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
