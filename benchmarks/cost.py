@@ -76,17 +76,20 @@ def exponent(quantities: tuple[int, ...], seconds: list[float]) -> float:
 
 
 def plot(measured: dict[str, tuple[tuple[int, ...], list[float]]], path: Path) -> None:
-    """One panel for each quantity, both axes logarithmic."""
+    """One panel for each quantity, both axes logarithmic, and the same height for the same factor."""
     from diffusion_lab.plots.figure import new_figure
 
     figure = new_figure(3.0 * len(measured), 3.0)
-    panels = figure.subplots(1, len(measured))
+    panels = figure.subplots(1, len(measured), sharey=True)
     for panel, (name, (quantities, seconds)) in zip(panels, measured.items(), strict=True):
         panel.loglog(quantities, [1e3 * s for s in seconds], marker="o")
         panel.set_xlabel(name)
-        panel.set_ylabel("milliseconds")
+        panel.set_xticks(quantities, [f"{quantity:,}" for quantity in quantities])
+        panel.minorticks_off()
         panel.set_title(f"power {exponent(quantities, seconds):.2f}")
-    figure.savefig(path, dpi=150)
+    panels[0].set_ylabel("milliseconds")
+    panels[0].yaxis.set_major_formatter("{x:.0f}")
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ is the lowest noise level of smalldiffusion's schedule.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -113,9 +113,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    os.environ["TQDM_DISABLE"] = "1"  # smalldiffusion's own bar
     import smalldiffusion
 
+    smalldiffusion.diffusion.tqdm = partial(smalldiffusion.diffusion.tqdm, disable=True)  # a line for each epoch
     roll = smalldiffusion.Swissroll(torch.pi / 2, 5 * torch.pi, POINTS).vals
     generator = torch.Generator().manual_seed(0)
     directions = random_directions(64, 2, generator)
