@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` when the block succeeds and vanishes when it fails.
 
     A reader sees the old file or the new one, never a part. Two processes may do this at once: each writes its own
@@ -21,14 +21,14 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp makes a file that nobody else can read
+        os.chmod(name, mode)  # until here nobody else can read the file that mkstemp made
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Write `content` to `path` and return the path."""
-    with replacing(path) as part:
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> Path:
+    """Write `content` to `path` and return the path; `mode` says who may read it from its first moment on."""
+    with replacing(path, mode) as part:
         part.write_bytes(content)
     return path

@@ -125,8 +125,7 @@ class Records:
         if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
             return Seed(text)
         text = secrets.token_hex(16)
-        write_atomically(path, text.encode())
-        path.chmod(0o600)
+        write_atomically(path, text.encode(), mode=0o600)
         return Seed(text)
 
     def forget(self) -> None:

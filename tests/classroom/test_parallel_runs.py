@@ -129,12 +129,14 @@ def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pyt
         results = graded_by(room)
     assert [result.state for result in results] == ["graded", "not graded", "graded"]
     assert "No space left on device" in results[1].reason
-    # The run is not finished: the next one grades what is missing, on the same cases.
+    # The run is not finished: the next one grades what is missing, on the same cases, which nobody else may read.
+    seed = course / ".diffusion-lab" / "grading" / CHAPTER / "seed"
+    assert seed.stat().st_mode & 0o777 == 0o600
     kept = {}
     again = graded_by(room, on_result=lambda result, was: kept.update({result.student: was}))
     assert points_of(again) == expected and kept == {"s0": True, "s1": False, "s2": True}
     assert len({result.seed_id for result in again}) == 1
-    assert not (course / ".diffusion-lab" / "grading" / CHAPTER / "seed").exists()
+    assert not seed.exists()
 
 
 def test_a_fault_that_passes_is_tried_again(room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
