@@ -105,7 +105,7 @@ def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():
 @pytest.mark.parametrize("budget", ["full", "gpu"])
 def test_a_budget_brings_its_own_network_and_its_checkpoint_knows(budget, tmp_path, monkeypatch):
     whole = get("cifar10").budgets[budget]
-    short = replace(whole, training=Settings(steps=2, batch=4), samples=70, sample_steps=2, judge_epochs=1)
+    short = replace(whole, training=Settings(steps=2, batch=4), samples=70, sample_steps=1, judge_epochs=1)
     monkeypatch.setitem(get("cifar10").budgets, budget, short)
     report = run_chapter("cifar10", budget=budget, source="bundled", out=tmp_path)
     assert report.parameters > 2_000_000
