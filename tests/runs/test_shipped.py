@@ -217,6 +217,22 @@ def test_the_script_at_smoke_size(script, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_script_scores_what_is_there_again(script, tmp_path, monkeypatch):
+    tensors, settings = load_tensors(shipped("mixture"))
+    card = {**settings["card"], "scores": [], "samples": 1, "score_before_storing": 1.0}
+    save_tensors(tmp_path / shipped("mixture").name, tensors, {**settings, "card": card})
+    monkeypatch.setattr("diffusion_lab.chapters.opening.SHIPPED", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_checkpoints.py", "mixture", "--score"])
+    script.main()
+    again, found = load_tensors(shipped("mixture"))
+    assert all(torch.equal(again[name], tensors[name]) for name in tensors | again)
+    scores = {score["name"]: score["value"] for score in settings["card"]["scores"]}
+    assert {score["name"]: score["value"] for score in found["card"]["scores"]} == pytest.approx(scores, rel=0.05)
+    assert found["card"]["samples"] == settings["card"]["samples"] and found["card"]["training"] == card["training"]
+    assert shipped("mixture").with_suffix(".md").read_text(encoding="utf-8") == script.model_card(found)
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_shipped_digits_are_close_to_real_ones_and_guidance_makes_them_plainer():
     options = {"name": "mnist", "source": "real"}
