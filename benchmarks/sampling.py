@@ -1,4 +1,4 @@
-"""What sampling costs: seconds for 1,000 digits, and what a sampler adds to the bare network.
+"""What sampling costs: seconds for 1,000 digits, how many at once are best, and what a sampler adds to the network.
 
     python benchmarks/sampling.py [--digits 1000] [--batch 100] [--steps 50] [--repeats 15]
 
@@ -16,12 +16,30 @@ from statistics import median
 import torch
 
 from diffusion_lab import denoisers, open_checkpoint, samplers, schedules
+from diffusion_lab.chapters import experiment
 
 
 def seconds_of(action) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+def batches(drawn: int = 500, rounds: int = 5) -> None:
+    """Print what an evaluation of one image costs by the number of images drawn at once; the numbers take turns."""
+    shipped = open_checkpoint(name="mnist")
+    times = {size: [] for size in (64, 125, 250, 500)}
+    own = experiment.BLOCK
+    for _ in range(rounds):
+        for size, values in times.items():
+            experiment.BLOCK = size
+            seconds = seconds_of(lambda: shipped.draw(drawn, 5))
+            values.append(seconds / drawn / shipped.evaluations * 1e6)
+    experiment.BLOCK = own
+    print("| images at once | µs an evaluation |\n| ---: | ---: |")
+    for size, values in times.items():
+        print(f"| {size} | {median(values):.0f} |")
+    print()
 
 
 def main() -> None:
@@ -34,15 +52,16 @@ def main() -> None:
     from diffusers import DDIMScheduler
 
     opened = time.perf_counter()
-    experiment = open_checkpoint(name="mnist")
+    shipped = open_checkpoint(name="mnist")
     opened = time.perf_counter() - opened
-    drawing = seconds_of(lambda: experiment.draw(options.digits))
+    drawing = seconds_of(lambda: shipped.draw(options.digits))
     print(
-        f"{torch.get_num_threads()} threads. {options.digits} guided digits, {experiment.budget.sample_steps} steps, "
-        f"{experiment.evaluations} evaluations each: {drawing:.1f} s, and {opened:.1f} s to open the network\n"
+        f"{torch.get_num_threads()} threads. {options.digits} guided digits, {shipped.budget.sample_steps} steps, "
+        f"{shipped.evaluations} evaluations each: {drawing:.1f} s, and {opened:.1f} s to open the network\n"
     )
 
-    network, target, schedule = experiment.network, experiment.pieces.target, schedules.cosine()
+    batches()
+    network, target, schedule = shipped.network, shipped.pieces.target, schedules.cosine()
     x = torch.randn(options.batch, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(options.batch) % 10
     t = torch.full((options.batch,), 0.5)

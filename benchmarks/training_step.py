@@ -3,7 +3,7 @@
     python benchmarks/training_step.py [--compile]
 
 Prints Markdown, measured in one process: the pieces of a step as shares of the whole, and steps of chapter 5's network
-with one of its choices undone at a time, beside what was predicted before the first run.
+with one of its choices undone at a time, beside what was predicted before (bfloat16: read from the first table).
 --compile adds what `torch.compile` gains in a step and what it takes first; it needs a C++ compiler.
 """
 

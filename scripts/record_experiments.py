@@ -61,7 +61,7 @@ def about(chapter: str, seconds: float, result: dict[str, Any]) -> dict[str, Any
 
 
 def in_256_colours(png: bytes) -> bytes:
-    """A picture for a page, at about a third of the bytes; the alternative text in it is kept."""
+    """A picture for a page, at a third to two thirds of the bytes; the alternative text in it is kept."""
     picture = Image.open(BytesIO(png))
     text = PngImagePlugin.PngInfo()
     text.add_itxt("Description", picture.info["Description"])

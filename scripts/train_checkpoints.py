@@ -215,8 +215,8 @@ def model_card(settings: dict[str, Any]) -> str:
         "generated": "drawn from the exact distribution",
     }[settings["source"]]
     kinds = {"seconds": "wall-clock", "cpu_seconds": "processor time"}
-    measured = {kind: training[key] for key, kind in kinds.items() if training[key] is not None}
-    spent = ", ".join(f"{seconds / 60:.1f} minutes of {kind}" for kind, seconds in measured.items())
+    known = {kind: training[key] for key, kind in kinds.items() if training[key] is not None}
+    spent = ", ".join(f"{seconds / 60:.1f} minutes of {kind}" for kind, seconds in known.items())
     guidance = "" if card["guidance"] is None else f", guidance scale {card['guidance']:g}"
     floor = "" if training["loss_floor"] is None else f" (no network can go below {training['loss_floor']:.4g})"
     before = []
@@ -277,6 +277,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="for weights and cards; by default the package's own folder")
     parser.add_argument("--data-root", type=Path, help="folder of the real data; by default as for `diffusion-lab run`")
     arguments = parser.parse_args()
+    if arguments.score and (arguments.smoke or arguments.resume or arguments.out):
+        parser.error(
+            "--score trains nothing and writes where the networks are: it goes without --smoke, --resume, --out"
+        )
     folder = arguments.out or (arguments.runs / "smoke" if arguments.smoke else SHIPPED)
     for name in [get(name).name for name in arguments.chapters] or NAMES:
         recipe = RECIPES[name]
