@@ -2,18 +2,21 @@
 
     python benchmarks/sampling.py [--digits 1000] [--batch 100] [--steps 50] [--repeats 15]
 
-The digits are drawn as the reports draw them. Then three loops call the shipped MNIST network as often and on as many
-images: the bare network, `samplers.sample` with DDIM, and diffusers' `DDIMScheduler`. Repeats take turns, so that a
-slow moment of the machine hits all of them, and the medians are compared.
+The digits are drawn as the reports draw them. Then the shipped MNIST network is called in three loops: bare, by
+`samplers.sample` with DDIM, and beside diffusers' `DDIMScheduler`. What a loop adds is measured twice: by the seconds
+that it spends outside the network, and against a bare call on the same images, made after each of its steps. The second
+counts as well what the loop's arithmetic does to the speed of the network; the bare loop shows how exact it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from statistics import median
+from collections.abc import Callable
+from statistics import median, quantiles
 
 import torch
+from torch import nn
 
 from diffusion_lab import denoisers, open_checkpoint, samplers, schedules
 from diffusion_lab.chapters import experiment
@@ -23,6 +26,46 @@ def seconds_of(action) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+OnStep = Callable[[int, int], None]
+
+
+class Stopwatch:
+    """Counts the seconds inside a network's calls."""
+
+    def __init__(self, network: nn.Module):
+        self.seconds = 0.0
+        network.register_forward_pre_hook(self.start)
+        network.register_forward_hook(self.stop)
+
+    def start(self, *_) -> None:
+        self.began = time.perf_counter()
+
+    def stop(self, *_) -> None:
+        self.seconds += time.perf_counter() - self.began
+
+
+def take_turns(loop: Callable[[OnStep], None], call: Callable[[int], None], watch: Stopwatch) -> list[float]:
+    """Seconds of all steps of `loop`, of them inside the network, and of `call(step)`, made between the steps.
+
+    A machine's speed wanders by more than what is measured here, but hardly from one call to the next.
+    """
+    walking = inside = calling = 0.0
+
+    def start() -> tuple[float, float]:
+        return time.perf_counter(), watch.seconds
+
+    def on_step(done: int, _: int) -> None:
+        nonlocal walking, inside, calling, began
+        walking += time.perf_counter() - began[0]
+        inside += watch.seconds - began[1]
+        calling += seconds_of(lambda: call(done - 1))
+        began = start()
+
+    began = start()
+    loop(on_step)
+    return [walking, inside, calling]
 
 
 def batches(drawn: int = 500, rounds: int = 5) -> None:
@@ -66,9 +109,7 @@ def main() -> None:
     labels = torch.arange(options.batch) % 10
     denoiser = denoisers.from_network(network, target, {"labels": labels})
     path = samplers.sample(denoiser, schedule, samplers.ddim(), x, steps=options.steps, keep=options.batch)[1]
-    visited = [
-        (state, t.expand(options.batch)) for state, t in zip(path.states[:-1], path.times[:-1].float(), strict=True)
-    ]
+    visited = list(zip(path.states[:-1], path.times[:-1].float(), strict=True))
     scheduler = DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",
@@ -77,35 +118,45 @@ def main() -> None:
         timestep_spacing="trailing",
     )
 
-    def bare() -> None:
+    def call(step: int) -> None:
+        state, t = visited[step]  # the sampler's own inputs: what a call costs depends on them
         with torch.no_grad():
-            for state, t in visited:  # the sampler's own inputs: what a call costs depends on them
-                network(state, t, labels=labels)
+            network(state, t.expand(options.batch), labels=labels)
 
-    def ours() -> None:
-        samplers.sample(denoiser, schedule, samplers.ddim(), x, steps=options.steps)
+    def bare(on_step: OnStep) -> None:
+        for step in range(options.steps):
+            call(step)
+            on_step(step + 1, options.steps)
 
-    def theirs() -> None:
+    def ours(on_step: OnStep) -> None:
+        samplers.sample(denoiser, schedule, samplers.ddim(), x, steps=options.steps, on_step=on_step)
+
+    def theirs(on_step: OnStep) -> None:
         scheduler.set_timesteps(options.steps)
         y = x
-        with torch.no_grad():
-            for time_step in scheduler.timesteps:
+        for step, time_step in enumerate(scheduler.timesteps):
+            with torch.no_grad():
                 output = network(y, (time_step / 1000).expand(options.batch), labels=labels)
                 y = scheduler.step(output, time_step, y).prev_sample
+            on_step(step + 1, options.steps)
 
-    loops = {"bare network": bare, "samplers.sample, DDIM": ours, "diffusers' DDIMScheduler": theirs}
+    loops = {"the bare network again": bare, "samplers.sample, DDIM": ours, "diffusers' DDIMScheduler": theirs}
+    watch = Stopwatch(network)
     for loop in loops.values():
-        loop()
-    times = {name: [] for name in loops}
+        take_turns(loop, call, watch)
+    rounds = {name: [] for name in loops}
     for _ in range(options.repeats):
         for name, loop in loops.items():
-            times[name].append(seconds_of(loop))
-    base = median(times["bare network"]) / options.steps * 1e3
-    print(f"{options.batch} images at once, medians of {options.repeats}\n")
-    print("| loop | a step, ms | over the bare network, ms | share |\n| --- | ---: | ---: | ---: |")
-    for name, values in times.items():
-        each = median(values) / options.steps * 1e3
-        print(f"| {name} | {each:.3f} | {each - base:+.3f} | {each / base - 1:+.1%} |")
+            rounds[name].append(take_turns(loop, call, watch))
+    print(f"{options.batch} images at once, {options.repeats} rounds of {options.steps} steps: medians\n")
+    print("| a step of | ms | outside the network, ms | share | over a call beside it: median, middle half |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, values in rounds.items():
+        step = median(walking for walking, _, _ in values) / options.steps * 1e3
+        outside = median(walking - inside for walking, inside, _ in values) / options.steps * 1e3
+        share = median(walking / inside - 1 for walking, inside, _ in values)
+        low, middle, high = quantiles((walking / calling - 1 for walking, _, calling in values), n=4)
+        print(f"| {name} | {step:.2f} | {outside:.2f} | {share:.1%} | {middle:+.1%}, {low:+.1%} to {high:+.1%} |")
 
 
 if __name__ == "__main__":

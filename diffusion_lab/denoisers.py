@@ -24,26 +24,32 @@ LEAST_ALPHA = 1e-3
 """From this share of data on, x0 can be found from x and eps: an error of eps counts sigma / alpha times in x0."""
 
 
+def modules_of(network) -> list[nn.Module]:
+    """The network and every module in it; none if it is a plain function."""
+    return list(network.modules()) if isinstance(network, nn.Module) else []
+
+
 @contextmanager
-def evaluating(network) -> Iterator[None]:
-    """Run a module in evaluation mode without gradients, and leave every part of it in the mode in which it was."""
+def evaluating(modules: list[nn.Module]) -> Iterator[None]:
+    """Run modules in evaluation mode without gradients, and leave each of them in the mode in which it was."""
     # A frozen part of a network in training is in evaluation mode; network.train() would wake it.
-    parts = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
-    for part in parts:
-        part.training = False
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
         with torch.no_grad():
             yield
     finally:
-        for part in parts:
-            part.training = True
+        for module in training:
+            module.training = True
 
 
 def from_network(network: Callable[..., Tensor], target: Target, cond: dict | None = None) -> Denoiser:
     """The denoiser that a network trained for `target` stands for; `cond` goes to every call."""
+    modules = modules_of(network)  # found once: the search costs as much as an arithmetic step of a sampler
 
     def denoise(x: Tensor, level: Level) -> Prediction:
-        with evaluating(network):
+        with evaluating(modules):
             return target.solve(target.evaluate(network, x, level, cond), x, level)
 
     return denoise

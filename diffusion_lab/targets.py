@@ -65,9 +65,10 @@ class Target:
         """The (x0, eps) that agree with both the network's output and x."""
         c, d = self.row(level)
         determinant = level.alpha * d - level.sigma * c
+        # The coefficients are divided first: they are one number a sample, and x is many.
         return Prediction(
-            x0=(d * x - level.sigma * output) / determinant,
-            eps=(level.alpha * output - c * x) / determinant,
+            x0=d / determinant * x - level.sigma / determinant * output,
+            eps=level.alpha / determinant * output - c / determinant * x,
         )
 
     def error_scale(self, level: Level) -> Tensor:

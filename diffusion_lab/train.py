@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.checkpoints import load_tensors, load_weights, save_tensors
-from diffusion_lab.denoisers import evaluating
+from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.errors import CheckpointError, TrainingError
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
@@ -189,7 +189,7 @@ class Trainer:
         if not use:
             return nothing
         target, x = self.source.self_condition, level.noisy(x0, noise)
-        with evaluating(self.network):
+        with evaluating(modules_of(self.network)):
             output = target.evaluate(self.network, x, level, {**cond, "last": nothing})
             return target.solve(output.float(), x, level).x0
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import diffusion_lab
 from diffusion_lab import losses, samplers, targets
-from diffusion_lab.denoisers import clip, evaluating, from_network, guided, with_x0
+from diffusion_lab.denoisers import clip, evaluating, from_network, guided, modules_of, with_x0
 from diffusion_lab.exact import FiniteSet
 from diffusion_lab.metrics import FeatureClassifier, cached_classifier, confidence, frechet_distance, random_rows
 from diffusion_lab.networks import build_network
@@ -227,7 +227,7 @@ def average_weights(
     x0, level, noise, labels = held_out_batch(data, schedule)
 
     def loss_of(network: nn.Module) -> float:
-        with evaluating(network), experiment.accelerator.autocast():
+        with evaluating(modules_of(network)), experiment.accelerator.autocast():
             return float(losses.prediction_loss(targets.v)(network, x0, noise, level, {"labels": labels}).mean())
 
     def score_of(network: nn.Module) -> tuple[Tensor, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffusion_lab.denoisers import evaluating
+from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.discrete.process import DiscreteProcess, draw
 from diffusion_lab.levels import Level
 from diffusion_lab.samplers.loop import Context, Step
@@ -21,9 +21,10 @@ def token_denoiser(
 
     A cell that is not masked is known for certain (Sahoo et al. 2024, section 3.2.3, "carry-over unmasking").
     """
+    modules = modules_of(network)
 
     def denoise(x: Tensor, level: Level) -> Tensor:
-        with evaluating(network):
+        with evaluating(modules):
             p_x0 = network(x, level.t.flatten().expand(len(x)).float(), **(cond or {})).float().softmax(dim=-1)
         if process.kind == "uniform":
             return p_x0

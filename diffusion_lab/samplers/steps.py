@@ -49,10 +49,11 @@ def ddim(eta: float = 0.0) -> Step:
         raise PieceError(f"eta must be in [0, 1], got {eta:g}")
 
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
+        if eta == 0:
+            return after.alpha * prediction.x0 + after.sigma * prediction.eps
         variance = eta**2 * posterior_variance(now, after)
         direction = torch.sqrt((after.sigma**2 - variance).clamp(min=0)) * prediction.eps
-        x = after.alpha * prediction.x0 + direction
-        return x + variance.sqrt() * context.noise(x) if eta > 0 else x
+        return after.alpha * prediction.x0 + direction + variance.sqrt() * context.noise(x)
 
     return step
 
