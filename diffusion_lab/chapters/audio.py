@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffusion_lab import losses, samplers, schedules, targets
+from diffusion_lab import losses, samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.data import Dataset, load
@@ -97,6 +97,15 @@ def removal_score(experiment: Experiment, clean: Tensor, estimate: Tensor, noisy
     return "SI-SDR (dB)", float(si_sdr(estimate, clean).mean())
 
 
+def shifted_cosine(dataset: Dataset) -> Schedule:
+    """The cosine schedule moved to the length of the sounds, sampled evenly in log-SNR.
+
+    Most of speech is silence and the rest far louder than its mean: steps even in t lose much of its energy.
+    """
+    shift = math.log(REFERENCE_LENGTH / dataset.train.shape[-1])
+    return replace(schedules.shift_log_snr(schedules.cosine(), shift), spacing=times.log_snr_spacing)
+
+
 def spectral_loss(target: Target, schedule: Schedule, dataset: Dataset) -> losses.Loss:
     """The mean-square error of the target, plus a little of the STFT loss of the estimated sound."""
 
@@ -110,18 +119,17 @@ CHAPTER = Chapter(
     number=8,
     name="audio",
     title="Audio time series",
-    method="cosine with shifted log-SNR, v with an STFT loss, DDIM",
+    method="cosine with shifted log-SNR, v with an STFT loss, DDIM even in log-SNR, classifier-free guidance",
     load=_load,
     decode=decode,
-    schedule=lambda dataset: schedules.shift_log_snr(
-        schedules.cosine(), math.log(REFERENCE_LENGTH / dataset.train.shape[-1])
-    ),
+    schedule=shifted_cosine,
     target=targets.v,
     loss=spectral_loss,
     step=lambda dataset: samplers.ddim(),
     network={"width": 32, "patch": 8, "levels": 5},
     labelled=True,
     drop_labels=0.1,
+    guidance=2.0,
     precision="bfloat16",
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),

@@ -92,8 +92,8 @@ def _useless(chapter: Chapter) -> dict[str, str]:
     if chapter.process is not None:
         found["target"] = "its network predicts tokens"
         found["polish"] = "its network predicts tokens, and there is no estimated x0"
-    if not chapter.labelled or chapter.guidance == 1.0:
-        found["guide"] = "it samples with guidance scale 1" if chapter.labelled else "its data have no labels"
+    if not chapter.labelled:
+        found["guide"] = "its data have no labels"
     if not chapter.labelled or chapter.drop_labels == 0.0:
         found["drop_labels"] = "it drops no labels" if chapter.labelled else "its data have no labels"
     return found

@@ -134,7 +134,6 @@ def test_a_piece_that_does_not_fit_is_refused_before_training(case, small, no_tr
 USELESS = {
     "guide without labels": ("normal_1d", {"guide": my_guide}, r"slot 'guide' has no use.*its data have no labels"),
     "drop without labels": ("text", {"drop_labels": my_drop}, r"slot 'drop_labels' has no use.*no labels"),
-    "guide at scale 1": ("audio", {"guide": my_guide}, r"'guide' has no use in chapter 'audio'.*guidance scale 1"),
     "polish of tokens": ("games", {"polish": my_clip}, r"'polish' has no use.*no estimated x0"),
 }
 

@@ -49,7 +49,7 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
     # The step finds x0 from eps, which needs some of the sound in x: so a floor, and times from anywhere above it.
     schedule = schedules.from_alpha_bar(table, "own").limit_log_snr(-10.0, 12.0)
     return {
-        "schedule": replace(schedule, density=times.uniform_density),
+        "schedule": replace(schedule, density=times.uniform_density, spacing=times.log_snr_spacing),
         "loss": discrete_loss(loss),
         "step": step,
         "drop_labels": own["drop_labels"],
