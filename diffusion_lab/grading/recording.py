@@ -11,30 +11,23 @@ import contextlib
 import copy
 import hashlib
 import json
-import logging
-import os
 import re
 import secrets
 import shutil
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import nbformat
 from nbformat import NotebookNode
 
-import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
+from diffusion_lab.grading.assignment import Assignment
 from diffusion_lab.grading.result import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.verdict_notebook import CHECK, is_test, name_of, rebuilt
 
@@ -118,51 +111,16 @@ def write_feedback(
     return written
 
 
-def settings_of(course: Path) -> Any:
-    """nbgrader's settings for a course: its own file's, else this checkout's, else only the names of the folders."""
-    from traitlets.config import Config
-    from traitlets.config.loader import PyFileConfigLoader
-
-    course = Path(course).resolve()
-    ours = Path(diffusion_lab.__file__).resolve().parents[1]
-    place = next((folder for folder in (course, ours) if (folder / CONFIGURATION).is_file()), None)
-    if place is None:
-        settings = Config()
-        settings.CourseDirectory.course_id = "diffusion-lab"
-        settings.CourseDirectory.source_directory = SOLUTIONS
-        settings.CourseDirectory.release_directory = EXERCISES
-    else:
-        settings = PyFileConfigLoader(CONFIGURATION, path=str(place)).load_config()
-    settings.CourseDirectory.root = str(course)
-    return settings
-
-
-class Book:
-    """The gradebook and files of one chapter of a course."""
+class Book(Assignment):
+    """The assignment of one chapter, into which results are written."""
 
     def __init__(self, course: Path, chapter: str, submitted: Path | None = None):
-        from nbgrader.coursedir import CourseDirectory
-
-        self.course, self.chapter = course.resolve(), find(chapter)
-        self.name = folder_name(self.chapter)
-        self.settings = settings_of(course)
-        self.directory = CourseDirectory(config=self.settings)
+        self.chapter = find(chapter)
+        super().__init__(course, folder_name(self.chapter))
         self.submitted = submitted
         self.kept = self.course / KEPT
         self.staged = self.kept / "recording"
         self.due = ""
-
-    @contextlib.contextmanager
-    def gradebook(self) -> Iterator[Any]:
-        """nbgrader's gradebook, open."""
-        from nbgrader.api import Gradebook
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with Gradebook(self.directory.db_url, self.directory.course_id) as opened:
-                yield opened
-        except SQLAlchemyError as error:
-            raise RecordingError(f"the gradebook: {error}") from error
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -180,13 +138,13 @@ class Book:
 
     def prepare(self) -> None:
         """Have nbgrader release the chapter where the gradebook has nothing of it, and see that all fits together."""
-        if not self._known() or not self._release_path.is_file():
-            source = self._path(self.directory.source_directory)
+        if not self.known() or not self.release_path.is_file():
+            source = self.path(self.directory.source_directory)
             if not source.is_file():
                 raise RecordingError(f"there is no {source}, from which nbgrader makes the release and the gradebook")
             from nbgrader.converters import GenerateAssignment
 
-            self._run(GenerateAssignment, create_assignment=True)
+            self.run(GenerateAssignment, create_assignment=True)
         cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := name_of(cell))}
         tests = {name: marks for name, (marks, _) in cells.items() if marks.grade and not marks.solution}
         expected = {exercise.name + CHECK: exercise.points for exercise in notebook(self.chapter).exercises}
@@ -194,7 +152,7 @@ class Book:
         if found != expected:
             wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
             raise RecordingError(
-                f"{self._release_path} does not fit this version of the course: {', '.join(wrong)} differ. "
+                f"{self.release_path} does not fit this version of the course: {', '.join(wrong)} differ. "
                 "Release the chapter again, or grade it with the version that it was released with"
             )
         with self.gradebook() as gradebook:
@@ -206,14 +164,6 @@ class Book:
             raise RecordingError(f"the assignment {self.name} has other notebooks too: {', '.join(sorted(others))}")
         if known != expected:
             raise RecordingError(f"the gradebook's points of {self.name} are another version's; release it again")
-
-    def marks(self) -> dict[str, dict[str, float | None]]:
-        """student -> test cell -> what autograding gave."""
-        with self.gradebook() as gradebook:
-            return {
-                submission.student.id: {grade.name: grade.auto_score for grade in submission.grades}
-                for submission in gradebook.notebook_submissions(self.name, self.name)
-            }
 
     def record(self, result: Result, there: Mapping[str, float | None] | None) -> None:
         """Write one result down, unless it is there already."""
@@ -231,7 +181,7 @@ class Book:
             and given.items() <= dict(there).items()
             and mark.is_file()
             and mark.read_text(encoding="utf-8") == fingerprint
-            and self._path(self.directory.autograded_directory, student).is_file()
+            and self.path(self.directory.autograded_directory, student).is_file()
         ):
             return
         mark.unlink(missing_ok=True)
@@ -257,7 +207,7 @@ class Book:
         failures: dict[str, str] = {}
         for student in students:
             try:
-                place = self._path(self.directory.autograded_directory, _safe(student))
+                place = self.path(self.directory.autograded_directory, _safe(student))
                 if not place.is_file():
                     raise RecordingError("nothing is recorded")
                 recorded[place] = student
@@ -278,15 +228,15 @@ class Book:
         why = "nbgrader wrote none"
         if recorded:
             try:
-                with self._at_once():
-                    self._run(_OfThese, students=list(recorded.values()))
+                with self.at_once():
+                    self.run(_OfThese, students=list(recorded.values()))
             except RecordingError as error:
                 why = str(error)
         if on_step is not None:
             on_step("feedback", len(recorded), len(recorded))
         written = []
         for student in recorded.values():
-            place = self._path(self.directory.feedback_directory, student).with_suffix(".html")
+            place = self.path(self.directory.feedback_directory, student).with_suffix(".html")
             if place.is_file():
                 written.append(place)
             else:
@@ -299,30 +249,6 @@ class Book:
         if self.submitted is not None:
             return Path(self.submitted) / student / name / f"{name}.ipynb"
         return Path(self.directory.format_path(self.directory.submitted_directory, student, name)) / f"{name}.ipynb"
-
-    @cached_property
-    def release(self) -> NotebookNode:
-        try:
-            return nbformat.read(self._release_path, as_version=4)
-        except (OSError, ValueError, nbformat.ValidationError) as error:
-            raise RecordingError(f"{self._release_path} is no notebook: {type(error).__name__}") from error
-
-    @property
-    def _release_path(self) -> Path:
-        return self._path(self.directory.release_directory)
-
-    def _path(self, step: str, student: str = ".") -> Path:
-        return Path(self.directory.format_path(step, student, self.name)) / f"{self.name}.ipynb"
-
-    def _known(self) -> bool:
-        from nbgrader.api import MissingEntry
-
-        with self.gradebook() as gradebook:
-            try:
-                gradebook.find_notebook(self.name, self.name)
-            except MissingEntry:
-                return False
-        return True
 
     def _timestamp(self, student: str) -> str:
         """When it was submitted, as `nbgrader collect` notes it beside the notebook; "" where nothing does."""
@@ -378,60 +304,12 @@ class Book:
         ]
         for attempt in range(1, TRIES + 1):
             try:
-                with self._at_once():
-                    return self._run(_OnePass, settings, [student], create_student=True)
+                with self.at_once():
+                    return self.run(_OnePass, settings, [student], create_student=True)
             except RecordingError as error:
                 if LOCKED not in str(error) or attempt == TRIES:
                     raise
                 time.sleep(attempt)
-
-    @contextlib.contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """All that nbgrader writes into the gradebook meanwhile is there at the end, or nothing of it is.
-
-        nbgrader opens the gradebook eight times for a submission and commits some forty times. Here each of them gets
-        the same connection, whose transaction ends once. It takes less than half as long, too.
-        """
-        import nbgrader.api
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with self._engine.connect() as connection, connection.begin():
-                connection.dispose = lambda: None  # called when a gradebook is closed; only engines have it
-                with mock.patch.object(nbgrader.api, "create_engine", lambda *_, **__: connection):
-                    yield
-        except SQLAlchemyError as error:
-            raise RecordingError(f"the gradebook: {error}") from error
-
-    @cached_property
-    def _engine(self) -> Any:
-        from sqlalchemy import create_engine
-
-        return create_engine(self.directory.db_url)
-
-    def _run(
-        self, converter: type, settings: Any = None, students: Iterable[str] | None = None, **options: Any
-    ) -> None:
-        """Run one of nbgrader's converters. What it logs becomes the message of an error."""
-        from nbgrader.coursedir import CourseDirectory
-
-        settings = settings or self.settings
-        directory = CourseDirectory(config=settings)
-        directory.assignment_id = self.name
-        made = converter(coursedir=directory, config=settings)
-        made.force = True
-        if students is not None:  # found without nbgrader's patterns, in which [ and * have a meaning
-            folders = [made._format_source(self.name, student) for student in students]
-            made.assignments = {folder: [os.path.join(folder, f"{self.name}.ipynb")] for folder in folders}
-            made.init_notebooks = lambda: None
-        for name, value in options.items():
-            setattr(made, name, value)
-        try:
-            with _listening(made.log) as heard, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # SQLAlchemy's, about nbgrader's ways with it
-                made.start()
-        except Exception as error:
-            raise RecordingError(_reason(heard) or f"{type(error).__name__}: {error}") from error
 
 
 def _safe(student: str) -> str:
@@ -439,34 +317,6 @@ def _safe(student: str) -> str:
     if not student.strip(". ") or student != student.strip() or re.search(r"[/\\\x00-\x1f]", student):
         raise RecordingError(f"{student!r} is no name of a student's folder")
     return student
-
-
-class _Heard(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, entry: logging.LogRecord) -> None:
-        self.lines += entry.getMessage().splitlines()
-
-
-@contextlib.contextmanager
-def _listening(log: logging.Logger) -> Iterator[list[str]]:
-    heard, spreads = _Heard(), log.propagate
-    log.addHandler(heard)
-    log.propagate = False
-    try:
-        yield heard.lines
-    finally:
-        log.removeHandler(heard)
-        log.propagate = spreads
-
-
-def _reason(lines: Iterable[str]) -> str:
-    """The exception among nbgrader's lines, such as "OSError: [Errno 28] No space left on device"."""
-    lines = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in lines if re.match(r"\(?[\w.]+(Error|Exception|Entry)\b", line)]
-    return (errors or lines or [""])[-1 if errors else 0]
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import notebook
+from diffusion_lab.grading.assignment import settings_of
 from diffusion_lab.grading.authoring import CONFIGURATION, SOLUTIONS, path_of
 from diffusion_lab.grading.calling import LocalCaller
 from diffusion_lab.grading.checking import check
-from diffusion_lab.grading.recording import settings_of
 from diffusion_lab.grading.result import GRADED, Result, of_verdict
 
 ROOT = Path(__file__).resolve().parents[2]
