@@ -158,7 +158,6 @@ def store(
     training = recipe.training or experiment.budget.training
     settings["card"] = {
         "title": report.title,
-        "method": experiment.chapter.method,
         "licence": entry.licence if real else "",
         "training": {
             **asdict(training),
@@ -189,6 +188,7 @@ def measured(experiment: Experiment, on_step: Callable) -> dict[str, Any]:
     experiment.on_step = on_step
     experiment.draw()
     return {
+        "method": experiment.chapter.method,
         "samples": len(experiment.samples),
         "sample_steps": experiment.budget.sample_steps,
         "evaluations": experiment.evaluations,
