@@ -46,7 +46,7 @@ def evaluating(modules: list[nn.Module]) -> Iterator[None]:
 
 def from_network(network: Callable[..., Tensor], target: Target, cond: dict | None = None) -> Denoiser:
     """The denoiser that a network trained for `target` stands for; `cond` goes to every call."""
-    modules = modules_of(network)  # found once: the search costs as much as an arithmetic step of a sampler
+    modules = modules_of(network)  # found once: the search costs as much as a step of DDIM
 
     def denoise(x: Tensor, level: Level) -> Prediction:
         with evaluating(modules):
@@ -60,13 +60,14 @@ def self_conditioned(network: Callable[..., Tensor], target: Target, cond: dict 
 
     The estimate is carried from call to call, so make a new denoiser for every sampling run.
     """
-    last: Tensor | None = None
+    seen = dict(cond or {})
+    plain = from_network(network, target, seen)
 
     def denoise(x: Tensor, level: Level) -> Prediction:
-        nonlocal last
-        seen = torch.zeros_like(x) if last is None or last.shape != x.shape else last
-        prediction = from_network(network, target, {**(cond or {}), "last": seen})(x, level)
-        last = prediction.x0
+        if "last" not in seen or seen["last"].shape != x.shape:
+            seen["last"] = torch.zeros_like(x)
+        prediction = plain(x, level)
+        seen["last"] = prediction.x0
         return prediction
 
     return denoise
