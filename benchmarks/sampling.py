@@ -20,15 +20,15 @@ from torch import nn
 
 from diffusion_lab import denoisers, open_checkpoint, samplers, schedules
 from diffusion_lab.chapters import experiment
+from diffusion_lab.chapters.experiment import Experiment
+
+OnStep = Callable[[int, int], None]
 
 
-def seconds_of(action) -> float:
+def seconds_of(action: Callable[[], None]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
-
-
-OnStep = Callable[[int, int], None]
 
 
 class Stopwatch:
@@ -68,9 +68,8 @@ def take_turns(loop: Callable[[OnStep], None], call: Callable[[int], None], watc
     return [walking, inside, calling]
 
 
-def batches(drawn: int = 500, rounds: int = 5) -> None:
+def batches(shipped: Experiment, drawn: int = 500, rounds: int = 5) -> None:
     """Print what an evaluation of one image costs by the number of images drawn at once; the numbers take turns."""
-    shipped = open_checkpoint(name="mnist")
     times = {size: [] for size in (64, 125, 250, 500)}
     own = experiment.BLOCK
     for _ in range(rounds):
@@ -92,6 +91,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error(f"--repeats must be at least 2, for their spread is printed; got {options.repeats}")
     from diffusers import DDIMScheduler
 
     opened = time.perf_counter()
@@ -103,7 +104,7 @@ def main() -> None:
         f"{shipped.evaluations} evaluations each: {drawing:.1f} s, and {opened:.1f} s to open the network\n"
     )
 
-    batches()
+    batches(shipped)
     network, target, schedule = shipped.network, shipped.pieces.target, schedules.cosine()
     x = torch.randn(options.batch, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(options.batch) % 10
