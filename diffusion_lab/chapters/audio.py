@@ -130,7 +130,7 @@ CHAPTER = Chapter(
     labelled=True,
     drop_labels=0.1,
     # For a well trained network: this scale and the spacing brought the shipped one's Fréchet distance from 18.7 down
-    # to 5.9. After a minute of training they stretch errors as well, and the distance is a little larger with them.
+    # to 5.9. After a minute of training they stretch errors as well, and the distance is larger with them.
     guidance=2.0,
     precision="bfloat16",
     evaluate=evaluate,
