@@ -97,3 +97,11 @@ def result(student: str, items: tuple[Mapping[str, Any], ...], **about: Any) -> 
         "version": "0",
     }
     return Result(student=student, chapter=CHAPTER, **given | about)
+
+
+def by_name(items) -> dict[str, float]:
+    return {each["name"]: each["points"] for each in items}
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
