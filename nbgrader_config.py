@@ -24,7 +24,7 @@ c.GenerateAssignment.force = True
 # Each submission is first put back into the shape of its release, so that a cell that is missing, old or damaged costs
 # what it holds and no more. The rest of the list is nbgrader's own.
 c.Autograde.sanitize_preprocessors = [
-    "diffusion_lab.grading.rebuilding.Rebuild",
+    "diffusion_lab.grading.classroom.gradebook.rebuilding.Rebuild",
     "nbgrader.preprocessors.ClearOutput",
     "nbgrader.preprocessors.DeduplicateIds",
     "nbgrader.preprocessors.OverwriteKernelspec",

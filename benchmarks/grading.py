@@ -30,13 +30,10 @@ import psutil
 import diffusion_lab
 from diffusion_lab.exercises import Exercise, notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
-from diffusion_lab.grading import records
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, solution
-from diffusion_lab.grading.class_report import write_reports
-from diffusion_lab.grading.classroom import Classroom, cores
-from diffusion_lab.grading.recording import Book, record, write_feedback
-from diffusion_lab.grading.result import Result
-from diffusion_lab.grading.submission import parsed
+from diffusion_lab.grading.classroom import Classroom, Result, cores, parsed, records
+from diffusion_lab.grading.classroom.gradebook import Book, record, write_feedback
+from diffusion_lab.grading.classroom.reports import write_reports
+from diffusion_lab.grading.notebook import CONFIGURATION, EXERCISES, SOLUTIONS, solution
 
 ROOT = Path(diffusion_lab.__file__).resolve().parents[1]
 

@@ -8,24 +8,33 @@ Both are functions of a schedule, and any of them works with any schedule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
 
-if TYPE_CHECKING:
-    from diffusion_lab.schedules import Schedule
 
-Density = Callable[[Tensor, "Schedule"], Tensor]
+class Timeline(Protocol):
+    """What a density or a spacing uses of a `Schedule`."""
+
+    @property
+    def t_min(self) -> float: ...
+    @property
+    def t_max(self) -> float: ...
+    def time_at(self, log_snr: Tensor) -> Tensor: ...
+    def log_snr_range(self) -> tuple[float, float]: ...
+
+
+Density = Callable[[Tensor, Timeline], Tensor]
 """(uniforms (B,) in [0, 1), schedule) -> training times (B,) in [t_min, t_max]."""
 
-Spacing = Callable[[int, "Schedule"], Tensor]
+Spacing = Callable[[int, Timeline], Tensor]
 """(n, schedule) -> n decreasing times from t_max; the clean end t = 0 is appended by `Schedule.times`."""
 
 
-def uniform_density(uniforms: Tensor, schedule: Schedule) -> Tensor:
+def uniform_density(uniforms: Tensor, schedule: Timeline) -> Tensor:
     """Times uniform between t_min and t_max."""
     return schedule.t_min + (schedule.t_max - schedule.t_min) * uniforms
 
@@ -33,7 +42,7 @@ def uniform_density(uniforms: Tensor, schedule: Schedule) -> Tensor:
 def discrete_density(steps: int) -> Density:
     """One of the `steps` discrete times 1/T, 2/T, ..., 1, all equally likely; the last one included."""
 
-    def density(uniforms: Tensor, schedule: Schedule) -> Tensor:
+    def density(uniforms: Tensor, schedule: Timeline) -> Tensor:
         return (torch.floor(uniforms * steps) + 1).clamp(max=steps) / steps
 
     return density
@@ -42,7 +51,7 @@ def discrete_density(steps: int) -> Density:
 def logit_normal_density(mean: float = 0.0, std: float = 1.0) -> Density:
     """sigmoid of a normal variable: most of the effort in the middle (Esser et al. 2024, "SD3", equation 19)."""
 
-    def density(uniforms: Tensor, schedule: Schedule) -> Tensor:
+    def density(uniforms: Tensor, schedule: Timeline) -> Tensor:
         t = torch.sigmoid(mean + std * _normal_quantile(uniforms))
         return t.clamp(schedule.t_min, schedule.t_max)
 
@@ -52,13 +61,13 @@ def logit_normal_density(mean: float = 0.0, std: float = 1.0) -> Density:
 def log_normal_density(mean: float = -1.2, std: float = 1.2) -> Density:
     """log(sigma / alpha) normal with this mean and standard deviation (Karras et al. 2022, "EDM", table 1)."""
 
-    def density(uniforms: Tensor, schedule: Schedule) -> Tensor:
+    def density(uniforms: Tensor, schedule: Timeline) -> Tensor:
         return schedule.time_at(-2 * (mean + std * _normal_quantile(uniforms)))
 
     return density
 
 
-def log_snr_density(uniforms: Tensor, schedule: Schedule) -> Tensor:
+def log_snr_density(uniforms: Tensor, schedule: Timeline) -> Tensor:
     """Uniform in log-SNR; for a variance-exploding path uniform in log sigma (Song & Ermon 2019, section 4)."""
     low, high = schedule.log_snr_range()
     return schedule.time_at(low + (high - low) * uniforms)
@@ -69,7 +78,7 @@ def _normal_quantile(uniforms: Tensor) -> Tensor:
     return torch.special.ndtri(uniforms.double().clamp(1e-16, 1 - 1e-16))
 
 
-def uniform_spacing(n: int, schedule: Schedule) -> Tensor:
+def uniform_spacing(n: int, schedule: Timeline) -> Tensor:
     """Equal steps from t_max to 0. The last time is not below t_min, where the network was never trained.
 
     This is the "trailing" spacing, which includes the noisiest level (Lin et al. 2024, section 3.3).
@@ -77,7 +86,7 @@ def uniform_spacing(n: int, schedule: Schedule) -> Tensor:
     return torch.linspace(schedule.t_max, max(schedule.t_min, schedule.t_max / n), n, dtype=torch.float64)
 
 
-def log_snr_spacing(n: int, schedule: Schedule) -> Tensor:
+def log_snr_spacing(n: int, schedule: Timeline) -> Tensor:
     """Equal steps in log-SNR (Lu et al. 2022, "DPM-Solver", section 3.4); geometric for a variance-exploding path."""
     low, high = schedule.log_snr_range()
     return schedule.time_at(torch.linspace(low, high, n, dtype=torch.float64))
@@ -86,7 +95,7 @@ def log_snr_spacing(n: int, schedule: Schedule) -> Tensor:
 def karras_spacing(rho: float = 7.0) -> Spacing:
     """Equal steps in (sigma / alpha)^(1/rho) (Karras et al. 2022, equation 5)."""
 
-    def spacing(n: int, schedule: Schedule) -> Tensor:
+    def spacing(n: int, schedule: Timeline) -> Tensor:
         low, high = schedule.log_snr_range()
         noisiest, cleanest = (torch.tensor(-log_snr / 2 / rho, dtype=torch.float64).exp() for log_snr in (low, high))
         root = noisiest + torch.linspace(0, 1, n, dtype=torch.float64) * (cleanest - noisiest)
@@ -103,7 +112,7 @@ def shifted_spacing(shift: float) -> Spacing:
     if shift < 1:
         raise PieceError(f"a shift towards noise must be at least 1, got {shift:g}")
 
-    def spacing(n: int, schedule: Schedule) -> Tensor:
+    def spacing(n: int, schedule: Timeline) -> Tensor:
         # Relative to t_max, so that the first time stays there and no two times fall together.
         t = uniform_spacing(n, schedule) / schedule.t_max
         return schedule.t_max * (shift * t / (1 + (shift - 1) * t))

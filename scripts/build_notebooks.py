@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import CHAPTERS, find
-from diffusion_lab.grading.authoring import EXERCISES, SOLUTIONS, build
+from diffusion_lab.grading.notebook import EXERCISES, SOLUTIONS, build
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ from diffusion_lab.errors import DataError
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, find
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.references import RECORDED, record
+from diffusion_lab.grading.notebook import RECORDED, record
 from diffusion_lab.report import Report
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import folder_name
-from diffusion_lab.grading.authoring import EXERCISES, path_of, solution
+from diffusion_lab.grading.notebook.authoring import EXERCISES, path_of, solution
 
 CHAPTER = "normal_1d"
 ROOT = Path(diffusion_lab.__file__).parents[1]

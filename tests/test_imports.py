@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,16 @@ NOTEBOOKS = ("nbformat", "nbgrader", "nbconvert", "nbclient", "IPython", "ipyker
 ONLY_IN = {"matplotlib": {"plots"}, "typer": {"cli"}} | {
     library: {"grading"} for library in (*NOTEBOOKS, "jupyter", "jupyter_core", "dask", "distributed")
 }
+
+# The rooms of `grading`: which others each may enter, and always by the door: the names in the other's `__init__`.
+ROOMS = {
+    "judge": set(),
+    "isolation": {"judge"},
+    "notebook": {"judge"},
+    "classroom": {"judge", "isolation", "notebook"},
+}
+# Behind the walls the doors are gone: what runs there, or talks to it, takes what it needs from the file itself.
+INSIDE = {"diffusion_lab.grading.judge.calling"}
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio"}
 
 
@@ -78,13 +90,44 @@ def faults(source: str, module: str, is_package: bool = False) -> list[str]:
             allowed = standard or root == "torch"
         else:
             allowed = inside in LAYERS - PARTS - TOP - COURSE
+        if inside == "grading":
+            allowed = allowed and _through_a_door(module, rest)
         if not allowed or layer not in ONLY_IN.get(root, {layer}):
             found.append(f"{module} imports {name}")
     return found
 
 
+def _through_a_door(module: str, name: str) -> bool:
+    """Whether `module` may import `name`, which is below `grading`, or `grading` itself."""
+    own, (room, *rest) = _room(module), name.split(".")[1:] or [""]
+    if room not in ROOMS or room == own:
+        return True
+    if own in ROOMS and room not in ROOMS[own]:
+        return False
+    file = ".".join(["diffusion_lab", "grading", room, *rest[:1]])
+    if own == "isolation" and file in INSIDE:
+        return True
+    folders = [path.name for path in (PACKAGE / "grading" / room).iterdir() if path.is_dir()]
+    inner = rest[1:] if rest and rest[0] in folders else rest
+    return len(inner) <= 1 and not (PACKAGE / "grading").joinpath(room, *rest).with_suffix(".py").is_file()
+
+
+def _room(module: str) -> str:
+    """The room that a module of `grading` is in; "" for others."""
+    inside = module.removeprefix("diffusion_lab.grading.")
+    return inside.partition(".")[0] if inside != module else ""
+
+
 def test_every_named_layer_exists():
     assert LAYERS >= PARTS | TOP | SHARED | COURSE | set.union(*ONLY_IN.values())
+    assert ROOMS.keys() == {path.parent.name for path in (PACKAGE / "grading").glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS, "classroom.gradebook", "classroom.reports"])
+def test_every_name_at_a_door_is_there(room: str):
+    door = importlib.import_module(f"diffusion_lab.grading.{room}".rstrip("."))
+    for name in door.__all__:
+        assert callable(getattr(door, name)) or not isinstance(getattr(door, name), types.ModuleType), name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -109,6 +152,11 @@ def test_import_directions(path: Path):
         ("import scipy.linalg", "diffusion_lab.exercises.normal_nd.gaussian_w2"),
         ("from diffusion_lab.exercises import Exercise", "diffusion_lab.schedules"),
         ("def f():\n    import nbformat", "diffusion_lab.cli.pieces"),
+        ("from diffusion_lab.grading.classroom import Result", "diffusion_lab.grading.notebook.progress"),
+        ("from diffusion_lab.grading.notebook import load", "diffusion_lab.grading.judge.checking"),
+        ("from diffusion_lab.grading.judge.checking import check", "diffusion_lab.grading.notebook.session"),
+        ("from diffusion_lab.grading.judge import checking", "diffusion_lab.grading.classroom.result"),
+        ("from diffusion_lab.grading.isolation import wire", "diffusion_lab.cli.grading"),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, module: str):
@@ -126,7 +174,7 @@ def test_a_forbidden_import_is_found(source: str, module: str):
         ("from .digits import load", "diffusion_lab.data.sources"),
         ("from diffusion_lab.data import load", "diffusion_lab.chapters.mnist"),
         ("from matplotlib.figure import Figure", "diffusion_lab.plots.trajectory"),
-        ("from diffusion_lab.exercises import library\nimport nbformat", "diffusion_lab.grading.sources"),
+        ("from diffusion_lab.exercises import library\nimport nbformat", "diffusion_lab.grading.notebook.sources"),
         ("from diffusion_lab import schedules\nimport numpy as np", "diffusion_lab.exercises.mixture.slots"),
     ],
 )

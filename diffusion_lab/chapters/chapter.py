@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -18,8 +18,8 @@ from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 from diffusion_lab.train import Settings
 
-if TYPE_CHECKING:
-    from diffusion_lab.chapters.experiment import Experiment
+Run = Any
+"""A `diffusion_lab.chapters.experiment.Experiment`. A record does not know what is done with it."""
 
 
 def plain_loss(target: Target, schedule: Schedule, dataset: Dataset) -> Loss:
@@ -57,14 +57,14 @@ class Chapter:
     network: Mapping[str, Any]
     """Arguments of `build_network` besides the shape and the classes."""
     budgets: Mapping[str, Budget]
-    evaluate: Callable[[Experiment], list[Score]]
+    evaluate: Callable[[Run], list[Score]]
     """Scores of `experiment.samples`, the most telling one first."""
     target: Target | None = None
     """None where the network predicts tokens."""
     loss: Callable[[Target, Schedule, Dataset], Loss] = plain_loss
     exact: Callable[[Dataset], Any] | None = None
     """dataset -> an object of `diffusion_lab.exact` that knows the true distribution."""
-    floor: Callable[[Experiment], float] | None = None
+    floor: Callable[[Run], float] | None = None
     """The lowest mean training loss that any network can reach, where it is known."""
     process: DiscreteProcess | None = None
     """The discrete process, where the network predicts tokens."""

@@ -12,8 +12,7 @@ import typer
 from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say
 
 if TYPE_CHECKING:
-    from diffusion_lab.grading.records import Submission
-    from diffusion_lab.grading.result import Result
+    from diffusion_lab.grading.classroom import Result, Submission
 
 NOT_ALL_GRADED = 3
 """The exit status where the grader failed for some submission."""
@@ -53,7 +52,7 @@ def grade(
     with mistakes_told():
         from diffusion_lab.exercises.catalogue import CHAPTERS
         from diffusion_lab.exercises.catalogue import find as find_chapter
-        from diffusion_lab.grading.records import find
+        from diffusion_lab.grading.classroom import find
 
         seed = _text_of(seed_file)
         chapters = (find_chapter(chapter),) if chapter else CHAPTERS
@@ -62,7 +61,7 @@ def grade(
             where = f"of chapter '{chapters[0]}' " if chapter else ""
             raise LabError(f"there are no submissions {where}in {submitted or course / 'submitted'}")
         if isolation is Isolation.none:
-            from diffusion_lab.grading.isolation.kinds import NONE_GIVES_UP
+            from diffusion_lab.grading.isolation import NONE_GIVES_UP
 
             say(NONE_GIVES_UP)
         present = [name for name in chapters if any(s.chapter == name for s in found)]
@@ -88,7 +87,7 @@ def release(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
     """Make a chapter's notebook without solutions, and put it into nbgrader's exchange where there is one."""
     with mistakes_told():
         from diffusion_lab.exercises.catalogue import find
-        from diffusion_lab.grading.exchanging import release as release_it
+        from diffusion_lab.grading.classroom.gradebook import release as release_it
 
         notebook, exchange = release_it(course, find(chapter))
     typer.echo(f"{notebook}\n" + (f"released through {exchange}" if exchange else "there is no exchange: hand it out"))
@@ -98,7 +97,7 @@ def collect(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
     """Fetch what students have handed in through nbgrader's exchange."""
     with mistakes_told():
         from diffusion_lab.exercises.catalogue import find
-        from diffusion_lab.grading.exchanging import collect as collect_it
+        from diffusion_lab.grading.classroom.gradebook import collect as collect_it
 
         count = collect_it(course, find(chapter))
     typer.echo(f"{count} submissions are in {course / 'submitted'}")
@@ -109,7 +108,7 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
     with mistakes_told():
         from diffusion_lab.errors import LabError
         from diffusion_lab.exercises.catalogue import find
-        from diffusion_lab.grading.recording import write_feedback
+        from diffusion_lab.grading.classroom.gradebook import write_feedback
 
         with progress_bars() as bars:
             bar = bars.add_task("feedback", total=1, what="")
@@ -200,8 +199,9 @@ def _written(
     """Write gradebook, feedback and reports; what went wrong with it."""
     from diffusion_lab.errors import LabError
     from diffusion_lab.exercises.catalogue import folder_name
-    from diffusion_lab.grading.class_report import write_reports
-    from diffusion_lab.grading.recording import RecordingError, record, write_feedback
+    from diffusion_lab.grading.classroom import RecordingError
+    from diffusion_lab.grading.classroom.gradebook import record, write_feedback
+    from diffusion_lab.grading.classroom.reports import write_reports
 
     faults = []
     with progress_bars() as bars:

@@ -11,7 +11,7 @@ from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, 
 from diffusion_lab.errors import SourceError
 
 if TYPE_CHECKING:
-    from diffusion_lab.grading.progress import State
+    from diffusion_lab.grading.notebook import State
 
 BAR = 20
 """Characters of the bar in the table of progress."""
@@ -25,9 +25,8 @@ def check(
 ) -> None:
     """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
     with mistakes_told():
-        from diffusion_lab.grading.sources import load
-        from diffusion_lab.grading.stand_ins import check_piece
-        from diffusion_lab.grading.telling import points, told
+        from diffusion_lab.grading.judge import points, told
+        from diffusion_lab.grading.notebook import check_piece, load
 
         sources = load(file, chapter or None)
         if not sources.names:
@@ -59,7 +58,7 @@ def progress(
     with mistakes_told():
         from diffusion_lab.exercises import notebook
         from diffusion_lab.exercises.catalogue import CHAPTERS
-        from diffusion_lab.grading.progress import survey
+        from diffusion_lab.grading.notebook import survey
 
         table = new_table("", "chapter", "pieces", "points", "", "next")
         with progress_bars() as bars:
@@ -91,7 +90,7 @@ def audit(
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
     with mistakes_told():
         from diffusion_lab.exercises import library, notebook
-        from diffusion_lab.grading.audit import audit as examine
+        from diffusion_lab.grading.judge import audit as examine
 
         items = notebook(chapter).exercises if chapter else tuple(library().values())
         table = new_table("exercise", "chapter", "wrong answers named", "right answers accepted", "gaps")

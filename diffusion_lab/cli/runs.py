@@ -29,7 +29,7 @@ from diffusion_lab.cli.terminal import (
 from diffusion_lab.errors import LabError, SourceError
 
 if TYPE_CHECKING:
-    from diffusion_lab.grading.choosing import Choice
+    from diffusion_lab.grading.notebook import Choice
     from diffusion_lab.report import Report
 
 
@@ -105,7 +105,7 @@ def run(
     if reports:
         say(results_table(reports, console().width))
         for report in reports if choice is not None else ():
-            from diffusion_lab.grading.references import comparison
+            from diffusion_lab.grading.notebook import comparison
 
             typer.echo(f"\n{report.number} {report.title}\n{comparison(report)}")
         if budget is BudgetName.smoke:
@@ -121,8 +121,7 @@ def run(
 
 def _own_pieces(path: Path, names: Sequence[str], variant: str, unchecked: bool) -> Choice:
     """Check the pieces of a file, say which are taken, and return them."""
-    from diffusion_lab.grading.choosing import choose
-    from diffusion_lab.grading.sources import load
+    from diffusion_lab.grading.notebook import choose, load
 
     if variant:
         raise SourceError("the exercises make a chapter's own method: --pieces and --variant do not go together")

@@ -12,26 +12,20 @@ The names below are loaded when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from diffusion_lab.grading.faces import lazily
 
 _HOME = {
-    "start": "session",
-    "Session": "session",
-    "check_piece": "stand_ins",
-    "check_pieces": "stand_ins",
-    "choose": "choosing",
-    "load": "sources",
-    "reference_scores": "references",
-    "told": "telling",
-    "check": "checking",
-    "Verdict": "checking",
+    "start": "notebook",
+    "Session": "notebook",
+    "check_piece": "notebook",
+    "check_pieces": "notebook",
+    "choose": "notebook",
+    "load": "notebook",
+    "reference_scores": "notebook",
+    "told": "judge",
+    "check": "judge",
+    "Verdict": "judge",
 }
 
 __all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"diffusion_lab.grading.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'diffusion_lab.grading' has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from diffusion_lab.grading.classroom import Classroom
+from diffusion_lab.grading.classroom.parallel import Classroom
 
 
 @pytest.fixture(scope="session")

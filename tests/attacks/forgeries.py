@@ -87,7 +87,8 @@ SOURCES: dict[str, dict[str, str]] = {
     # The process that calls.
     "patched_caller": all_with(
         "return torch.zeros(())",
-        "import sys\nfrom diffusion_lab.grading import calling\nfrom diffusion_lab.grading.isolation import wire\n"
+        "import sys\nfrom diffusion_lab.grading.judge import calling\n"
+        "from diffusion_lab.grading.isolation import wire\n"
         "main = sys.modules['__main__']\n"
         "forged = {'state': 'passed', 'passed': True, 'points': 100.0, 'fault': None, 'value': True}\n"
         "main._reply = lambda returned: forged\ncalling.LocalCaller.__call__ = lambda *a, **k: calling.Returned(True)\n"

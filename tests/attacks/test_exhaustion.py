@@ -13,8 +13,8 @@ from handed_in import CHAPTER, filled, right
 
 import diffusion_lab
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading import submission, workers
-from diffusion_lab.grading.isolation import sandbox
+from diffusion_lab.grading.classroom import submission, workers
+from diffusion_lab.grading.isolation import session
 
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points
@@ -35,7 +35,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(submission, "CELL_LIMIT", 1.0)
     monkeypatch.setattr(submission, "PIECE_LIMIT", 2.0)
     monkeypatch.setattr(submission, "SUBMISSION_LIMIT", 8.0)
-    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    monkeypatch.setattr(session, "PATIENCE", 0.5)
 
 
 def graded(sources: dict[str, str]) -> tuple[dict[str, Any], float]:

@@ -17,8 +17,8 @@ from forgeries import BESIDE, METADATA, SOURCES
 from handed_in import CHAPTER, filled, put, right, worthless
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.classroom import Classroom
-from diffusion_lab.grading.records import find
+from diffusion_lab.grading.classroom.parallel import Classroom
+from diffusion_lab.grading.classroom.records import find
 
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from diffusion_lab.exercises import library
-from diffusion_lab.grading.calling import Returned
-from diffusion_lab.grading.checking import check
-from diffusion_lab.grading.isolation.wire import Foreign
-from diffusion_lab.grading.telling import told
+from diffusion_lab.grading.judge.calling import Foreign, Returned
+from diffusion_lab.grading.judge.checking import check
+from diffusion_lab.grading.judge.telling import told
 
 NAN, INF = math.nan, math.inf
 ODD = {

@@ -14,14 +14,15 @@ from test_book_commands import SHOWN
 import diffusion_lab
 from diffusion_lab.cli import app
 from diffusion_lab.cli.grading import INTERRUPTED, NOT_ALL_GRADED, Isolation
-from diffusion_lab.grading import recording, records
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
-from diffusion_lab.grading.class_report import write_reports
-from diffusion_lab.grading.exports import COLUMNS
+from diffusion_lab.grading.classroom import records
+from diffusion_lab.grading.classroom.gradebook import recording
+from diffusion_lab.grading.classroom.reports.class_report import write_reports
+from diffusion_lab.grading.classroom.reports.exports import COLUMNS
+from diffusion_lab.grading.classroom.result import STATES
+from diffusion_lab.grading.classroom.submission import CELL_LIMIT, PIECE_LIMIT, SUBMISSION_LIMIT
 from diffusion_lab.grading.isolation.kinds import IMAGE, NONE_GIVES_UP
 from diffusion_lab.grading.isolation.sandbox import Limits
-from diffusion_lab.grading.result import STATES
-from diffusion_lab.grading.submission import CELL_LIMIT, PIECE_LIMIT, SUBMISSION_LIMIT
+from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
 
 PAGE = read(BOOK / "instructors.md")
 FLAT = " ".join(PAGE.text.split())

@@ -12,9 +12,9 @@ from torch import Tensor
 from diffusion_lab.exercises import CARE, Case, Exercise, Property
 from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import wrong
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import Verdict, check
-from diffusion_lab.grading.telling import told
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import Verdict, check
+from diffusion_lab.grading.judge.telling import told
 
 
 def blend(x: Tensor, y: Tensor, t: Tensor, weights: Tensor) -> Tensor:

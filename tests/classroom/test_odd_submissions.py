@@ -12,9 +12,9 @@ from handed_in import CHAPTER, cell, filled, put, right
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import folder_name
-from diffusion_lab.grading.classroom import Classroom
-from diffusion_lab.grading.records import find
-from diffusion_lab.grading.result import Result
+from diffusion_lab.grading.classroom.parallel import Classroom
+from diffusion_lab.grading.classroom.records import find
+from diffusion_lab.grading.classroom.result import Result
 
 FOLDER = folder_name(CHAPTER)
 POINTS = notebook(CHAPTER).points

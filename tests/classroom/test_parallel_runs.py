@@ -16,12 +16,12 @@ from handed_in import CHAPTER, NOTHING, filled, put, right
 
 import diffusion_lab
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading import classroom
-from diffusion_lab.grading.classroom import Classroom
-from diffusion_lab.grading.isolation.sandbox import SandboxError
-from diffusion_lab.grading.records import Records, Seed, find
-from diffusion_lab.grading.result import Result
-from diffusion_lab.grading.workers import graded
+from diffusion_lab.grading.classroom import parallel
+from diffusion_lab.grading.classroom.parallel import Classroom
+from diffusion_lab.grading.classroom.records import Records, Seed, find
+from diffusion_lab.grading.classroom.result import Result
+from diffusion_lab.grading.isolation import SandboxError
+from diffusion_lab.grading.classroom.workers import graded
 
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points
@@ -109,7 +109,7 @@ def faulty(fault):
 
     def graded_with_a_fault(order):
         fault(order)
-        from diffusion_lab.grading.workers import graded
+        from diffusion_lab.grading.classroom.workers import graded
 
         return graded(order)
 
@@ -125,7 +125,7 @@ def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pyt
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(classroom.workers, "graded", faulty(full_disk))
+        patch.setattr(parallel.workers, "graded", faulty(full_disk))
         results = graded_by(room)
     assert [result.state for result in results] == ["graded", "not graded", "graded"]
     assert "No space left on device" in results[1].reason
@@ -149,7 +149,7 @@ def test_a_fault_that_passes_is_tried_again(room: Classroom, monkeypatch: pytest
             raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(classroom.workers, "graded", faulty(once))
+        patch.setattr(parallel.workers, "graded", faulty(once))
         assert points_of(graded_by(room)) == expected
     assert flag.exists()
 
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_is_replaced(room: Classroom, monkeypatch: pytes
             os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classroom.workers, "graded", faulty(killed_once))
+        patch.setattr(parallel.workers, "graded", faulty(killed_once))
         assert points_of(graded_by(room)) == expected
     assert flag.exists()
 
@@ -277,8 +277,8 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path):
 
 def test_a_run_without_workers_is_given_up(room: Classroom, monkeypatch: pytest.MonkeyPatch):
     hand_in(room.course, 2)
-    monkeypatch.setattr(classroom, "NO_WORKER", 1.0)
+    monkeypatch.setattr(parallel, "NO_WORKER", 1.0)
     monkeypatch.setattr(room, "_workers", lambda: 0)
-    monkeypatch.setattr(classroom.workers, "graded", lambda order: __import__("time").sleep(8))
+    monkeypatch.setattr(parallel.workers, "graded", lambda order: __import__("time").sleep(8))
     results = graded_by(room)
     assert [(result.state, result.reason) for result in results] == [("not graded", "no worker is left")] * 2

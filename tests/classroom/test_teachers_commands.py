@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from diffusion_lab.cli import app
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import folder_name
-from diffusion_lab.grading import classroom
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
-from diffusion_lab.grading.records import Records
+from diffusion_lab.grading.classroom import parallel
+from diffusion_lab.grading.classroom.records import Records
+from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
 
 FOLDER = folder_name(CHAPTER)
 POINTS = notebook(CHAPTER).points
@@ -54,7 +54,7 @@ def command(room, monkeypatch: pytest.MonkeyPatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(classroom, "Classroom", Ready)
+    monkeypatch.setattr(parallel, "Classroom", Ready)
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -103,14 +103,14 @@ def test_what_was_not_graded_shows_in_the_exit_status(course: Path, command, mon
     put(course / "submitted", "bob", filled(right()))
 
     def broken(order):
-        from diffusion_lab.grading.workers import graded
+        from diffusion_lab.grading.classroom.workers import graded
 
         if order["student"] == "bob":
             raise OSError(28, "No space left on device")
         return graded(order)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classroom.workers, "graded", broken)
+        patch.setattr(parallel.workers, "graded", broken)
         done = command("grade", CHAPTER, "--course", course)
     assert done.exit_code == 3
     assert "1 graded, 0 refused, 1 not graded" in done.output

@@ -11,9 +11,9 @@ import pytest
 from diffusion_lab.exercises import CARE, Draw, Exercise, library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
 from diffusion_lab.exercises.record import KINDS
-from diffusion_lab.grading.audit import SEEDS, audit
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import check
+from diffusion_lab.grading.judge.auditing import SEEDS, audit
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
 
 GIVEN = {"math", "torch", "Tensor", "nn", "functional"}
 """The names that a notebook imports for the student."""

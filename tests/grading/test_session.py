@@ -12,8 +12,9 @@ import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading import references, session, start
-from diffusion_lab.grading.choosing import choose
+from diffusion_lab.grading import start
+from diffusion_lab.grading.notebook import references, session
+from diffusion_lab.grading.notebook.choosing import choose
 from diffusion_lab.report import Report
 
 FUNCTIONS = {item.name: item.reference for item in notebook("normal_1d").exercises}

@@ -11,9 +11,9 @@ import pytest
 from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading import sources
-from diffusion_lab.grading.sources import load, read
-from diffusion_lab.grading.stand_ins import check_pieces
+from diffusion_lab.grading.notebook import sources
+from diffusion_lab.grading.notebook.sources import load, read
+from diffusion_lab.grading.notebook.stand_ins import check_pieces
 
 NAMES = [item.name for item in notebook("normal_1d").exercises]
 

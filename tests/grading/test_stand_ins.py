@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from diffusion_lab.exercises import exercise
-from diffusion_lab.grading import stand_ins
-from diffusion_lab.grading.stand_ins import check_piece, check_pieces, reached
+from diffusion_lab.grading.notebook import stand_ins
+from diffusion_lab.grading.notebook.stand_ins import check_piece, check_pieces, reached
 
 NOTE = "Checked with our q_sample, because yours is not right yet."
 

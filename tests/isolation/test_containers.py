@@ -14,10 +14,12 @@ from handed_in import CHAPTER, NOTHING, filled, right
 from saying import said
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.isolation import kinds, sandbox, wire
+from diffusion_lab.grading.classroom.submission import mark, parsed
+from diffusion_lab.grading.isolation import kinds, wire
 from diffusion_lab.grading.isolation.kinds import IMAGE, Containers
-from diffusion_lab.grading.isolation.sandbox import Gone, Limits, SandboxError
-from diffusion_lab.grading.submission import mark, parsed
+from diffusion_lab.grading.isolation.replies import Gone
+from diffusion_lab.grading.isolation.sandbox import Limits
+from diffusion_lab.grading.isolation.session import SandboxError
 
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points
@@ -117,7 +119,7 @@ def test_the_system_is_read_only(session):
 def test_what_does_not_come_back_is_ended_and_nothing_is_left(
     containers: Containers, attack: str, limits: Limits, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    monkeypatch.setattr("diffusion_lab.grading.isolation.session.PATIENCE", 0.5)
     monkeypatch.setattr(containers, "limits", limits)
     before = running(containers)
     opened = containers.open()

@@ -11,8 +11,8 @@ import torch
 from saying import said
 
 from diffusion_lab.grading.isolation import wire
-from diffusion_lab.grading.isolation.sandbox import Gone
-from diffusion_lab.grading.isolation.wire import Foreign
+from diffusion_lab.grading.isolation.replies import Gone
+from diffusion_lab.grading.judge.calling import Foreign
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import torch
 from saying import said
 
 from diffusion_lab.exercises.probes import Probe
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.isolation import sandbox as sandbox_module
-from diffusion_lab.grading.isolation.sandbox import Gone, Limits, Sandbox
-from diffusion_lab.grading.isolation.wire import Foreign
+from diffusion_lab.grading.isolation import sandbox
+from diffusion_lab.grading.isolation.replies import Gone
+from diffusion_lab.grading.isolation.sandbox import Limits, Sandbox
+from diffusion_lab.grading.judge.calling import Foreign, LocalCaller
 
 SECRET = "a secret of the machine"
 
@@ -44,13 +44,13 @@ def test_nbgraders_exchange_is_not_there(tmp_path: Path, monkeypatch):
     from nbgrader.exchange.default import Exchange
 
     exchange = Path(Exchange().root)
-    assert any(exchange.is_relative_to(folder) for folder in sandbox_module.HIDDEN)
+    assert any(exchange.is_relative_to(folder) for folder in sandbox.HIDDEN)
     shared = Path(sysconfig.get_paths()["purelib"]) / "a shared folder"  # such a place, and one that a test can write
     if shared.is_relative_to("/tmp"):
         pytest.skip("this environment lies below /tmp, of which a submission sees nothing: it has a /tmp of its own")
     (shared / "inbound").mkdir(parents=True, exist_ok=True)
     try:
-        monkeypatch.setattr(sandbox_module, "HIDDEN", (shared, tmp_path / "not there"))
+        monkeypatch.setattr(sandbox, "HIDDEN", (shared, tmp_path / "not there"))
         with Sandbox() as fresh, fresh.open() as session:
             assert said(session, f"import os; raise ValueError(os.listdir({str(shared)!r}))") == "ValueError: []"
             assert said(session, f"open('{shared}/x', 'w')").startswith(("OSError", "PermissionError"))
@@ -190,7 +190,7 @@ def test_after_a_piece_the_usual_dtype_and_the_students_own_functions_are_back(s
     ids=["exit", "kill", "loop", "sleep", "memory", "forks", "shared memory", "threads", "crash", "recursion"],
 )  # fmt: skip
 def test_what_does_not_come_back_is_ended_and_the_sandbox_lives_on(sandbox, attack: str, words, monkeypatch):
-    monkeypatch.setattr("diffusion_lab.grading.isolation.sandbox.PATIENCE", 0.5)
+    monkeypatch.setattr("diffusion_lab.grading.isolation.session.PATIENCE", 0.5)
     began = time.monotonic()
     session = sandbox.open()
     try:

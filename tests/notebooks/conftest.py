@@ -15,7 +15,7 @@ from diffusion_lab.exercises.catalogue import CHAPTERS
 @pytest.fixture(scope="session")
 def built() -> dict[str, bytes]:
     """Every notebook of the course, made anew: path below the root -> content."""
-    from diffusion_lab.grading.authoring import build
+    from diffusion_lab.grading.notebook.authoring import build
 
     return build(CHAPTERS, ROOT)
 

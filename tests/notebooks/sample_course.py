@@ -72,7 +72,14 @@ class Course:
 
         from diffusion_lab.exercises import notebook
         from diffusion_lab.exercises.catalogue import folder_name
-        from diffusion_lab.grading.authoring import CONFIGURATION, SOLUTIONS, configuration, content, path_of, source
+        from diffusion_lab.grading.notebook.authoring import (
+            CONFIGURATION,
+            SOLUTIONS,
+            configuration,
+            content,
+            path_of,
+            source,
+        )
 
         self.root, self.notebook, self.name = root, notebook(chapter), folder_name(chapter)
         self.solution = root / SOLUTIONS / path_of(chapter)

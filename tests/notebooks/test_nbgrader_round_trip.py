@@ -17,9 +17,9 @@ import pytest
 from sample_course import ROOT, SEED, Course, cells_of, delete, document, pasted, text_of, write
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import check
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
+from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,7 +10,7 @@ from sample_course import SEED, document, text_of
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
-from diffusion_lab.grading.authoring import EXERCISES, SOLUTIONS, path_of
+from diffusion_lab.grading.notebook.authoring import EXERCISES, SOLUTIONS, path_of
 
 chapters = pytest.mark.parametrize("chapter", CHAPTERS)
 

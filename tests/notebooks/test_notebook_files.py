@@ -19,7 +19,7 @@ from sample_course import ROOT, cells_of, document, text_of
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
-from diffusion_lab.grading.authoring import EXERCISES, SOLUTIONS, path_of, solution
+from diffusion_lab.grading.notebook.authoring import EXERCISES, SOLUTIONS, path_of, solution
 
 SCRIPT = ROOT / "scripts" / "build_notebooks.py"
 chapters = pytest.mark.parametrize("chapter", CHAPTERS)

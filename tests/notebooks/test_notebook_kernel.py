@@ -7,7 +7,7 @@ import pytest
 from sample_course import ROOT
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.authoring import EXERCISES, SOLUTIONS, path_of
+from diffusion_lab.grading.notebook.authoring import EXERCISES, SOLUTIONS, path_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("graders_environment")]
 

@@ -10,8 +10,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from sample_course import ROOT
 
-from diffusion_lab.grading.authoring import EXERCISES, path_of
-from diffusion_lab.grading.rebuilding import rebuilt
+from diffusion_lab.grading.classroom.gradebook.rebuilding import rebuilt
+from diffusion_lab.grading.notebook.authoring import EXERCISES, path_of
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from recorded_course import CHAPTER, Course, item
 
 from diffusion_lab.exercises import notebook
+from diffusion_lab.grading.classroom.gradebook.recording import Book
 from diffusion_lab.grading.isolation.sandbox import Sandbox
-from diffusion_lab.grading.recording import Book
 
 Items = tuple[Mapping[str, Any], ...]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.assignment import settings_of
-from diffusion_lab.grading.authoring import CONFIGURATION, SOLUTIONS, path_of
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import check
-from diffusion_lab.grading.result import GRADED, Result, of_verdict
+from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
+from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
+from diffusion_lab.grading.notebook.authoring import CONFIGURATION, SOLUTIONS, path_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER, NAME = "normal_1d", "01_normal_1d"

@@ -10,8 +10,8 @@ import pytest
 from recorded_course import CHAPTER, result
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.class_report import page
-from diffusion_lab.grading.result import NOT_GRADED, Result, refused
+from diffusion_lab.grading.classroom.reports.class_report import page
+from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
 
 MOST = notebook(CHAPTER).points
 LOADS = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "form", "base", "image"}

@@ -8,10 +8,10 @@ import pytest
 from recorded_course import CHAPTER, NAME, Course, result, table
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.class_report import write_reports
-from diffusion_lab.grading.exports import COLUMNS, harmless
-from diffusion_lab.grading.recording import record
-from diffusion_lab.grading.result import NOT_GRADED, refused
+from diffusion_lab.grading.classroom.gradebook.recording import record
+from diffusion_lab.grading.classroom.reports.class_report import write_reports
+from diffusion_lab.grading.classroom.reports.exports import COLUMNS, harmless
+from diffusion_lab.grading.classroom.result import NOT_GRADED, refused
 
 MOST = float(notebook(CHAPTER).points)
 

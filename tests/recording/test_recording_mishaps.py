@@ -11,10 +11,10 @@ import nbformat
 import pytest
 from recorded_course import CHAPTER, NAME, Course, by_name, read, result
 
-from diffusion_lab.grading import recording
-from diffusion_lab.grading.recording import Book, RecordingError, record, write_feedback
-from diffusion_lab.grading.result import Result
-from diffusion_lab.grading.verdict_notebook import name_of
+from diffusion_lab.grading.classroom.gradebook import recording
+from diffusion_lab.grading.classroom.gradebook.recording import Book, RecordingError, record, write_feedback
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import name_of
+from diffusion_lab.grading.classroom.result import Result
 
 
 def test_whatever_goes_wrong_with_one_costs_nobody_else(course: Course, right, monkeypatch: pytest.MonkeyPatch):

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from diffusion_lab.grading.isolation import wire
-from diffusion_lab.grading.isolation.sandbox import START_UP, Limits, Sandbox, SandboxError, Session, stage, variables
+from diffusion_lab.grading.isolation.sandbox import START_UP, Limits, Sandbox, stage, variables
+from diffusion_lab.grading.isolation.session import SandboxError, Session
 
 ENGINES = ("docker", "podman")
 IMAGE = "diffusion-lab-sandbox"

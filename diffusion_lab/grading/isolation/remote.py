@@ -6,18 +6,15 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
 
-from diffusion_lab.grading.calling import Fault, Returned, leaves
 from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
+from diffusion_lab.grading.judge.calling import Fault, Returned, leaves
 
-if TYPE_CHECKING:
-    from diffusion_lab.grading.isolation.sandbox import Session
-
-LATE = "it did not answer in time"
 MOST_STAND_INS = 1000
 """How often one call may ask for a stand-in."""
 MOST_ENTRIES = 1 << 13
@@ -28,19 +25,21 @@ STAND_IN_MEMORY = 2 << 30
 """Bytes that a stand-in may take to compute its answer."""
 
 
-class Gone(Exception):
-    """The student's process is gone, or does not keep to the rules. `why` says it in words."""
+class Line(Protocol):
+    """The way to a submission's process."""
 
-    def __init__(self, why: str):
-        super().__init__(why)
-        self.why = why
+    def ask(self, message: dict[str, Any], limit: float) -> dict[str, Any]:
+        """Its reply within so many seconds. Raises Gone where none comes."""
+
+    def lose(self, why: str) -> NoReturn:
+        """Give the process up. Raises Gone."""
 
 
 class RemoteCaller:
     """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
 
-    def __init__(self, session: Session, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
-        self.session, self.limit, self.stand_ins = session, limit, stand_ins
+    def __init__(self, line: Line, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
+        self.line, self.limit, self.stand_ins = line, limit, stand_ins
         self.together, self.ends = together, time.monotonic() + together
         self.used: set[str] = set()
         """The stand-ins that the function has called."""
@@ -53,16 +52,16 @@ class RemoteCaller:
             return too_long
         question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
         try:
-            reply = self.session._ask(question, limit)
+            reply = self.line.ask(question, limit)
             for _ in range(MOST_STAND_INS):
                 if "stand_in" not in reply:
                     break
                 answer = self._stand_in(reply)
                 left = now + limit - time.monotonic()
                 if left <= 0:  # what the grader computes takes time too
-                    self.session._lost(LATE)
-                reply = self.session._ask(answer, left)
-            returned = _returned(reply)
+                    self.line.lose(LATE)
+                reply = self.line.ask(answer, left)
+            returned = returned_of(reply)
             is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
             return too_long if is_late else returned
         except Gone as error:
@@ -123,35 +122,4 @@ def _moderate(arguments: tuple) -> bool:
     numbers += [a for a in found if isinstance(a, (int, float))]
     return sum(a.numel() for a in tensors) <= MOST_ENTRIES and all(
         abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
-    )
-
-
-def _returned(reply: dict[str, Any]) -> Returned:
-    gradients, modified = reply.get("gradients"), reply.get("modified")
-    return Returned(
-        value=reply.get("value"),
-        fault=fault_of(reply.get("fault")),
-        gradients=gradients if isinstance(gradients, tuple) else (),
-        modified=tuple(i for i in modified if type(i) is int and i >= 0) if isinstance(modified, tuple) else (),
-        graph=reply.get("graph") is True,
-        mode_kept=reply.get("mode_kept") is True,
-        printed=wire.printable(str(reply.get("printed") or "")),
-    )
-
-
-def fault_of(reply: Any) -> Fault | None:
-    if not isinstance(reply, dict):
-        return None
-    # Each in one line: more of them could look like lines of the grader's own.
-    kind, name, message, line = (
-        " ".join(wire.printable(str(reply.get(key, "")), 400).split()) for key in ("kind", "name", "message", "line")
-    )
-    return Fault(kind if kind in ("not written", "raised", "time") else "raised", name, message, line)
-
-
-def texts_of(reply: Any) -> list[str]:
-    return (
-        [wire.printable(part, 80) for part in reply if isinstance(part, str)]
-        if isinstance(reply, (list, tuple))
-        else []
     )

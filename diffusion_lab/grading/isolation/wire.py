@@ -12,11 +12,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from diffusion_lab.grading.judge.calling import Foreign
 
 LARGEST_HEADER = 1 << 20
 LARGEST_BODY = 8 << 20
@@ -38,13 +39,6 @@ DTYPES = {
 
 class WireError(Exception):
     """A message that is too large, or is not made as messages are."""
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """Something that is not plain data, on the side where it cannot exist."""
-
-    kind: str
 
 
 def send(to: socket.socket, message: dict[str, Any]) -> None:

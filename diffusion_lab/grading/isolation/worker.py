@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffusion_lab import exercises
-from diffusion_lab.grading.calling import PACKAGE, Fault, LocalCaller, Returned, words_of
 from diffusion_lab.grading.isolation import namespaces, syscalls, wire
+from diffusion_lab.grading.judge.calling import PACKAGE, Fault, LocalCaller, Returned, words_of
 
 PROBES: dict[str, Any] = {}
 """The modules of them, by name."""

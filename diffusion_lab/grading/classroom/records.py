@@ -14,8 +14,8 @@ from pathlib import Path
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.isolation.wire import printable
-from diffusion_lab.grading.result import Result
+from diffusion_lab.grading.classroom.result import Result
+from diffusion_lab.grading.isolation import printable
 
 KEPT = Path(".diffusion-lab") / "grading"
 """Results, below the course's folder."""

@@ -10,10 +10,9 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.isolation.kinds import sandbox_of
-from diffusion_lab.grading.isolation.sandbox import SandboxError
-from diffusion_lab.grading.result import GRADED, Result, of_verdict, refused
-from diffusion_lab.grading.submission import IntakeError, mark, parsed
+from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict, refused
+from diffusion_lab.grading.classroom.submission import IntakeError, mark, parsed
+from diffusion_lab.grading.isolation import SandboxError, sandbox_of
 
 DATA_LIMIT = 12 << 30
 """Bytes that a worker may allocate: what a submission makes the grader's side do must end in an error, not a kill."""

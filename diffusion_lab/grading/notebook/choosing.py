@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion_lab.exercises import library, notebook
-from diffusion_lab.grading.checking import VISIBLE_SEED
-from diffusion_lab.grading.stand_ins import Namespace, check_pieces, reached, standing_in
-from diffusion_lab.grading.telling import WIDTH
+from diffusion_lab.grading.judge import VISIBLE_SEED, WIDTH
+from diffusion_lab.grading.notebook.stand_ins import Namespace, check_pieces, reached, standing_in
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading.checking import VISIBLE_SEED, Verdict
-from diffusion_lab.grading.choosing import Choice, choose
-from diffusion_lab.grading.references import comparison, table
-from diffusion_lab.grading.stand_ins import check_piece
-from diffusion_lab.grading.telling import points, told
+from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, points, told
+from diffusion_lab.grading.notebook.choosing import Choice, choose
+from diffusion_lab.grading.notebook.references import comparison, table
+from diffusion_lab.grading.notebook.stand_ins import check_piece
 from diffusion_lab.report import Report
 
 SEED_VARIABLE = "DIFFUSION_LAB_GRADING_SEED"

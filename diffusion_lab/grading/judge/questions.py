@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.exercises import Case, Draw, Exercise
-from diffusion_lab.grading.calling import Caller, Returned
-from diffusion_lab.grading.comparing import Difference, difference
-from diffusion_lab.grading.expecting import Expected, expect, with_floats
+from diffusion_lab.grading.judge.calling import Caller, Returned
+from diffusion_lab.grading.judge.comparing import Difference, difference
+from diffusion_lab.grading.judge.expecting import Expected, expect, with_floats
 
 
 @dataclass(frozen=True, eq=False)

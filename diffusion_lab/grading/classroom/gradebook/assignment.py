@@ -17,8 +17,8 @@ import nbformat
 from nbformat import NotebookNode
 
 import diffusion_lab
-from diffusion_lab.grading.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
-from diffusion_lab.grading.result import RecordingError
+from diffusion_lab.grading.classroom import RecordingError
+from diffusion_lab.grading.notebook import CONFIGURATION, EXERCISES, SOLUTIONS
 
 
 def settings_of(course: Path) -> Any:

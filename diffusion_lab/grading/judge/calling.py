@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 LIMIT = 5.0
 """Seconds that one call may take; the reference takes milliseconds."""
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class Returned:
     mode_kept: bool = True
     """Whether the networks are in the mode (training or evaluation) in which they came."""
     printed: str = ""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Part of an answer that is not plain data, on the side where it cannot exist: it equals nothing."""
+
+    kind: str
 
 
 class Caller(Protocol):

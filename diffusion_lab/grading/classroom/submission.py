@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import Exercise, Notebook
-from diffusion_lab.grading.calling import Fault
-from diffusion_lab.grading.checking import Verdict, check, without_points
-from diffusion_lab.grading.isolation.sandbox import Gone, Sandbox, Session
+from diffusion_lab.grading.isolation import Gone, Sandbox, Session
+from diffusion_lab.grading.judge import Fault, Verdict, check, without_points
 
 CELL_LIMIT = 5.0
 """Seconds that one cell may run."""

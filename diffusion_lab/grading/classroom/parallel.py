@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading import workers
-from diffusion_lab.grading.isolation.sandbox import SandboxError
-from diffusion_lab.grading.records import Records, Seed, Submission
-from diffusion_lab.grading.result import NOT_GRADED, Result, refused
-from diffusion_lab.grading.submission import IntakeError, content_of
+from diffusion_lab.grading.classroom import workers
+from diffusion_lab.grading.classroom.records import Records, Seed, Submission
+from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
+from diffusion_lab.grading.classroom.submission import IntakeError, content_of
+from diffusion_lab.grading.isolation import SandboxError
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -27,9 +27,9 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.assignment import Assignment
-from diffusion_lab.grading.result import NOT_GRADED, RecordingError, Result
-from diffusion_lab.grading.verdict_notebook import CHECK, is_test, name_of, rebuilt
+from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
+from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, is_test, name_of, rebuilt
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""

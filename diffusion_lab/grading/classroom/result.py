@@ -8,8 +8,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook
-from diffusion_lab.grading.checking import Verdict, without_points
-from diffusion_lab.grading.telling import told
+from diffusion_lab.grading.judge import Verdict, told, without_points
 
 GRADED, REFUSED, NOT_GRADED = STATES = ("graded", "refused", "not graded")
 """Marks were given; the file holds no submission, which gives none; the grader failed, which says nothing of it."""

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.recording import Book
-from diffusion_lab.grading.result import NOT_GRADED, Result
-from diffusion_lab.grading.verdict_notebook import plain
+from diffusion_lab.grading.classroom import NOT_GRADED, Result
+from diffusion_lab.grading.classroom.gradebook import Book, plain
 
 COLUMNS = (
     "assignment",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from diffusion_lab.exercises import CARE, Exercise
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import VISIBLE_SEED, Verdict, check
-from diffusion_lab.grading.trying import questions
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict, check
+from diffusion_lab.grading.judge.questions import questions
 
 SEEDS = (VISIBLE_SEED, 1, 2, 3)
 """The visible cases, and draws such as those that count for marks."""

@@ -21,12 +21,11 @@ from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, find
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.class_report_frame import PAGE, STYLE
-from diffusion_lab.grading.exports import write_exports
-from diffusion_lab.grading.recording import Book
-from diffusion_lab.grading.result import GRADED, NOT_GRADED, REFUSED, Result
-from diffusion_lab.grading.telling import points
-from diffusion_lab.grading.verdict_notebook import plain
+from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
+from diffusion_lab.grading.classroom.gradebook import Book, plain
+from diffusion_lab.grading.classroom.reports.class_report_frame import PAGE, STYLE
+from diffusion_lab.grading.classroom.reports.exports import write_exports
+from diffusion_lab.grading.judge import points
 
 WIDTH = 360
 """Of a figure, in its own units; text in it stays readable on a telephone."""

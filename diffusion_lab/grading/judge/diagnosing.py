@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from diffusion_lab.exercises import Exercise, WrongAnswer
-from diffusion_lab.grading.calling import Caller, LocalCaller, Returned, leaves
-from diffusion_lab.grading.comparing import difference, relation, same_answer
-from diffusion_lab.grading.expecting import expect, laid_out_otherwise
-from diffusion_lab.grading.trying import Question, Trial
+from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.comparing import difference, relation, same_answer
+from diffusion_lab.grading.judge.expecting import expect, laid_out_otherwise
+from diffusion_lab.grading.judge.questions import Question, Trial
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lab.grading.calling import LocalCaller, leaves
+from diffusion_lab.grading.judge.calling import LocalCaller, leaves
 
 SLACK = 64.0
 """How many times the measured rounding error an answer may be off: another order of operations rounds otherwise."""

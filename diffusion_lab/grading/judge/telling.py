@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from diffusion_lab.grading.checking import Outcome, Verdict
+from diffusion_lab.grading.judge.checking import Outcome, Verdict
 
 WIDTH = 100
 SHOWN = 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import folder_name
-from diffusion_lab.grading.assignment import settings_of
+from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
 
 
 def release(course: Path, chapter: str) -> tuple[Path, Path | None]:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from diffusion_lab.exercises import CARE, Draw, Exercise
-from diffusion_lab.grading.calling import Caller, Fault
-from diffusion_lab.grading.comparing import Difference
-from diffusion_lab.grading.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
-from diffusion_lab.grading.trying import Trial, ask, questions
+from diffusion_lab.grading.judge.calling import Caller, Fault
+from diffusion_lab.grading.judge.comparing import Difference
+from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
+from diffusion_lab.grading.judge.questions import Trial, ask, questions
 
 VISIBLE_SEED = 0
 """The cases that a learner sees. Those that count for marks are drawn from another seed."""

@@ -10,9 +10,9 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
-from diffusion_lab.grading.isolation.wire import printable
-from diffusion_lab.grading.result import REFUSED, RecordingError, Result
-from diffusion_lab.grading.telling import points
+from diffusion_lab.grading.classroom import REFUSED, RecordingError, Result
+from diffusion_lab.grading.isolation import printable
+from diffusion_lab.grading.judge import points
 
 CHECK = "-check"
 """At the end of the name of an exercise's test cell."""

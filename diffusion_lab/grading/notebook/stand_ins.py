@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import exercise, library
-from diffusion_lab.grading.calling import LocalCaller
-from diffusion_lab.grading.checking import VISIBLE_SEED, Verdict, check, without_points
+from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, without_points
 
 Namespace = dict[str, Any]
 Site = tuple[int, str]
 """Which dictionary of globals, and which name in it."""
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 LIBRARIES = (Path(sysconfig.get_paths()["stdlib"]), PACKAGE)
 
 

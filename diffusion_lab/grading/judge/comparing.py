@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lab.grading.calling import leaves
-from diffusion_lab.grading.expecting import Leaf
-from diffusion_lab.grading.isolation.wire import Foreign
+from diffusion_lab.grading.judge.calling import Foreign, leaves
+from diffusion_lab.grading.judge.expecting import Leaf
 
 SHOWN = 4
 """How many entries of a tensor are printed."""

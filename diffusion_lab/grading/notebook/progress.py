@@ -9,9 +9,9 @@ from pathlib import Path
 from diffusion_lab.errors import SourceError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
-from diffusion_lab.grading.checking import Verdict
-from diffusion_lab.grading.sources import Sources, load
-from diffusion_lab.grading.stand_ins import check_pieces
+from diffusion_lab.grading.judge import Verdict
+from diffusion_lab.grading.notebook.sources import Sources, load
+from diffusion_lab.grading.notebook.stand_ins import check_pieces
 
 
 @dataclass(frozen=True)

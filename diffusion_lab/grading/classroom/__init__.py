@@ -1,0 +1,24 @@
+"""Many learners: submissions found, graded side by side, and their results kept.
+
+Inside are `gradebook`, where marks go, and `reports`, which tell of them.
+"""
+
+from __future__ import annotations
+
+from diffusion_lab.grading.faces import lazily
+
+_HOME = {
+    "Classroom": "parallel",
+    "cores": "parallel",
+    "find": "records",
+    "Submission": "records",
+    "Result": "result",
+    "GRADED": "result",
+    "REFUSED": "result",
+    "NOT_GRADED": "result",
+    "RecordingError": "result",
+    "parsed": "submission",
+}
+
+__all__ = list(_HOME)
+__getattr__, __dir__ = lazily(__name__, _HOME)

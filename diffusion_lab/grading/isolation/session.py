@@ -1,0 +1,134 @@
+"""One submission in the sandbox, from the grader's side."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import torch
+
+from diffusion_lab.errors import LabError
+from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation.remote import RemoteCaller
+from diffusion_lab.grading.isolation.replies import LATE, Gone, fault_of, texts_of
+from diffusion_lab.grading.judge.calling import LIMIT, Fault
+
+TOO_MUCH = {"memory": "it used too much memory", "processes": "it started too many processes or threads"}
+PATIENCE = 3.0
+"""Seconds beyond its own limit that a call may keep the grader waiting."""
+
+
+class SandboxError(LabError, RuntimeError):
+    """The sandbox cannot be had on this machine, or broke. It is the grader's fault, never a student's."""
+
+
+class Session:
+    """One submission in the sandbox. Every method but `close` raises Gone where its processes no longer answer."""
+
+    def __init__(self, life: socket.socket, talk: socket.socket):
+        self._life, self._talk = life, talk
+        self._why = ""
+        self.tried: set[str] = set()
+        """What of this package its code has tried to import or open. Only who hides it well can keep it from here."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def run_cell(self, name: str, source: str, limit: float = LIMIT) -> Fault | None:
+        """Run one cell of the submission; None where nothing went wrong."""
+        # As bytes: text in a message is cut at a length that code may well have.
+        data = torch.tensor(list(source.encode()), dtype=torch.uint8)
+        reply = self.ask({"op": "cell", "name": name, "source": data}, limit)
+        return fault_of(reply.get("fault"))
+
+    def names(self, wanted: list[str]) -> tuple[set[str], list[str]]:
+        """Which of these are functions of the submission, and the names of all that it has."""
+        reply = self.ask({"op": "names", "names": wanted}, PATIENCE)
+        self.tried.update(texts_of(reply.get("tried")))
+        return set(texts_of(reply.get("names"))) & set(wanted), texts_of(reply.get("all"))
+
+    @contextlib.contextmanager
+    def piece(
+        self,
+        name: str,
+        limit: float = LIMIT,
+        stand_ins: Mapping[str, Callable] | None = None,
+        together: float = math.inf,
+    ) -> Iterator[RemoteCaller]:
+        """A `Caller` for one function of the submission.
+
+        Args:
+            stand_ins: functions of the grader's, which take the place of the submission's own of the same name. They
+                are computed on this side: the sandbox sees what they return, and not how they are made.
+            limit: seconds for one call.
+            together: seconds for all calls.
+        """
+        stand_ins = dict(stand_ins or {})
+        self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins)})
+        try:
+            yield RemoteCaller(self, limit, stand_ins, together)
+        finally:
+            if not self._why:
+                with contextlib.suppress(Gone):
+                    reply = self.ask({"op": "end"}, PATIENCE)
+                    self.tried.update(texts_of(reply.get("tried")))
+                    if reply.get("ended") is not True:
+                        self.lose("it broke the protocol")
+
+    @property
+    def lost(self) -> bool:
+        """Whether its processes no longer answer."""
+        return bool(self._why)
+
+    def close(self) -> str:
+        """End all of the submission's processes; why they ended, where it was not this call: "memory", "processes"."""
+        if self._life.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._life.shutdown(socket.SHUT_WR)
+                self._life.settimeout(10)
+                while word := self._life.recv(200).decode(errors="replace"):
+                    self._why = word if word.startswith("failed") else TOO_MUCH.get(word, self._why)
+            self._life.close()
+            self._talk.close()
+        return self._why
+
+    def ask(self, message: dict[str, Any], limit: float) -> dict[str, Any]:
+        self._send(message)
+        return self._receive(limit)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._why:
+            raise Gone(self._why)
+        try:
+            self._talk.settimeout(LIMIT + PATIENCE)
+            wire.send(self._talk, message)
+        except (OSError, wire.WireError) as error:
+            self.lose(_words(error))
+
+    def _receive(self, limit: float) -> dict[str, Any]:
+        try:
+            return wire.receive(self._talk, ends=time.monotonic() + max(limit, 0.0) + PATIENCE)
+        except (OSError, EOFError, wire.WireError) as error:
+            self.lose(_words(error))
+
+    def lose(self, why: str) -> NoReturn:
+        self._why = why
+        why = self.close() or why
+        if why.startswith("failed"):
+            raise SandboxError(f"the kernel does not allow the walls between submissions: {why}")
+        raise Gone(why)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return LATE
+    if isinstance(error, (EOFError, ConnectionError)):
+        return "its process ended"
+    return f"its answer cannot be read: {error}"

@@ -1,0 +1,24 @@
+"""Judging one piece: call it, compare, award points, name the idea behind a mistake, say so in words.
+
+Knows functions and exercises; no file, no notebook and no class.
+"""
+
+from __future__ import annotations
+
+from diffusion_lab.grading.faces import lazily
+
+_HOME = {
+    "check": "checking",
+    "without_points": "checking",
+    "Verdict": "checking",
+    "VISIBLE_SEED": "checking",
+    "Fault": "calling",
+    "LocalCaller": "calling",
+    "told": "telling",
+    "points": "telling",
+    "WIDTH": "telling",
+    "audit": "auditing",
+}
+
+__all__ = list(_HOME)
+__getattr__, __dir__ = lazily(__name__, _HOME)

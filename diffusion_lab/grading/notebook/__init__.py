@@ -1,0 +1,29 @@
+"""A learner's work: reading it, checking it as a notebook does, running chapters with it; and making the notebooks."""
+
+from __future__ import annotations
+
+from diffusion_lab.grading.faces import lazily
+
+_HOME = {
+    "start": "session",
+    "Session": "session",
+    "load": "sources",
+    "check_piece": "stand_ins",
+    "check_pieces": "stand_ins",
+    "Choice": "choosing",
+    "choose": "choosing",
+    "State": "progress",
+    "survey": "progress",
+    "reference_scores": "references",
+    "comparison": "references",
+    "record": "references",
+    "RECORDED": "references",
+    "build": "authoring",
+    "solution": "authoring",
+    "CONFIGURATION": "authoring",
+    "SOLUTIONS": "authoring",
+    "EXERCISES": "authoring",
+}
+
+__all__ = list(_HOME)
+__getattr__, __dir__ = lazily(__name__, _HOME)
