@@ -13,7 +13,7 @@ from handed_in import CHAPTER, filled, right
 
 import diffusion_lab
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.classroom import submission, workers
+from diffusion_lab.grading.classroom import marking, submission, workers
 from diffusion_lab.grading.isolation import session
 
 EXERCISES = notebook(CHAPTER).exercises
@@ -32,9 +32,9 @@ def warm():
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(submission, "CELL_LIMIT", 1.0)
-    monkeypatch.setattr(submission, "PIECE_LIMIT", 2.0)
-    monkeypatch.setattr(submission, "SUBMISSION_LIMIT", 8.0)
+    monkeypatch.setattr(marking, "CELL_LIMIT", 1.0)
+    monkeypatch.setattr(marking, "PIECE_LIMIT", 2.0)
+    monkeypatch.setattr(marking, "SUBMISSION_LIMIT", 8.0)
     monkeypatch.setattr(session, "PATIENCE", 0.5)
 
 
@@ -103,7 +103,7 @@ def test_one_piece_costs_its_own_points_alone(kind: str):
     result, seconds = graded(body(ONE.name, *BODIES[kind]))
     assert result["points"] == POINTS - ONE.points
     assert of(result, ONE.name)["points"] == 0 and of(result, ONE.name)["text"].startswith("✗")
-    assert seconds < 2 * submission.SUBMISSION_LIMIT
+    assert seconds < 2 * marking.SUBMISSION_LIMIT
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_cells_that_are_slow_one_by_one_end():
     assert any("did not answer in time" in note for note in result["notes"])
     sources = {name: "import time\ntime.sleep(100)\n" + source for name, source in right().items()}
     result, seconds = graded(sources)
-    assert result["points"] == 0 and seconds < submission.SUBMISSION_LIMIT + SLACK
+    assert result["points"] == 0 and seconds < marking.SUBMISSION_LIMIT + SLACK
 
 
 def test_a_notebook_of_many_cells_is_refused_at_once():

@@ -16,10 +16,10 @@ from diffusion_lab.cli import app
 from diffusion_lab.cli.grading import INTERRUPTED, NOT_ALL_GRADED, Isolation
 from diffusion_lab.grading.classroom import records
 from diffusion_lab.grading.classroom.gradebook import recording
+from diffusion_lab.grading.classroom.marking import CELL_LIMIT, PIECE_LIMIT, SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.reports.class_report import write_reports
 from diffusion_lab.grading.classroom.reports.exports import COLUMNS
 from diffusion_lab.grading.classroom.result import STATES
-from diffusion_lab.grading.classroom.submission import CELL_LIMIT, PIECE_LIMIT, SUBMISSION_LIMIT
 from diffusion_lab.grading.isolation.kinds import IMAGE, NONE_GIVES_UP
 from diffusion_lab.grading.isolation.sandbox import Limits
 from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS

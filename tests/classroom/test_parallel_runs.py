@@ -20,8 +20,8 @@ from diffusion_lab.grading.classroom import parallel
 from diffusion_lab.grading.classroom.parallel import Classroom
 from diffusion_lab.grading.classroom.records import Records, Seed, find
 from diffusion_lab.grading.classroom.result import Result
-from diffusion_lab.grading.isolation import SandboxError
 from diffusion_lab.grading.classroom.workers import graded
+from diffusion_lab.grading.isolation import SandboxError
 
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points

@@ -14,7 +14,8 @@ from handed_in import CHAPTER, NOTHING, filled, right
 from saying import said
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.classroom.submission import mark, parsed
+from diffusion_lab.grading.classroom.marking import mark
+from diffusion_lab.grading.classroom.submission import parsed
 from diffusion_lab.grading.isolation import kinds, wire
 from diffusion_lab.grading.isolation.kinds import IMAGE, Containers
 from diffusion_lab.grading.isolation.replies import Gone

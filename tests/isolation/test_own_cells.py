@@ -8,7 +8,8 @@ import pytest
 from handed_in import CHAPTER, cell, filled, right
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.grading.classroom.submission import mark, parsed
+from diffusion_lab.grading.classroom.marking import mark
+from diffusion_lab.grading.classroom.submission import parsed
 
 NAME = notebook(CHAPTER).exercises[1].name
 SOURCE = right()[NAME]

@@ -17,8 +17,9 @@ from recorded_course import CHAPTER, NAME, Course, by_name, item, read, result
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.gradebook.recording import Book, RecordingError, record, write_feedback
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import name_of
+from diffusion_lab.grading.classroom.marking import mark
 from diffusion_lab.grading.classroom.result import GRADED, NOT_GRADED, Result, of_verdict, refused
-from diffusion_lab.grading.classroom.submission import mark, take_in
+from diffusion_lab.grading.classroom.submission import take_in
 
 
 def test_the_gradebook_has_the_marks_of_the_results(course: Course, right, mixed):

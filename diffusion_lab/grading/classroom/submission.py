@@ -1,4 +1,4 @@
-"""One submission: what is taken from it, and the marks that its pieces get in the sandbox.
+"""One submission: what is taken from it.
 
 A submitted notebook is never graded as it is. Only the sources of code cells are taken from it; the questions, the
 answers and the marks are the grader's own.
@@ -6,30 +6,17 @@ answers and the marks are the grader's own.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusion_lab.exercises import Exercise, Notebook
-from diffusion_lab.grading.isolation import Gone, Sandbox, Session
-from diffusion_lab.grading.judge import Fault, Verdict, check, without_points
+from diffusion_lab.exercises import Notebook
 
-CELL_LIMIT = 5.0
-"""Seconds that one cell may run."""
-PIECE_LIMIT = 30.0
-"""Seconds for all calls of one piece; the reference takes less than one."""
-SUBMISSION_LIMIT = 300.0
-"""Seconds for all of a submission together: its cells and pieces could each stay just below their own limits."""
 MOST_CELLS = 2000
 """Of a notebook, with code in them."""
 MOST_NOTES = 20
-MOST_LOST = 3
-"""How many cells may end the process before the student's own cells are no longer run."""
 LARGEST = 20 << 20
 """Bytes of a notebook, its outputs among them."""
 LONGEST_SOURCE = 1 << 20
@@ -61,20 +48,6 @@ class Intake:
     """Code cells that the student has added, such as helper functions, in order, each before the next solution."""
     order: list[Cell]
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Marked:
-    """A graded submission."""
-
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...]
-    """What the instructor should know, such as an attempt to import the reference."""
-    seconds: float
-
-    @property
-    def points(self) -> float:
-        return sum(verdict.points for verdict in self.verdicts)
 
 
 def take_in(path: Path, notebook: Notebook) -> Intake:
@@ -162,115 +135,3 @@ def without_magics(source: str) -> str:
     if lines and lines[0].startswith("%%"):
         return ""
     return "\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines)
-
-
-def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Marked:
-    """Check every exercise of the notebook in the sandbox, on cases drawn from this seed.
-
-    A piece that calls an earlier piece that is not right is checked with the grader's in its place, as in the notebook.
-    """
-    began = time.monotonic()
-    run = _Run(sandbox, intake)
-    verdicts: list[Verdict] = []
-    stand_ins: dict[str, Callable] = {}
-    try:
-        for exercise in notebook.exercises:
-            verdict = run.check(exercise, stand_ins, seed)
-            if not verdict.passed:
-                stand_ins[exercise.name] = exercise.reference
-            verdicts.append(verdict)
-    finally:
-        run.close()
-    notes = intake.notes + run.notes
-    if run.tried and not any("diffusion_lab" in note for note in notes):
-        tried = ", ".join(sorted(run.tried)[:MOST_NOTES])
-        notes.append(f"it tried to import or open what does not exist in the sandbox: {tried}")
-    return Marked(tuple(verdicts), tuple(notes), time.monotonic() - began)
-
-
-class _Run:
-    """The submission's process, started again where a piece has ended it."""
-
-    def __init__(self, sandbox: Sandbox, intake: Intake):
-        self.sandbox, self.intake = sandbox, intake
-        self.session: Session | None = None
-        self.faults: dict[str, Fault] = {}
-        self.left_out: set[str] = set()
-        self.defined: set[str] = set()
-        self.all: list[str] = []
-        self.notes: list[str] = []
-        self.tried: set[str] = set()
-        self.ends = time.monotonic() + SUBMISSION_LIMIT
-
-    def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
-        name = exercise.name
-        if name not in self.intake.solutions:
-            return without_points(exercise, "missing", "Its solution cell is not in the notebook.")
-        try:
-            self._ready()
-            if name not in self.defined:
-                return self._undefined(exercise)
-            with self.session.piece(name, stand_ins=stand_ins, together=min(PIECE_LIMIT, self._left())) as caller:
-                verdict = check(exercise, caller, seed)
-        except Gone as gone:
-            self.close()
-            return without_points(exercise, "missing", f"It could not be called: {gone.why}.")
-        if self.session.lost:
-            self.close()
-        used = sorted(caller.used)
-        if used:
-            note = f"Checked with our {', '.join(used)}, because yours is not right yet."
-            verdict = replace(verdict, note=f"{note} {verdict.note}".strip())
-        return verdict
-
-    def close(self) -> None:
-        if self.session is not None:
-            self.tried |= self.session.tried
-            self.session.close()
-            self.session = None
-
-    def _left(self) -> float:
-        """Seconds; raises Gone where there are none."""
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise Gone(f"the submission took more than {SUBMISSION_LIMIT:g} s in all")
-        return left
-
-    def _ready(self) -> None:
-        """A session in which all cells have run. A cell that does not end is left out from then on."""
-        while self.session is None:
-            self.session = self.sandbox.open()
-            for cell in self._cells():
-                try:
-                    fault = self.session.run_cell(cell.name, cell.source, min(CELL_LIMIT, self._left()))
-                except Gone as gone:
-                    self.left_out.add(cell.name)
-                    self.faults[cell.name] = Fault("time", "ProcessGone", gone.why)
-                    self.notes.append(f"running '{cell.name}': {gone.why}")
-                    self.close()
-                    break
-                if fault is not None:
-                    self.faults[cell.name] = fault
-            else:
-                try:
-                    self.defined, self.all = self.session.names(list(self.intake.solutions))
-                except Gone as gone:
-                    self.close()
-                    raise gone
-
-    def _cells(self) -> Iterable[Cell]:
-        without_own = len(self.left_out) >= MOST_LOST
-        return [
-            cell
-            for cell in self.intake.order
-            if cell.name not in self.left_out and not (without_own and cell in self.intake.own)
-        ]
-
-    def _undefined(self, exercise: Exercise) -> Verdict:
-        fault = self.faults.get(exercise.name)
-        if fault is not None:
-            where = f" at {fault.line}" if fault.line else ""
-            return without_points(exercise, "missing", f"Its cell failed: {fault.name}: {fault.message}{where}.")
-        near = difflib.get_close_matches(exercise.name, self.all, n=1)
-        hint = f" There is a function {near[0]}." if near else ""
-        return without_points(exercise, "missing", f"Its cell defines no function {exercise.name}.{hint}")

@@ -10,8 +10,9 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
+from diffusion_lab.grading.classroom.marking import mark
 from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict, refused
-from diffusion_lab.grading.classroom.submission import IntakeError, mark, parsed
+from diffusion_lab.grading.classroom.submission import IntakeError, parsed
 from diffusion_lab.grading.isolation import SandboxError, sandbox_of
 
 DATA_LIMIT = 12 << 30
