@@ -16,6 +16,7 @@ _HOME = {
     "LocalCaller": "calling",
     "told": "telling",
     "points": "telling",
+    "shown": "questions",
     "WIDTH": "telling",
     "audit": "auditing",
 }

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.drawing import digits_apart
 from diffusion_lab.grading.judge.calling import Foreign, leaves
 from diffusion_lab.grading.judge.expecting import Leaf
 
 SHOWN = 4
 """How many entries of a tensor are printed."""
+DIGITS = 6
+"""How many digits of a number are printed, where that tells it from another."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,12 @@ def _leaf_difference(answer: Any, leaf: Leaf, place: str) -> Difference | None:
     count = (
         f"{len(off)} of {right.numel()} entries differ; the first is at {list(first)}" if right.ndim else "it differs"
     )
+    wanted, found = leaf.value[first], tensor[first]
+    digits = DIGITS if tensor.is_complex() else digits_apart(wanted.item(), found.item(), DIGITS)
     return Difference(
-        f"{where}{count}: expected {number(leaf.value[first])}, yours {number(tensor[first])}",
-        preview(leaf.value),
-        preview(tensor),
+        f"{where}{count}: expected {number(wanted, digits)}, yours {number(found, digits)}",
+        preview(leaf.value, digits),
+        preview(tensor, digits),
     )
 
 
@@ -124,19 +129,19 @@ def kind_of(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def number(value: Tensor) -> str:
+def number(value: Tensor, digits: int = DIGITS) -> str:
     """One entry, in as many digits as help."""
     value = value.item()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def preview(tensor: Tensor) -> str:
+def preview(tensor: Tensor, digits: int = DIGITS, most: int = SHOWN) -> str:
     """The first entries of a tensor and its shape, never more."""
     flat = tensor.flatten()
-    entries = ", ".join(number(v) for v in flat[:SHOWN]) + (", …" if flat.numel() > SHOWN else "")
+    entries = ", ".join(number(v, digits) for v in flat[:most]) + (", …" if flat.numel() > most else "")
     if tensor.ndim == 0:
         return entries
-    shape = "" if tensor.ndim == 1 and flat.numel() <= SHOWN else f"   shape {tuple(tensor.shape)}"
+    shape = "" if tensor.ndim == 1 and flat.numel() <= most else f"   shape {tuple(tensor.shape)}"
     return f"[{entries}]{shape}"
 
 
