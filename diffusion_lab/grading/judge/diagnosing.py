@@ -10,12 +10,15 @@ from torch import Tensor
 
 from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
-from diffusion_lab.grading.judge.comparing import difference, relation, same_answer
+from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_answer
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
 from diffusion_lab.grading.judge.questions import Question, Trial
+from diffusion_lab.grading.judge.relating import relation
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
+REPEATED = 1e-6
+"""The largest relative difference between two calls with the same inputs: threads may sum in another order."""
 
 IDEAS = {
     "random": "The answer changes from call to call with the same inputs. All randomness is passed in: draw none.",
@@ -53,7 +56,7 @@ def symptoms_of(exercise: Exercise, caller: Caller, trials: list[Trial]) -> dict
     careful = {t for t in trials if t.passed and _careful(exercise, caller, t)}
     for trial in [t for t in answered if t not in careful][:LOOKED_AT_TWICE]:
         again = caller(trial.arguments, seed=1)
-        if again.fault is not None or not same_answer(again.value, trial.returned.value):
+        if again.fault is not None or not same_answer(again.value, trial.returned.value, digits=REPEATED):
             symptoms["random"] = ""
     for trial in (t for t in trials if t.passed and t not in careful):
         detail = dtype_fault(exercise, caller, trial)
@@ -160,31 +163,74 @@ def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, st
     for trial in failing:
         if trial.returned.fault is None:
             found = relation(
-                trial.returned.value, trial.expected.leaves, lambda shift, trial=trial: _shifted(exercise, trial, shift)
+                trial.returned.value,
+                trial.expected.leaves,
+                lambda shift, trial=trial: _shifted(exercise, trial, shift),
+                sizes_of(trial.question),
             )
             return (Idea("relation", f"For {trial.question.label}: {found}.", False),) if found else ()
     return ()
 
 
+def sizes_of(question: Question) -> dict[str, float]:
+    """Sizes of the first tensor of data among the arguments, by the names that the course gives them."""
+    data = next((a for a in question.arguments if isinstance(a, Tensor) and a.ndim > 0), None)
+    if data is None:
+        return {}
+    entries = data[0].numel()
+    return {"the batch size B": len(data), **({"the entries of one sample, D": entries} if entries > 1 else {})}
+
+
 def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> list[WrongAnswer]:
-    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there."""
+    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there.
+
+    A wrong answer counts only by cases that tell it from the right one, and there by numbers: that both raise an error
+    of the same class, or have no number anywhere, says little.
+    """
     candidates = [w for w in exercise.wrong_answers if w.symptom is None]
 
     def agree(w: WrongAnswer, among: list[Trial]) -> bool:
-        return all(_same(_answer_of(w, t.question, exercise.trains), t.returned, exercise.trains) for t in among)
+        return all(_same(_answer_of(w, t.question, exercise.trains), t, exercise.trains) for t in among)
+
+    def tells(w: WrongAnswer, among: list[Trial]) -> bool:
+        return any(_evidence(_answer_of(w, t.question, exercise.trains), t) for t in among)
 
     everywhere = [w for w in candidates if agree(w, trials)]
     if everywhere:
-        return everywhere[:1]
-    where_it_fails = [w for w in candidates if agree(w, failing)]
+        sure = [w for w in everywhere if tells(w, failing)]
+        return sure[:1] or (everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing))
+    where_it_fails = [w for w in candidates if agree(w, failing) and tells(w, failing)]
     if len(where_it_fails) == 1:
         return where_it_fails
     found = []
     for part in dict.fromkeys(t.case.part for t in failing):
-        of_part = [w for w in candidates if agree(w, [t for t in trials if t.case.part == part])]
-        if len(of_part) == 1 and of_part[0] not in found:
-            found.append(of_part[0])
+        of_part = [t for t in trials if t.case.part == part]
+        agreeing = [w for w in candidates if agree(w, of_part) and tells(w, [t for t in of_part if not t.passed])]
+        if len(agreeing) == 1 and agreeing[0] not in found:
+            found.append(agreeing[0])
     return found
+
+
+def _evidence(answer: Returned, trial: Trial) -> bool:
+    """Whether an answer that agrees with the piece's says something by its numbers, or by where it has none."""
+    if answer.fault is not None:
+        return False
+    for leaf in leaves(answer.value):
+        tensor = as_tensor(leaf)
+        if tensor is not None and (tensor.is_complex() or not tensor.numel() or bool(tensor.isfinite().any())):
+            return True
+    return False
+
+
+def _with_the_same_words(candidates: list[WrongAnswer], failing: list[Trial]) -> list[WrongAnswer]:
+    """The first that raises the very same error."""
+    said = {t.returned.fault.message for t in failing if t.returned.fault is not None}
+
+    def words(w: WrongAnswer) -> set[str]:
+        answers = [_answer_of(w, t.question, False) for t in failing]
+        return {answer.fault.message for answer in answers if answer.fault is not None}
+
+    return [w for w in candidates if said and words(w) == said][:1]
 
 
 @lru_cache(maxsize=8192)
@@ -193,10 +239,13 @@ def _answer_of(mistake: WrongAnswer, question: Question, gradients: bool) -> Ret
     return LocalCaller(mistake.function)(question.arguments, gradients=gradients)
 
 
-def _same(one: Returned, other: Returned, gradients: bool) -> bool:
+def _same(one: Returned, trial: Trial, gradients: bool) -> bool:
+    other, expected = trial.returned, trial.expected
     if one.fault is not None or other.fault is not None:
         return one.fault is not None and other.fault is not None and one.fault.name == other.fault.name
-    return same_answer(one.value, other.value) and (not gradients or same_answer(one.gradients, other.gradients))
+    return same_answer(one.value, other.value, expected.leaves) and (
+        not gradients or same_answer(one.gradients, other.gradients, expected.gradients)
+    )
 
 
 def _shifted(exercise: Exercise, trial: Trial, shift: int) -> Any:
