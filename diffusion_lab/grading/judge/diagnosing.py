@@ -212,14 +212,17 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
 
 
 def _evidence(answer: Returned, trial: Trial) -> bool:
-    """Whether an answer that agrees with the piece's says something by its numbers, or by where it has none."""
-    if answer.fault is not None:
+    """Whether an answer that agrees with the piece's says something by its numbers, or by where it has none.
+
+    An argument handed back does not: many mistakes come to that in some case.
+    """
+    if answer.fault is not None or any(isinstance(a, Tensor) and same_answer(a, answer.value) for a in trial.arguments):
         return False
-    for leaf in leaves(answer.value):
-        tensor = as_tensor(leaf)
-        if tensor is not None and (tensor.is_complex() or not tensor.numel() or bool(tensor.isfinite().any())):
-            return True
-    return False
+    found = [as_tensor(leaf) for leaf in leaves(answer.value)]
+    return any(
+        tensor is not None and (tensor.is_complex() or not tensor.numel() or bool(tensor.isfinite().any()))
+        for tensor in found
+    )
 
 
 def _with_the_same_words(candidates: list[WrongAnswer], failing: list[Trial]) -> list[WrongAnswer]:
