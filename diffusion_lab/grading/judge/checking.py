@@ -14,7 +14,7 @@ from diffusion_lab.grading.judge.calling import Caller, Fault, Returned, leaves
 from diffusion_lab.grading.judge.comparing import Difference, difference
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
-from diffusion_lab.grading.judge.questions import Question, Trial, ask, questions
+from diffusion_lab.grading.judge.questions import Trial, ask, questions
 
 VISIBLE_SEED = 0
 """The cases that a learner sees. Those that count for marks are drawn from another seed."""
@@ -39,8 +39,10 @@ class Outcome:
     passed: bool
     fault: Difference | None = None
     raised: Fault | None = None
-    question: Question | None = None
-    """Of a case."""
+    number: int = 0
+    """Of a case, from 1."""
+    inputs: str = ""
+    """The small ones of a case, in words."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
         trials.append(trial)
         if trial.returned.fault is not None and trial.returned.fault.kind == "time":
             break  # the others would take as long
-    outcomes = [Outcome(t.case.part, t.question.label, t.passed, t.fault, t.returned.fault, t.question) for t in trials]
+    outcomes = [_outcome(trial) for trial in trials]
     outcomes += [
         Outcome(q.case.part, q.label, False, Difference("not tried, because an earlier case took too long"))
         for q in asked[len(trials) :]
@@ -116,6 +118,12 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     return Verdict(
         exercise.name, state, points, exercise.points, parts, tuple(outcomes), ideas, note, seed == VISIBLE_SEED
     )
+
+
+def _outcome(trial: Trial) -> Outcome:
+    question, fault = trial.question, trial.returned.fault
+    inputs = "" if trial.passed else question.inputs
+    return Outcome(trial.case.part, question.label, trial.passed, trial.fault, fault, question.number, inputs)
 
 
 class _Hearing:

@@ -43,7 +43,7 @@ def told(verdict: Verdict) -> str:
 
 def to_try(verdict: Verdict) -> str:
     """How to get the first visible case that failed, in a notebook; empty where none did."""
-    failed = [o.question.number for o in verdict.outcomes if not o.passed and o.question is not None]
+    failed = [o.number for o in verdict.outcomes if not o.passed and o.number]
     if not failed or not verdict.visible:
         return ""
     return f'  To try it yourself: arguments, expected = lab.case("{verdict.exercise}", {failed[0]})'
@@ -56,11 +56,11 @@ def points(value: float) -> str:
 
 def _outcome(outcome: Outcome, said: set[str]) -> list[str]:
     """What went wrong. `said` is what was told before, and is not told again."""
-    question, fault, raised = outcome.question, outcome.fault, outcome.raised
-    number = f"case {question.number}: " if question is not None else ""
+    fault, raised = outcome.fault, outcome.raised
+    number = f"case {outcome.number}: " if outcome.number else ""
     lines = _wrapped(f"      {number}{outcome.label}", "      ")
-    if question is not None and question.inputs:
-        lines += _wrapped(f"        with {_flat(question.inputs)}", "          ")
+    if outcome.inputs:
+        lines += _wrapped(f"        with {_flat(outcome.inputs)}", "          ")
     summary = _flat(
         f"it raised {raised.name}: {raised.message}" if raised is not None else fault.summary if fault else ""
     )
