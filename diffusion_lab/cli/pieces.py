@@ -86,6 +86,9 @@ def progress(
 
 def audit(
     chapter: Annotated[str, typer.Argument(metavar="[CHAPTER]", help="One chapter; by default all.")] = "",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of cases on which every answer is tried; hints are read on four of them.")
+    ] = 20,
 ) -> None:
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
     with mistakes_told():
@@ -99,7 +102,7 @@ def audit(
             bar = bars.add_task("auditing", total=len(items), what="")
             for item in items:
                 bars.update(bar, what=item.name)
-                result = examine(item)
+                result = examine(item, range(min(seeds, 4)), range(4, seeds))
                 wrong, right = len(item.wrong_answers), len(item.right_answers) + 1
                 table.add_row(
                     item.name,

@@ -15,7 +15,9 @@ _HOME = {
     "Fault": "calling",
     "LocalCaller": "calling",
     "told": "telling",
+    "to_try": "telling",
     "points": "telling",
+    "shown": "questions",
     "WIDTH": "telling",
     "audit": "auditing",
 }

@@ -174,12 +174,23 @@ def words_of(error: BaseException, limit: int = 400) -> str:
 def _own_line(error: BaseException, function: Callable) -> str:
     """The last line of the student's own code on the way to the error, such as `line 3: return x / 0`."""
     frames = traceback.extract_tb(error.__traceback__)
-    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    home = _home(function)
     own = [f for f in frames if f.filename == home] or [f for f in frames if not _foreign(f.filename)]
     if not own:
         return ""
     text = own[-1].line or linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
     return f"line {own[-1].lineno}: {text}" if text else f"line {own[-1].lineno}"
+
+
+def _home(function: Any) -> str | None:
+    """The file in which the innermost function was written, below decorators such as `torch.no_grad()`."""
+    for _ in range(100):  # a wrapper may lead back to itself
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if not callable(inner):
+            break
+        function = inner
+    function = getattr(function, "__func__", function)
+    return getattr(getattr(function, "__code__", None), "co_filename", None)
 
 
 def _foreign(filename: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, points, told
+from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, points, shown, to_try, told
 from diffusion_lab.grading.notebook.choosing import Choice, choose
 from diffusion_lab.grading.notebook.references import comparison, table
 from diffusion_lab.grading.notebook.stand_ins import check_piece
@@ -62,6 +62,21 @@ class Session:
         """Check a function on the visible cases, print what came of it, and return its points."""
         return self._check(name, VISIBLE_SEED)
 
+    def case(self, name: str, number: int) -> tuple[dict[str, Any], Any]:
+        """A visible case to try by hand: its arguments by name, and the expected answer.
+
+            arguments, expected = lab.case("q_sample", 1)
+            q_sample(**arguments), expected
+
+        Args:
+            name: an exercise.
+            number: of the case, from 1, as a check prints it.
+
+        Raises:
+            LabError: where there is no such exercise or case.
+        """
+        return shown(exercise(str(name)), number)
+
     def grade(self, name: str) -> float:
         """Check a function on fresh cases, print what came of it, and return its points."""
         with _to_stdout():
@@ -82,7 +97,7 @@ class Session:
                 print(f"✗ {name} could not be checked, through a fault of the course: {type(error).__name__}: {error}")
                 return 0.0
             self.verdicts[verdict.exercise] = verdict
-            print(told(verdict))
+            print("\n".join(filter(None, (told(verdict), to_try(verdict)))))
         return float(verdict.points)
 
     def show(self) -> None:

@@ -68,7 +68,7 @@ def missing_note(name: str, there: Iterable[str]) -> str:
     near += difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     if near:
         return f"You have {near[0]}; the course asks for {name}."
-    return f"There is no function {name}. Write it, or run its cell: {exercise(name).signature}"
+    return f"There is no function {name} yet: {exercise(name).signature}"
 
 
 def _plain(name: str) -> str:
@@ -104,7 +104,7 @@ class _Checking:
             there = [key for key, value in self.namespace.items() if inspect.isroutine(value)]
             what = f"`{name}` is {_article(type(function).__name__)} here, and must be a function."
             return without_points(
-                item, "missing", fault or (what if function is not None else missing_note(name, there))
+                item, "missing", fault or (what if function is not None else self._missing(name, there))
             )
         self.open.append(name)
         used = reached(function, self.namespace)
@@ -115,6 +115,10 @@ class _Checking:
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
         return replace(result, note=note)
+
+    def _missing(self, name: str, there: list[str]) -> str:
+        note = missing_note(name, there)
+        return f"{note}. Have you run its cell?" if "get_ipython" in self.namespace and "yet:" in note else note
 
     def passes(self, name: str, used: Mapping[Site, Namespace]) -> bool:
         """Whether the function of that name, in the globals where it is used, passes its own check."""
