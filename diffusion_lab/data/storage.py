@@ -109,7 +109,9 @@ def _chosen(path: Path, names: Iterable[str], suffixes: tuple[str, ...], kin: tu
 
 def _private(name: str) -> bool:
     """Whether a file, or a folder above it, is one that some program keeps for itself."""
-    return any(part.startswith(".") and part not in (".", "..") or part in PRIVATE for part in PurePosixPath(name).parts)
+    return any(
+        part.startswith(".") and part not in (".", "..") or part in PRIVATE for part in PurePosixPath(name).parts
+    )
 
 
 def decoded(
@@ -150,3 +152,26 @@ def held_out(count: int, one_in: int = 10) -> tuple[Tensor, Tensor]:
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     tests = max(1, count // one_in)
     return order[tests:].sort().values, order[:tests].sort().values
+
+
+FEW = 0.01
+"""The share of bad entries in a file that is taken without them. A bad file among others is refused: it can be moved."""
+
+
+def left_out(faults: Sequence[str], count: int, what: str) -> tuple[str, ...]:
+    """A note on the entries of a file or two that cannot be used; none where there are no faults.
+
+    Args:
+        faults: what is wrong with each, with file and line.
+        count: how many entries there are in all.
+        what: the entries' name, in the plural.
+
+    Raises:
+        DataError: more than one in a hundred is bad, so that something is wrong with all of it.
+    """
+    if not faults:
+        return ()
+    if len(faults) > FEW * count:
+        more = f" (and {len(faults) - 1:,} more of {count:,} {what})" if len(faults) > 1 else ""
+        raise DataError(f"{faults[0]}{more}")
+    return (f"{len(faults):,} of {count:,} {what} cannot be used and are left out; the first: {faults[0]}",)
