@@ -82,7 +82,7 @@ RECIPE = 2
 
 
 def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """uint8 images (N, side, side, 3) and labels of both splits, sizes in the files, names of the classes, and notes."""
+    """uint8 images (N, side, side, 3) and labels of both splits, sizes in the files; the classes, and notes."""
     pictures = {
         name: read_picture(content, side, f"{path}/{name}") for name, content in read_members(path, SUFFIXES, KIN)
     }

@@ -1,4 +1,4 @@
-"""Which files of a folder are for training and which are held out, and what their classes are, told by their folders."""
+"""Which files of a folder are for training and which are held out, and what their classes are, by their folders."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _chosen(path: Path, names: Iterable[str], suffixes: tuple[str, ...], kin: tu
 def _private(name: str) -> bool:
     """Whether a file, or a folder above it, is one that some program keeps for itself."""
     return any(
-        part.startswith(".") and part not in (".", "..") or part in PRIVATE for part in PurePosixPath(name).parts
+        (part.startswith(".") and part not in (".", "..")) or part in PRIVATE for part in PurePosixPath(name).parts
     )
 
 
@@ -155,7 +155,7 @@ def held_out(count: int, one_in: int = 10) -> tuple[Tensor, Tensor]:
 
 
 FEW = 0.01
-"""The share of bad entries in a file that is taken without them. A bad file among others is refused: it can be moved."""
+"""The share of bad entries in a file that is taken without them. A bad file is refused: it can be moved."""
 
 
 def left_out(faults: Sequence[str], count: int, what: str) -> tuple[str, ...]:
