@@ -310,11 +310,12 @@ def _described(value: Any) -> Any:
 
 def _run_cell(name: str, source: str, space: dict[str, Any]) -> Fault | None:
     """Run one solution cell; a fault in it is told with the line that made it."""
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    lines = [f"{line}\n" for line in source.split("\n")]  # where Python sees lines, and nowhere else
+    linecache.cache[name] = (len(source), None, lines, name)
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            exec(compile(source, name, "exec"), space)
+            exec(compile(source, name, "exec", dont_inherit=True), space)
     except SyntaxError as error:
         return Fault("raised", "SyntaxError", str(error.msg), f"line {error.lineno}: {(error.text or '').strip()}")
     except (Exception, SystemExit) as error:
