@@ -115,7 +115,7 @@ def ideas_behind(
     if caller is not None:
         found = explain(exercise, caller, trials)
         if found:
-            return tuple(Idea(mistake.name, mistake.hint, False) for mistake in found)
+            return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
     for trial in failing:
         if trial.returned.fault is None:
             found = relation(

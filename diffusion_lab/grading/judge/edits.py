@@ -20,6 +20,9 @@ MIRROR = {
     "call missing": "call too many",
     "line missing": "line too many",
     "condition ignored": "condition too many",
+    "case ignored": "case too many",
+    "index missing": "index too many",
+    "argument missing": "argument too many",
     "multiplied for divided": "divided for multiplied",
 }
 MIRROR |= {other: one for one, other in MIRROR.items()}
@@ -44,6 +47,10 @@ COSTS = {
     "function": 1,
     "boundary": 1,
     "condition ignored": 1,
+    "condition too many": 2,
+    "case ignored": 1,
+    "case too many": 5,
+    "text": 1,
     "cases exchanged": 1,
     "line missing": 2,
     "line too many": 2,
@@ -53,7 +60,6 @@ COSTS = {
     "order": 2,
     "slice": 2,
     "constant": 2,
-    "text": 2,
     "call too many": 3,
     "factor too many": 3,
     "divisor too many": 3,
@@ -136,6 +142,8 @@ class Edit:
     """The factor, the term, or whatever the edit is about, where that is not the whole."""
     function: str
     """The name of the function where it is made."""
+    case: ast.expr | None = None
+    """The condition under which this code runs."""
 
     @property
     def line(self) -> int:
@@ -144,7 +152,7 @@ class Edit:
     @property
     def cost(self) -> int:
         extra = 1 if len(self.changes) > 1 and self.kind not in ("name", "index") else 0
-        if self.kind == "constant" and not isinstance(getattr(self.new, "value", None), (int, float)):
+        if self.function == "__shell__" and self.kind == "name":
             extra += 1
         return COSTS.get(self.kind, 3) + extra
 
@@ -153,22 +161,40 @@ def edits(function: ast.FunctionDef) -> list[Edit]:
     """All edits of one function, and those that make the same change everywhere at once; always in the same order."""
     names = _names(function)
     found = []
-    for slot, node in _places(function):
+    for slot, node, case in _places(function):
         for kind, new, about in _options(node, slot, names):
-            ast.copy_location(new, node)
+            if not hasattr(new, "lineno"):
+                ast.copy_location(new, node)
             ast.fix_missing_locations(new)
-            found.append(Edit(kind, ((slot, new),), node, new, about, function.name))
+            found.append(Edit(kind, ((slot, new),), node, new, about, function.name, case))
     alike: dict[tuple, list[Edit]] = {}
     for edit in found:
-        if isinstance(edit.old, ast.expr):
-            alike.setdefault((edit.kind, ast.dump(edit.old), ast.dump(edit.new)), []).append(edit)
-    together = []
+        for key in _likenesses(edit):
+            alike.setdefault(key, []).append(edit)
+    together = {}
     for group in alike.values():
         if len(group) > 1:
             first = group[0]
             changes = tuple(change for edit in group for change in edit.changes)
-            together.append(Edit(first.kind, changes, first.old, first.new, first.about, function.name))
-    return found + together
+            all_of_them = frozenset(id(new) for _, new in changes)
+            made = Edit(first.kind, changes, first.old, first.new, first.about, function.name, first.case)
+            together.setdefault(all_of_them, made)
+    return found + list(together.values())
+
+
+def _likenesses(edit: Edit) -> Iterator[tuple]:
+    """What an edit has in common with others that are the same mistake: made at all of these places at once."""
+    if not isinstance(edit.old, ast.expr):
+        return
+    old, new = edit.old, edit.new
+    yield "same code", edit.kind, ast.dump(old), ast.dump(new)
+    if edit.kind in ("root missing", "square missing", "complement missing"):
+        yield "same idea", edit.kind
+        yield "same idea in a line", edit.kind, old.lineno
+    if edit.kind == "index" and isinstance(old, ast.Subscript) and isinstance(new, ast.Subscript):
+        yield "same index", ast.dump(old.slice), ast.dump(new.slice)
+    if edit.kind == "call missing" and isinstance(old, ast.Call) and isinstance(old.func, ast.Attribute):
+        yield "same call", old.func.attr
 
 
 def put(slot: Slot, node: ast.AST) -> None:
@@ -196,11 +222,13 @@ def _names(function: ast.FunctionDef) -> list[str]:
     return names
 
 
-def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST]]:
-    waiting: list[tuple[Slot, ast.AST]] = [((function, "body", i), s) for i, s in enumerate(function.body)][::-1]
+def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST, "ast.expr | None"]]:
+    """Every place with its node, and the condition of the branch in which it is."""
+    waiting = [((function, "body", i), s, None) for i, s in enumerate(function.body)][::-1]
     while waiting:
-        slot, node = waiting.pop()
-        yield slot, node
+        slot, node, case = waiting.pop()
+        yield slot, node, case
+        branches = isinstance(node, (ast.If, ast.IfExp))
         children: list[tuple[Slot, ast.AST]] = []
         for field, value in ast.iter_fields(node):
             if isinstance(value, ast.AST) and not isinstance(value, (ast.expr_context, ast.operator, ast.cmpop)):
@@ -208,7 +236,7 @@ def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST]]:
             elif isinstance(value, list):
                 children += [((node, field, i), v) for i, v in enumerate(value) if isinstance(v, ast.AST)]
         waiting += [
-            (s, child)
+            (s, child, node.test if branches and s[1] == "body" else case)
             for s, child in reversed(children)
             if isinstance(child, (ast.expr, ast.stmt, ast.keyword, ast.comprehension, ast.Slice))
         ]
@@ -236,8 +264,8 @@ def _options(node: ast.AST, slot: Slot, names: list[str]) -> Iterator[Option]:
     elif isinstance(node, ast.Compare) and len(node.ops) == 1:
         yield from _of_comparison(node)
     elif isinstance(node, ast.IfExp):
-        yield "condition ignored", node.orelse, node.test
-        yield "condition ignored", node.body, node.test
+        yield "case ignored", node.orelse, node.test
+        yield "case ignored", node.body, node.test
         yield "cases exchanged", ast.IfExp(node.test, node.orelse, node.body), node.test
     elif isinstance(node, ast.BoolOp):
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
@@ -252,24 +280,30 @@ def _options(node: ast.AST, slot: Slot, names: list[str]) -> Iterator[Option]:
                 yield "name", ast.Name(other, ast.Load()), None
     if isinstance(node, (ast.BinOp, ast.Name, ast.Subscript, ast.Attribute, ast.Call)) and slot[1] != "slice":
         yield from _of_value(node)
-    if isinstance(slot[0], (ast.Return, ast.Assign)) or (isinstance(slot[0], ast.Call) and slot[1] == "args"):
+    if isinstance(node, ast.Starred):
+        return
+    whole = isinstance(slot[0], (ast.Return, ast.Assign)) and not isinstance(node, (ast.Constant, ast.Tuple, ast.List))
+    if whole or (slot[1] == "args" and hasattr(slot[0], "is_shell")):
         yield from _around(node)
+    if whole:
+        for name in names:
+            yield "factor too many", ast.BinOp(node, ast.Mult(), ast.Name(name, ast.Load())), ast.Name(name, ast.Load())
+            yield "divisor too many", ast.BinOp(node, ast.Div(), ast.Name(name, ast.Load())), ast.Name(name, ast.Load())
 
 
 def _is_value(node: ast.AST, names: list[str]) -> bool:
     """Whether it is something that is calculated, and not a module, a dtype or a function's name."""
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         if isinstance(node, ast.Attribute) and node.attr in ("dtype", "device", "shape", "ndim"):
-            return node.attr in ("shape", "ndim") and False
+            return False
         node = node.value
     return not isinstance(node, ast.Name) or node.id in names
 
 
 def _of_statement(node: ast.stmt) -> Iterator[Option]:
     if isinstance(node, ast.If):
-        for value, body in ((False, node.orelse), (True, node.body)):
-            yield "condition ignored", _block(body) if body else ast.Pass(), node.test
-            del value
+        for body in (node.orelse, node.body):
+            yield "case ignored", _block(body) if body else ast.Pass(), node.test
         if node.orelse:
             yield "cases exchanged", ast.If(node.test, node.orelse, node.body), node.test
     elif isinstance(node, (ast.AugAssign, ast.Assign)):
@@ -393,7 +427,7 @@ def _of_call(node: ast.Call, names: list[str]) -> Iterator[Option]:
         yield "call missing", arguments[0], node
     for other in TWINS.get(name, ()):
         yield "function", renamed(other), None
-    if name in ("randn_like", "rand_like", "randn", "rand", "normal", "randint", "rand_like", "multinomial"):
+    if name in ("randn_like", "rand_like", "randn", "rand", "normal", "randint", "multinomial"):
         for other in names:
             yield "own randomness", ast.Name(other, ast.Load()), None
     for i, keyword in enumerate(keywords):
@@ -508,7 +542,7 @@ def _of_constant(node: ast.Constant) -> Iterator[Option]:
     if isinstance(value, bool):
         yield "constant", ast.Constant(not value), None
     elif isinstance(value, (int, float)):
-        for other in sorted({value + 1, value - 1, value * 2, value / 2, 0, 1, -value, value * 10} - {value}):
+        for other in sorted({value + 1, value - 1, value * 2, value / 2, 0, 1, -value} - {value}):
             if isinstance(value, int) and other == int(other):
                 other = int(other)
             yield "constant", ast.Constant(other), None
@@ -542,8 +576,17 @@ def _around(node: ast.expr) -> Iterator[Option]:
         new = ast.Call(ast.Attribute(node, "cumsum", ast.Load()), [ast.Constant(axis)], [])
         yield "call too many", new, new
     yield "call too many", (new := ast.Attribute(node, "mT", ast.Load())), new
-    for name in ("sum", "mean"):
+    for name in ("sum", "mean", "sigmoid", "long"):
         yield "call too many", (new := called(name)), new
+    yield "call too many", (new := called("softmax", ast.Constant(-1))), new
+    for bounds in ((None, 1), (1, None), (None, -1)):
+        lower, upper = (None if b is None else ast.Constant(b) for b in bounds)
+        yield "slice", ast.Subscript(node, ast.Slice(lower, upper), ast.Load()), None
+    yield "index", ast.Subscript(node, ast.Constant(0), ast.Load()), None
+    one = ast.Call(ast.Attribute(node, "new_ones", ast.Load()), [_one()], [])
+    front = ast.Call(ast.Attribute(ast.Name("torch", ast.Load()), "cat", ast.Load()), [], [])
+    front.args = [ast.List([one, node], ast.Load())]
+    yield "one in front", front, None
 
 
 def _minus(node: ast.expr) -> ast.expr:

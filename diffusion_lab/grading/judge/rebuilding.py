@@ -7,6 +7,7 @@ import builtins
 import inspect
 import textwrap
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -148,4 +149,6 @@ def _shell(name: str, parameters: list[str]) -> ast.FunctionDef:
 
 
 def _compiled(tree: ast.FunctionDef) -> types.CodeType:
-    return compile(ast.Module([tree], []), "<edited>", "exec", dont_inherit=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd code, which edits make
+        return compile(ast.Module([tree], []), "<edited>", "exec", dont_inherit=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from diffusion_lab.grading.judge.calling import LocalCaller, Returned, leaves
@@ -66,27 +65,9 @@ def size(question: Question) -> int:
     return sum(a.numel() for a in question.arguments if isinstance(a, Tensor))
 
 
-def matching(
-    source: Source,
-    candidates: Sequence[Edit],
-    questions: Sequence[Question],
-    wanted: Callable[[Returned, Question], bool],
-    trains: bool,
-    clock: Clock,
-    together: Sequence[Edit] = (),
-) -> Iterator[Edit]:
-    """The edits with which the function gives what is wanted in every question, until the budget is used up."""
-    for edit in candidates:
-        if clock.over:
-            return
-        try:
-            call = LocalCaller(source.with_edits([*together, edit]), CALL)
-        except (SyntaxError, ValueError, TypeError, RecursionError):
-            continue
-        if all(wanted(call(q.arguments, gradients=trains), q) for q in questions):
-            yield edit
-
-
-def warm() -> None:
-    """The first call of torch's random state and signals takes longer than all others."""
-    LocalCaller(lambda: torch.zeros(1))(())
+def edited(source: Source, edit: Edit) -> LocalCaller | None:
+    """The function with one edit made, to be called; None where that is no function."""
+    try:
+        return LocalCaller(source.with_edits([edit]), CALL)
+    except (SyntaxError, ValueError, TypeError, RecursionError):
+        return None

@@ -70,6 +70,10 @@ class Mistake:
     name: str
     """Short and stable, for counting: "edit: root missing alpha_bar[t]"."""
     cost: int
+    known: bool = False
+    """Whether it is one of the exercise's own wrong answers."""
+    line: int = 0
+    """In the student's file or cell; 0 where it was found in the answers alone."""
 
 
 def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mistake:
@@ -102,7 +106,7 @@ def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mist
     idea = idea_behind(kind, f"{words['about']} {words['right']} {words['yours']}")
     start = f"Line {edit.line}: " if not of_reference and edit.function != SHELL and edit.line else ""
     key = re.sub(r"[`\s]+", " ", f"edit: {kind} {words['about'] if edit.about is not None else words['right']}").strip()
-    return Mistake(kind, f"{start}{sentence}{' ' + idea if idea else ''}", key[:80], edit.cost)
+    return Mistake(kind, f"{start}{sentence}{' ' + idea if idea else ''}", key[:80], edit.cost, line=edit.line if start else 0)
 
 
 def idea_behind(kind: str, text: str) -> str:
