@@ -11,8 +11,8 @@ from torch import Tensor
 from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import difference, relation, same_answer
-from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.expecting import expect, laid_out_otherwise
+from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import Question, Trial
 
 LOOKED_AT_TWICE = 3

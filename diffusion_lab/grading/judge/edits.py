@@ -111,8 +111,9 @@ TWINS = {
 }
 """function -> what is easily taken for it, called in the same way."""
 INNER = set(
-    "sqrt square exp log abs clamp clip clamp_min clamp_max detach flip cumprod cumsum rsqrt reciprocal mean sum softmax "
-    "log_softmax sigmoid tanh floor round ceil trunc expm1 log1p log2 log10 sin cos tan arccos acos transpose conj real "
+    "sqrt square exp log abs clamp clip clamp_min clamp_max detach flip cumprod cumsum rsqrt reciprocal mean sum "
+    "softmax log_softmax sigmoid tanh floor round ceil trunc expm1 log1p log2 log10 sin cos tan arccos acos transpose "
+    "conj real "
     "inverse inv diagonal flatten nan_to_num long int float double to clone relu sort tril triu sign fmod remainder "
     "unique t mT roll contiguous cpu numpy item squeeze unsqueeze reshape view expand expand_as bool neg logit norm "
     "logsumexp minimum maximum one_hot".split()
@@ -222,7 +223,7 @@ def _names(function: ast.FunctionDef) -> list[str]:
     return names
 
 
-def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST, "ast.expr | None"]]:
+def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST, ast.expr | None]]:
     """Every place with its node, and the condition of the branch in which it is."""
     waiting = [((function, "body", i), s, None) for i, s in enumerate(function.body)][::-1]
     while waiting:
@@ -343,8 +344,10 @@ def _of_operation(node: ast.BinOp) -> Iterator[Option]:
             yield "reversed", of(ast.Sub(), right, left), None
             yield "term missing", left, right
             one = isinstance(left, ast.Constant) and left.value == 1
-            yield "complement missing" if one else "term missing", right if one else _minus(right), right if one else left
-            if not one:
+            if one:
+                yield "complement missing", right, right
+            else:
+                yield "term missing", _minus(right), left
                 yield "term missing", right, left
         case ast.Mult():
             yield "divided for multiplied", of(ast.Div()), right

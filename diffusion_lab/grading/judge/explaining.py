@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge import fingerprints
-from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned
+from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.edits import Edit
 from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
-from diffusion_lab.grading.judge.rebuilding import Source, Unreadable
+from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
 from diffusion_lab.grading.judge.searching import CALL, Clock, edited, is_right, same_returned, size
 from diffusion_lab.grading.judge.wording import Mistake, mistake
 
@@ -97,23 +99,28 @@ class _Search:
         clock = Clock(TWO)
         best: tuple[Mistake, ...] = ()
         for edit, call in self._edits_of_student(clock):
-            if edit.cost >= FAR_FETCHED or best and edit.cost + 1 >= sum(m.cost for m in best):
+            if not _may_be_half(edit):
+                continue
+            if edit.cost >= FAR_FETCHED or (best and edit.cost + 1 >= sum(m.cost for m in best)):
                 break
             first = [self._call(call, q) for q in small]
-            if any(r.fault is not None for r in first):
+            if not all(_keeps_its_shape(r, q) for r, q in zip(first, small, strict=True)):
                 continue
             rows = self.table.at_first(*fingerprints.projection(first, self.trains))
             if not len(rows):
                 continue
             rest = [self._call(call, q) for q in others]
+            if not all(_keeps_its_shape(r, q) for r, q in zip(rest, others, strict=True)):
+                continue
             hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
             known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
             for other, second in self._by_cost(hits):
                 cost = edit.cost + second.cost
-                if cost > FAR_FETCHED or best and cost >= sum(m.cost for m in best):
+                if cost > FAR_FETCHED or (best and cost >= sum(m.cost for m in best)):
                     break
-                if self._same(other, call, known):
-                    best = (mistake(edit, of_reference=False), second)
+                one = mistake(edit, of_reference=False)
+                if one.name != second.name and self._same(other, call, known):
+                    best = (one, second)
                     break
         return best
 
@@ -132,12 +139,14 @@ class _Search:
         for place, number in hits[:HITS]:
             if place == LISTED and number < len(self.exercise.wrong_answers):
                 wrong = self.exercise.wrong_answers[number]
-                found.append((1, LocalCaller(wrong.function, CALL), Mistake(wrong.name, wrong.hint, wrong.name, 1, known=True)))
+                what = Mistake(wrong.name, wrong.hint, wrong.name, 1, known=True)
+                found.append((1, LocalCaller(wrong.function, CALL), what))
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
                 call = edited(source, edit)
                 if call is not None:
-                    found.append((edit.cost, call, mistake(edit, of_reference=True, body=source.trees.get(edit.function))))
+                    what = mistake(edit, of_reference=True, body=source.trees.get(edit.function))
+                    found.append((edit.cost, call, what))
         for _, call, what in sorted(found, key=lambda f: f[0]):
             yield call, what
 
@@ -158,3 +167,31 @@ class _Search:
             if not same_returned(self._call(one, q), known.get(id(q)) or self._call(other, q), self.trains):
                 return False
         return True
+
+
+def _may_be_half(edit: Edit) -> bool:
+    """Whether an edit of the student's code may be half of an explanation.
+
+    One that changes an argument for all that follows would be made in right code too, and cancel out; so would one
+    that throws away all entries but one.
+    """
+    if edit.function == SHELL and not isinstance(edit.old, ast.Call):
+        return False
+    constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
+    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "shape")
+
+
+def _keeps_its_shape(returned: Returned, question: Question) -> bool:
+    """Whether an answer has the shapes of the right one, and numbers where that has numbers."""
+    if returned.fault is not None:
+        return False
+    given = leaves(returned.value)
+    if len(given) != len(question.expected.leaves):
+        return False
+    for value, leaf in zip(given, question.expected.leaves, strict=True):
+        tensor = as_tensor(value)
+        if tensor is None or tensor.shape != leaf.value.shape:
+            return False
+        if not bool((tensor.double().isfinite() | ~leaf.value.double().isfinite()).all()):
+            return False
+    return True

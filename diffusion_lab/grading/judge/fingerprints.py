@@ -127,7 +127,7 @@ def print_of(caller: Caller, exercise: Exercise) -> Print | None:
     for i, question in enumerate((*small, *others)):
         answers.append(caller(question.arguments, gradients=exercise.trains))
         fault = answers[-1].fault
-        if fault is not None and (fault.kind == "time" or i >= 2 and all(a.fault is not None for a in answers)):
+        if fault is not None and (fault.kind == "time" or (i >= 2 and all(a.fault is not None for a in answers))):
             return None
     return print_from(answers, len(small), exercise.trains)
 
@@ -170,9 +170,7 @@ def recorded(exercise: Exercise) -> Table:
     right = print_of(LocalCaller(exercise.reference), exercise)
     found: dict[tuple[float, float], tuple[int, int, int, Print]] = {}
     candidates: list[tuple[int, int, int, Any]] = [
-        (0, LISTED, j, LocalCaller(w.function, CALL))
-        for j, w in enumerate(exercise.wrong_answers)
-        if w.symptom is None
+        (0, LISTED, j, LocalCaller(w.function, CALL)) for j, w in enumerate(exercise.wrong_answers) if w.symptom is None
     ]
     for i, source in enumerate(right_sources(exercise)):
         candidates += [(edit.cost, i, j, (source, edit)) for j, edit in enumerate(source.edits())]
@@ -195,9 +193,8 @@ def recorded(exercise: Exercise) -> Table:
 
 
 def _alike(one: Print, other: Print) -> bool:
-    return (
-        abs(one.first - other.first) <= CLOSE * other.size_first and abs(one.rest - other.rest) <= CLOSE * other.size_rest
-    )
+    gaps = (abs(one.first - other.first), abs(one.rest - other.rest))
+    return gaps[0] <= CLOSE * other.size_first and gaps[1] <= CLOSE * other.size_rest
 
 
 def _rounded(value: float) -> float:

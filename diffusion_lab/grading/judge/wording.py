@@ -7,7 +7,7 @@ import copy
 import re
 from dataclasses import dataclass
 
-from diffusion_lab.grading.judge.edits import AXES, CASTS, MIRROR, Edit
+from diffusion_lab.grading.judge.edits import AXES, CASTS, MIRROR, MODULES, Edit
 from diffusion_lab.grading.judge.rebuilding import SHELL
 
 LONGEST = 44
@@ -40,7 +40,18 @@ SENTENCES = {
     "index": "{yours} is used where {right} belongs: the index is off.",
     "index missing": "All of {about} is used, and not the entry that belongs here.",
     "axis": "The axis is wrong: {yours} should go along another one.",
-    "constant": "The number {yours} is wrong here; think of {right}.",
+    "constant": "The number {yours} is not the right one here.",
+    "constant of ours": "Where {right} belongs, you seem to have {yours}.",
+    "one in front": "There is a 1 in front of the answer that must not be there.",
+    "one entry": "Only one entry of it is given: {yours}.",
+    "first entry missing": "The first entry of {about} is missing.",
+    "last entry missing": "The last entry of {about} is missing.",
+    "first entry too many": "There is an entry too many at the start of {about}.",
+    "last entry too many": "There is an entry too many at the end of {about}.",
+    "case ignored": "The case {about} is not treated on its own, and must be.",
+    "case too many": "All is right but for the case {about}: look at what you do there.",
+    "argument too many": "In {where}, {about} is given and must not be.",
+    "index too many": "One entry of {about} is used where all of it belongs.",
     "text": "The case {yours} is asked for where {right} is meant.",
     "function": "{yours} is computed where {right} belongs.",
     "boundary": "At the boundary itself the condition is wrong: {yours} or {right}?",
@@ -92,38 +103,91 @@ def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mist
     if kind in ("line missing", "line too many"):
         about = _target(about)
     words = {
-        "about": quoted(about, known),
+        "about": _all_quoted(edit, known) or quoted(about, known),
         "right": quoted(right, known),
         "yours": quoted(yours, known),
         "where": quoted(edit.old, known),
         "beside": _beside(edit, kind, known),
     }
     kind, words = _sharpened(kind, words, right, yours)
+    if kind in ("call missing", "call too many") and about is not None:
+        words["about"] = _call_in_words(about, known)
+    if kind == "constant" and of_reference:
+        kind = "constant of ours"
+    if edit.function == SHELL and kind in ("index", "slice"):
+        kind, words["about"] = _of_range(kind, right, yours), quoted(_whole(right, yours), known)
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
-    if len(edit.changes) > 1:
+    if len(edit.changes) > 1 and " and " not in words["about"]:
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
+    if edit.case is not None and kind != "case too many":
+        case = quoted(edit.case, known)
+        sentence = f"In the case {case}: {sentence}" if case.startswith("`") else sentence
     idea = idea_behind(kind, f"{words['about']} {words['right']} {words['yours']}")
     start = f"Line {edit.line}: " if not of_reference and edit.function != SHELL and edit.line else ""
     key = re.sub(r"[`\s]+", " ", f"edit: {kind} {words['about'] if edit.about is not None else words['right']}").strip()
-    return Mistake(kind, f"{start}{sentence}{' ' + idea if idea else ''}", key[:80], edit.cost, line=edit.line if start else 0)
+    hint = f"{start}{sentence}{' ' + idea if idea else ''}"
+    return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
+
+
+def _all_quoted(edit: Edit, known: dict[str, ast.AST]) -> str:
+    """All that was changed at once, where that is not the same everywhere."""
+    if edit.kind not in ("root missing", "square missing", "complement missing"):
+        return ""
+    texts = list(dict.fromkeys(quoted(new, known) for _, new in edit.changes))
+    return " and ".join(texts[:3]) if 1 < len(texts) <= 3 else ""
+
+
+def _call_in_words(node: ast.AST, known: dict[str, ast.AST]) -> str:
+    """`clamp(-1, 1)` on `x0`: the call by its name and its settings, and what it is called on where that is short."""
+    if isinstance(node, ast.Attribute):
+        inner, name, settings = node.value, node.attr, ""
+    elif isinstance(node, ast.Call):
+        function, arguments = node.func, list(node.args)
+        if isinstance(function, ast.Attribute):
+            of_module = isinstance(function.value, ast.Name) and function.value.id in MODULES
+            inner = (arguments.pop(0) if arguments else None) if of_module else function.value
+            name = function.attr
+        else:
+            inner, name = (arguments.pop(0) if arguments else None), getattr(function, "id", "")
+        given = [ast.unparse(a) for a in arguments] + [f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords]
+        settings = f"({', '.join(given)})" if len(", ".join(given)) <= LONGEST else "(…)"
+    else:
+        return quoted(node, known)
+    text = quoted(inner, known) if inner is not None else ""
+    return f"`{name}{settings}`" + (f" on {text}" if text.startswith("`") or text == WHOLE else "")
+
+
+def _whole(right: ast.AST, yours: ast.AST) -> ast.AST:
+    return yours if isinstance(right, ast.Subscript) else right
+
+
+def _of_range(kind: str, right: ast.AST, yours: ast.AST) -> str:
+    """What is wrong with the range, where one of the two is a part of the other."""
+    part, missing = (yours, True) if isinstance(yours, ast.Subscript) else (right, False)
+    if kind == "index" or not isinstance(part, ast.Subscript) or not isinstance(part.slice, ast.Slice):
+        return "one entry" if missing and isinstance(part, ast.Subscript) else kind
+    if part.slice.lower is not None:
+        return "first entry missing" if missing else "first entry too many"
+    if ast.unparse(part.slice.upper) == "-1":
+        return "last entry missing" if missing else "last entry too many"
+    return "one entry" if missing else kind
 
 
 def idea_behind(kind: str, text: str) -> str:
     """The idea that usually stands behind such a mistake, or nothing."""
-    variances = re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text)
-    if kind in ("root missing", "square too many") and variances:
+    if kind == "root missing" and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
         return "A variance is not a standard deviation: what multiplies data or noise is the root of a variance."
-    if kind in ("root too many", "square missing") and re.search(r"std|sigma|sqrt|sd", text):
+    if kind in ("root too many", "square missing") and re.search(r"\b(std|sigma|sd)", text):
         return "A standard deviation is not a variance: variances add, and they are the squares."
     if kind == "index" and re.search(r"\[[^\]]*(t|i|s|n)\b[^\]]*\]|range|arange", text):
         return "Watch which step it belongs to, and that steps count from 0."
-    if kind.startswith("complement"):
+    if kind.startswith("complement") and re.search(r"alpha|abar|kept|beta", text):
         return "Ask which share belongs to the data and which to the noise."
     if kind == "axis":
         return "Which axis is the batch, and which stays?"
     if kind in ("function", "call missing", "call too many"):
-        if re.search(r"\bmean\b|\bsum\b", text):
+        if re.search(r"`mean`.*`sum`|`sum`.*`mean`", text):
             return "A sum grows with the number of entries, a mean does not."
         if re.search(r"cumprod|prod", text):
             return "Shares of the signal multiply up from step to step."
@@ -167,7 +231,7 @@ def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None) -> str:
     if len(text) > LONGEST:
         names = list(dict.fromkeys(n.id for n in ast.walk(plain) if isinstance(n, ast.Name)))
         names = [f"`{n}`" for n in names if n not in ("torch", "sqrt", "cumprod")][:4]
-        return f"the expression of {', '.join(names)}" if names else "this expression"
+        return f"the expression with {', '.join(names)}" if names else "this expression"
     return f"`{text}`"
 
 
@@ -198,6 +262,15 @@ class _Plain(ast.NodeTransformer):
             return ast.Name("__answer__", ast.Load())
         return self.generic_visit(node)
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        left, right = node.left, node.right
+        if isinstance(node.op, ast.Pow) and isinstance(right, ast.Constant) and right.value == 0.5:
+            return ast.Call(ast.Name("sqrt", ast.Load()), [self.visit(left)], [])
+        if isinstance(left, ast.BinOp) and {type(left.op), type(node.op)} == {ast.Add, ast.Sub}:
+            if ast.dump(left.right) == ast.dump(right):
+                return self.visit(left.left)  # t - 1 + 1
+        return self.generic_visit(node)
+
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         if _only_axes(node.slice):
             return self.visit(node.value)
@@ -212,8 +285,8 @@ def _only_axes(index: ast.AST) -> bool:
     """As in x[:, None]: new axes and nothing else."""
     parts = index.elts if isinstance(index, ast.Tuple) else [index]
     kinds = [
-        isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None
-        or isinstance(p, ast.Constant) and (p.value is None or p.value is ...)
+        (isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None)
+        or (isinstance(p, ast.Constant) and (p.value is None or p.value is ...))
         for p in parts
     ]
     return all(kinds) and any(isinstance(p, ast.Constant) for p in parts)
@@ -249,4 +322,4 @@ def _beside(edit: Edit, kind: str, known: dict[str, ast.AST]) -> str:
         return ""
     text = quoted(other, known)
     word = "after" if kind.startswith("divisor") else "beside"
-    return f" {word} {text}" if text != "this expression" and not any(f"{axis}=" in text for axis in AXES) else ""
+    return f" {word} {text}" if text.startswith("`") and not any(f"{axis}=" in text for axis in AXES) else ""
