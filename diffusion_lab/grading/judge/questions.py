@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.exercises import Case, Draw, Exercise
-from diffusion_lab.grading.judge.calling import Caller, Returned
+from diffusion_lab.grading.judge.calling import Caller, Returned, followed
 from diffusion_lab.grading.judge.comparing import Difference, difference
 from diffusion_lab.grading.judge.expecting import Expected, expect, with_floats
 
@@ -74,12 +74,18 @@ def ask(exercise: Exercise, question: Question, caller: Caller) -> Trial:
     if returned.fault is None:
         fault = difference(returned.value, question.expected.leaves)
         if fault is None and exercise.trains:
-            fault = _gradient_fault(returned, question.expected)
+            fault = _gradient_fault(exercise, question, returned)
     return Trial(question, returned, fault)
 
 
-def _gradient_fault(returned: Returned, expected: Expected) -> Difference | None:
-    if expected.gradients and not returned.graph:
-        return Difference("no gradient reaches the network's weights: the value is cut off from autograd")
+def _gradient_fault(exercise: Exercise, question: Question, returned: Returned) -> Difference | None:
+    wanted = question.expected.gradients
+    # Where nan comes in, a mask that keeps it out of the value need not keep it out of the gradient.
+    if not wanted or any(isinstance(a, Tensor) and bool(a.isnan().any()) for a in question.arguments):
+        return None
+    place = followed(question.arguments)
+    source = "the network's weights" if place is None else f"`{exercise.parameters[place]}`"
+    if not returned.graph:
+        return Difference(f"no gradient reaches {source}: the value is cut off from autograd")
     given = returned.gradients[0] if len(returned.gradients) == 1 else returned.gradients  # of one weight: no tuple
-    return difference(given, expected.gradients, "gradient for the network's weights") if expected.gradients else None
+    return difference(given, wanted, f"gradient for {source}")
