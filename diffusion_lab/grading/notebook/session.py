@@ -17,9 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, as_html, points, seed_of, shown, to_try, told
+from diffusion_lab.exercises import Exercise, exercise, notebook
+from diffusion_lab.grading.judge import (
+    VISIBLE_SEED,
+    Verdict,
+    as_html,
+    points,
+    seed_of,
+    shown,
+    to_try,
+    told,
+    without_points,
+)
 from diffusion_lab.grading.notebook.choosing import Choice, choose
+from diffusion_lab.grading.notebook.kernel import watching
 from diffusion_lab.grading.notebook.references import comparison, table
 from diffusion_lab.grading.notebook.stand_ins import check_piece
 from diffusion_lab.report import Report
@@ -50,6 +61,8 @@ class Session:
 
     def __init__(self, chapter: str, namespace: dict[str, Any]):
         self.chapter, self.namespace = chapter, namespace
+        self.kernel = watching(namespace)
+        """What its cells have run, where this is a kernel's namespace."""
         self.verdicts: dict[str, Verdict] = {}
         """The latest of each exercise."""
         self.report: Report | None = None
@@ -89,7 +102,7 @@ class Session:
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
             try:
-                verdict = check_piece(exercise(str(name)).name, self.namespace, seed)
+                verdict = self._verdict(exercise(str(name)), seed)
             except LabError as error:
                 print(f"✗ {error}")
                 return 0.0
@@ -100,6 +113,15 @@ class Session:
             self.verdicts[verdict.exercise] = verdict
             _tell(verdict)
         return float(verdict.points)
+
+    def _verdict(self, item: Exercise, seed: int) -> Verdict:
+        stale = self.kernel.stale(item.name) if self.kernel is not None else ""
+        if stale:
+            return without_points(item, "missing", stale)
+        return check_piece(item.name, self.namespace, seed, pieces=self._pieces(item))
+
+    def _pieces(self, item: Exercise) -> list[str]:
+        return [other.name for other in notebook(item.chapter).exercises]
 
     def show(self) -> None:
         """Print the points so far."""
@@ -112,6 +134,8 @@ class Session:
         reached = sum(self.verdicts[item.name].points for item in items if item.name in self.verdicts)
         rows.append(("together", points(reached), str(sum(item.points for item in items)), ""))
         print("\n".join(table(rows)))
+        if not self.verdicts:
+            print("Points are kept as long as the kernel runs. Run the checks again to see them here.")
 
     def run(self, budget: str = "quick", source: str = "auto", seed: int = 0) -> None:
         """Train, sample and score the chapter with your pieces, ours in the place of those that are not right yet.
@@ -125,7 +149,8 @@ class Session:
             if os.environ.get(GRADING_VARIABLE):
                 print("The run is left out while grading.")
                 return
-            choice = choose(self.namespace, [self.chapter])
+            pieces = [item.name for item in notebook(self.chapter).exercises]
+            choice = choose(self.namespace, [self.chapter], pieces=pieces)
             try:
                 print("\n".join(choice.lines))
                 self.report = self._run(choice, os.environ.get(BUDGET_VARIABLE) or budget, source, seed)
