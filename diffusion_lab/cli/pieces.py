@@ -37,7 +37,8 @@ def check(
             typer.echo(note)
         verdicts = []
         for name in sources.names:
-            verdicts.append(check_piece(name, sources.namespace, fault=sources.faults.get(name, "")))
+            fault = sources.faults.get(name, "")
+            verdicts.append(check_piece(name, sources.namespace, fault=fault, pieces=sources.pieces))
             typer.echo(told(verdicts[-1]))
         for place, fault in sources.faults.items():
             if place not in sources.names:
@@ -80,8 +81,8 @@ def progress(
         table.add_row("", "together", "", f"{got:g} of {most:g}", _bar(got, most), "", end_section=True)
     say(table)
     for state in states:
-        if state.unreadable:
-            typer.echo(f"{state.chapter}: {state.fault}")
+        for said in (*state.notes, *([state.fault] if state.unreadable else [])):
+            typer.echo(f"{state.chapter}: {said}")
 
 
 def audit(

@@ -88,7 +88,8 @@ class Exercise:
     hints: tuple[str, ...] = ()
     """From a nudge to nearly the answer, for the book's card; never a solution."""
     trains: bool = False
-    """A loss: the gradient of its sum for the network's weights is compared too."""
+    """A loss: the gradient of its sum is compared too, for the network's weights, or without a network for the first
+    floating-point argument."""
     time: str | None = None
     """The argument that counts discrete steps, so that an answer one step off can be named."""
     source: str = ""

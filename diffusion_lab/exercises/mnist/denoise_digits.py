@@ -14,8 +14,9 @@ def denoise_digits(model: nn.Module, noisy: Tensor, sigma: Tensor, alpha_bar: Te
     Args:
         model: called as model(x_t, t) with x_t (B, *S) and t (B,) int64; returns its guess of v, (B, *S).
         noisy: (B, *S), pixels in [0, 1] with noise added to them.
-        sigma: (B,), the standard deviation of that noise, for each image, in the same units.
-        alpha_bar: (T,), the schedule that the network was trained with.
+        sigma: (B,), the standard deviation of that noise, for each image, in the same units. Where it is less or more
+            than the network knows, the first or the last step is the nearest.
+        alpha_bar: (T,), falling, above 0: the schedule that the network was trained with.
 
     Returns:
         (B, *S): estimates in [0, 1], without an autograd graph.
@@ -58,6 +59,63 @@ def noise_beside_shrunken_data(model, noisy, sigma, alpha_bar):
     return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
 
 
+def ratio_of_variances(model, noisy, sigma, alpha_bar):
+    """sigma was compared with (1 - alpha_bar) / alpha_bar, a ratio of variances. sigma is a standard deviation: take
+    the root of the ratio."""
+    t = ((1 - alpha_bar) / alpha_bar - 2 * sigma[:, None]).abs().argmin(dim=1)
+    return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
+def ratio_inverted(model, noisy, sigma, alpha_bar):
+    """sigma was compared with the ratio of data to noise. It measures noise beside data of full size: turn the ratio
+    around."""
+    t = ((alpha_bar / (1 - alpha_bar)).sqrt() - 2 * sigma[:, None]).abs().argmin(dim=1)
+    return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
+def next_step_above(model, noisy, sigma, alpha_bar):
+    """This is the first step with at least that much noise. The nearest one is asked for, above or below."""
+    levels = ((1 - alpha_bar) / alpha_bar).sqrt()
+    t = torch.searchsorted(levels, (2 * sigma).contiguous()).clamp(max=len(alpha_bar) - 1)
+    return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
+def time_as_a_fraction(model, noisy, sigma, alpha_bar):
+    """The network was told t / T. This one counts steps: it takes t itself, an int64 for each image."""
+    t = _step(2 * sigma, alpha_bar)
+
+    def told(x_t, t):
+        return model(x_t, t / len(alpha_bar))
+
+    return ((_solved(told, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
+def sign_of_v(model, noisy, sigma, alpha_bar):
+    """v was added where it is taken away. It is noise minus data, each with the other's factor, so x0 has less of it
+    than x_t."""
+    t = _step(2 * sigma, alpha_bar)
+    kept, x_t = alpha_bar[t].reshape(-1, *[1] * (noisy.ndim - 1)), _shrunk(noisy, t, alpha_bar)
+    with torch.no_grad():
+        x0 = kept.sqrt() * x_t + (1 - kept).sqrt() * model(x_t, t)
+    return ((x0 + 1) / 2).clamp(0, 1)
+
+
+def factors_swapped(model, noisy, sigma, alpha_bar):
+    """x_t and v have each other's factor. In clean data, where alpha_bar is 1, the estimate must be x_t itself."""
+    t = _step(2 * sigma, alpha_bar)
+    kept, x_t = alpha_bar[t].reshape(-1, *[1] * (noisy.ndim - 1)), _shrunk(noisy, t, alpha_bar)
+    with torch.no_grad():
+        x0 = (1 - kept).sqrt() * x_t - kept.sqrt() * model(x_t, t)
+    return ((x0 + 1) / 2).clamp(0, 1)
+
+
+def input_clipped(model, noisy, sigma, alpha_bar):
+    """The noisy image was clipped before the network saw it. Its noise is not normal any more then: clip the estimate
+    alone."""
+    t = _step(2 * sigma, alpha_bar)
+    return ((_solved(model, _shrunk(noisy.clamp(0, 1), t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
 def not_shrunk(model, noisy, sigma, alpha_bar):
     """The network got data of full size with noise on top. The x_t of its training is smaller: multiply by the square
     root of alpha_bar."""
@@ -76,6 +134,13 @@ def estimate_from_minus_1_to_1(model, noisy, sigma, alpha_bar):
     """The estimate is on the network's scale from -1 to 1. Bring it back to that of the images."""
     t = _step(2 * sigma, alpha_bar)
     return _solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar).clamp(-1, 1)
+
+
+def clipped_to_0_and_1_too_early(model, noisy, sigma, alpha_bar):
+    """The estimate was clipped to [0, 1] while it was on the scale from -1 to 1. Bring it back to that of the images
+    first."""
+    t = _step(2 * sigma, alpha_bar)
+    return _solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar).clamp(0, 1)
 
 
 def not_clipped(model, noisy, sigma, alpha_bar):
@@ -103,6 +168,12 @@ def output_taken_for_the_image(model, noisy, sigma, alpha_bar):
 def one_step_for_the_batch(model, noisy, sigma, alpha_bar):
     """All images were denoised at the step that fits the first one. Each has noise of its own strength."""
     t = _step(2 * sigma[:1].expand(len(sigma)), alpha_bar)
+    return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
+
+
+def step_of_the_mean_noise(model, noisy, sigma, alpha_bar):
+    """All images were denoised at one step, that of their mean sigma. Each has noise of its own strength."""
+    t = _step(2 * sigma.mean().expand(len(sigma)), alpha_bar)
     return ((_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar) + 1) / 2).clamp(0, 1)
 
 
@@ -169,6 +240,15 @@ def cases(draw: Draw):
         sigma = (1 / alpha_bar[t] - 1).sqrt() / 2 * draw.uniform(batch, low=0.99, high=1.01)
         noisy = draw.uniform(batch, 1, 4, 5) + sigma.reshape(-1, 1, 1, 1) * draw.normal(batch, 1, 4, 5)
         yield Case(label, (Probe(draw.integer(0, 99)), noisy, sigma, alpha_bar))
+    alpha_bar = draw.alpha_bar(steps)
+    least, most = ((1 / alpha_bar[t] - 1).sqrt() / 2 for t in (0, -1))
+    sigma = torch.stack([draw.number(0.3, 0.8) * least, draw.number(1.2, 3) * most])[draw.permutation(2)]
+    noisy = draw.uniform(2, 1, 4, 5) + sigma.reshape(-1, 1, 1, 1) * draw.normal(2, 1, 4, 5)
+    yield Case("less and more noise than at any step", (Probe(draw.integer(0, 99)), noisy, sigma, alpha_bar))
+    # One number for each sample, the noise that of two steps, and a little less and more.
+    t = draw.permutation(steps - 2)[:4] + 1
+    sigma = (1 / alpha_bar[t] - 1).sqrt() / 2 * torch.tensor([0.99, 1.01, 1.01, 0.99], dtype=torch.float64)
+    yield Case("one pixel", (Probe(draw.integer(0, 99)), draw.uniform(4) + 0.3 * draw.normal(4), sigma, alpha_bar))
 
 
 def normal_pixels(piece, draw: Draw):
@@ -210,13 +290,22 @@ The answer is the mean of all digits that fit, so it is blurred where the noise 
     wrong_answers=(
         wrong(noise_not_doubled),
         wrong(noise_beside_shrunken_data),
+        wrong(ratio_of_variances),
+        wrong(ratio_inverted),
+        wrong(next_step_above),
+        wrong(time_as_a_fraction),
         wrong(not_shrunk),
         wrong(pixels_from_0_to_1),
         wrong(estimate_from_minus_1_to_1),
+        wrong(clipped_to_0_and_1_too_early),
         wrong(not_clipped),
+        wrong(input_clipped),
+        wrong(sign_of_v),
+        wrong(factors_swapped),
         wrong(output_taken_for_noise),
         wrong(output_taken_for_the_image),
         wrong(one_step_for_the_batch),
+        wrong(step_of_the_mean_noise),
         wrong(graph_kept, "graph"),
         wrong(mode_not_restored, "mode"),
     ),

@@ -13,7 +13,7 @@ def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
         labels: (B,) int64 in 0..null-1.
         p: the probability of dropping a label, in [0, 1].
         null: the label that means "no label".
-        uniform: (B,), uniform in [0, 1): sample b loses its label where uniform[b] < p.
+        uniform: (B,), uniform in [0, 1): sample b loses its label where uniform[b] < p, and keeps it at p itself.
 
     Returns:
         (B,) int64; `labels` is left as it is.
@@ -22,7 +22,7 @@ def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
 
 
 def zero_for_no_label(labels, p, null, uniform):
-    """Dropped labels became 0, and 0 is the label of a class: the network would take noughts for digits without a
+    """Dropped labels became 0, and 0 is the label of a class: the network would learn zeros as digits without a
     label. The label `null` stands for none."""
     return torch.where(uniform < p, torch.zeros_like(labels), labels)
 
@@ -42,6 +42,36 @@ def upper_end_dropped(labels, p, null, uniform):
     """The share is right, and the labels are not the ones that were asked for: those whose uniform is below p lose
     theirs."""
     return torch.where(uniform > 1 - p, torch.full_like(labels, null), labels)
+
+
+def dropped_at_p_too(labels, p, null, uniform):
+    """A label is lost where its uniform is p exactly, and at p = 0 where it is 0. Only those below p are dropped: the
+    uniforms run from 0, included, to 1, excluded."""
+    return torch.where(uniform <= p, torch.full_like(labels, null), labels)
+
+
+def minus_one_for_no_label(labels, p, null, uniform):
+    """Dropped labels became -1. An embedding has no row -1: the label that means none is `null`."""
+    return labels.masked_fill(uniform < p, -1)
+
+
+def one_beyond_null(labels, p, null, uniform):
+    """Dropped labels became null + 1. `null` is the first number after the classes already."""
+    return labels.masked_fill(uniform < p, null + 1)
+
+
+def samples_removed(labels, p, null, uniform):
+    """The dropped samples are gone, and the batch is shorter than its images. Every sample stays; only what it says
+    about its class is replaced."""
+    return labels[uniform >= p]
+
+
+def always_the_same_share(labels, p, null, uniform):
+    """The share p of the batch is dropped, those with the smallest uniforms. Each sample decides by itself, whatever
+    the others have drawn: by chance more or fewer are dropped."""
+    after = labels.clone()
+    after[uniform.argsort()[: round(p * len(labels))]] = null
+    return after
 
 
 def one_coin_for_the_batch(labels, p, null, uniform):
@@ -105,6 +135,11 @@ def cases(draw: Draw):
     labels = draw.integers(1, null, batch)
     yield Case("p = 0 drops none", (labels, 0.0, null, draw.uniform(batch)), "ends")
     yield Case("p = 1 drops all", (labels, 1.0, null, draw.uniform(batch)), "ends")
+    p = draw.choice((0.25, 0.5, 0.75))  # held exactly in every dtype
+    uniform = torch.tensor([0.0, p - 2**-20, p, p + 2**-20, 1 - 2**-24], dtype=torch.float64)[draw.permutation(5)]
+    yield Case(f"0, {p:g} itself and its neighbours", (draw.integers(0, null, 5), p, null, uniform), "ends")
+    uniform = torch.cat([torch.zeros(1, dtype=torch.float64), draw.uniform(3)])[draw.permutation(4)]
+    yield Case("p = 0, with a uniform of 0", (draw.integers(0, null, 4), 0.0, null, uniform), "ends")
 
 
 def share(piece, draw: Draw):
@@ -135,7 +170,8 @@ u_b \sim \mathcal U[0, 1).
 \end{gathered}
 $$
 
-$\varnothing$ is `null`, the first number after the classes: with ten digits it is 10.
+$\varnothing$ is `null`, the first number after the classes: with ten digits it is 10. A uniform can be 0 and is
+never 1, so $p = 0$ drops no label and $p = 1$ drops all of them.
 """,
     reference=drop_labels,
     parts={"values": 3, "ends": 1, CARE: 1},
@@ -146,6 +182,11 @@ $\varnothing$ is `null`, the first number after the classes: with ten digits it 
         wrong(last_class_for_no_label),
         wrong(probability_inverted),
         wrong(upper_end_dropped),
+        wrong(dropped_at_p_too),
+        wrong(minus_one_for_no_label),
+        wrong(one_beyond_null),
+        wrong(samples_removed),
+        wrong(always_the_same_share),
         wrong(one_coin_for_the_batch),
         wrong(the_first_ones),
         wrong(in_place, "modified"),

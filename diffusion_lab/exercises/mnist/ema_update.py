@@ -81,6 +81,18 @@ def counters_as_floats(average, online, decay):
     return {name: decay * old[name] + (1 - decay) * new[name] for name in old}
 
 
+def average_not_shrunk(average, online, decay):
+    """The whole average stays and a part of the online network is added, so that the weights grow with every step. What
+    comes in must take the place of what goes: the two factors add up to 1."""
+    old, new = average.state_dict(), online.state_dict()
+    return {n: old[n] + (1 - decay) * new[n] if old[n].is_floating_point() else new[n].clone() for n in old}
+
+
+def plain_mean(average, online, decay):
+    """This is the plain mean of the two networks: `decay` was not used."""
+    return _mixed(average, online, 0.5)
+
+
 def copied(average, online, decay):
     """This is the state of the online network. The average of many steps is smoother than any single one of them."""
     return {name: value.clone() for name, value in online.state_dict().items()}
@@ -166,10 +178,11 @@ def geometric(piece, draw: Draw):
         if target.is_floating_point():
             wanted = target + decay**updates * (before[name] - target)
             worst = float((average.state_dict()[name] - wanted).abs().max())
-            if worst > 1e-4:
+            # A float64 entry has float64 digits, whatever the dtype of its neighbours.
+            if not worst <= (1e-4 if target.dtype == torch.float32 else 1e-12):
                 return (
-                    f"after {updates} updates with decay {decay} towards a network at rest, '{name}' is {worst:.3g} "
-                    f"away from where {decay}^{updates} of the difference is left"
+                    f"after {updates} updates with decay {decay} towards a network at rest, '{name}' ({target.dtype}) "
+                    f"is {worst:.3g} away from where {decay}^{updates} of the difference is left"
                 )
     return None
 
@@ -199,6 +212,8 @@ floating-point *buffers* and are averaged too. A counter is an integer, and an a
         wrong(counters_averaged),
         wrong(counters_kept),
         wrong(counters_as_floats),
+        wrong(average_not_shrunk),
+        wrong(plain_mean),
         wrong(copied),
         wrong(gradients_tracked, "graph"),
         wrong(in_place, "modified"),

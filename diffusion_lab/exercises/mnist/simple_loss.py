@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab.exercises.mnist.probes import Silent
+from diffusion_lab.exercises.mnist.probes import NormalPixels, Silent
 from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
@@ -13,10 +13,10 @@ def simple_loss(model: nn.Module, images: Tensor, uniform: Tensor, noise: Tensor
 
     Args:
         model: called as model(x_t, t) with x_t (B, *S) and t (B,) int64; returns its guess of v, (B, *S).
-        images: (B, *S), pixels in [0, 1] as they come from the file.
+        images: (B, *S), pixels in [0, 1] as they come from the file; S has at least one axis.
         uniform: (B,), uniform in [0, 1), from which the time of each image is drawn.
         noise: (B, *S), standard normal.
-        alpha_bar: (T,).
+        alpha_bar: (T,), above 0 and below 1.
 
     Returns:
         (B,): the mean over all axes but the first.
@@ -88,6 +88,88 @@ def sign_of_v(model, images, uniform, noise, alpha_bar):
     return (model(kept.sqrt() * x0 + (1 - kept).sqrt() * noise, t) - v).square().flatten(1).mean(dim=1)
 
 
+def compares_with_the_image(model, images, uniform, noise, alpha_bar):
+    """This compares the output with the clean image. The network of this chapter guesses v, a mixture of noise and
+    data."""
+    x0, t = 2 * images - 1, _times(uniform, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    guess = model(kept.sqrt() * x0 + (1 - kept).sqrt() * noise, t)
+    return (guess - x0).square().flatten(1).mean(dim=1)
+
+
+def factors_of_v_swapped(model, images, uniform, noise, alpha_bar):
+    """Noise and data have each other's factor in v. The factors of v are those of x_t crosswise: v is the direction in
+    which x_t turns."""
+    x0, t = 2 * images - 1, _times(uniform, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    v = (1 - kept).sqrt() * noise - kept.sqrt() * x0
+    return (model(kept.sqrt() * x0 + (1 - kept).sqrt() * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def no_roots_in_x_t(model, images, uniform, noise, alpha_bar):
+    """x_t was mixed with alpha_bar and 1 - alpha_bar themselves. Those are shares of the variance: data and noise are
+    multiplied by their square roots."""
+    x0, t = 2 * images - 1, _times(uniform, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    v = kept.sqrt() * noise - (1 - kept).sqrt() * x0
+    return (model(kept * x0 + (1 - kept) * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def no_roots_at_all(model, images, uniform, noise, alpha_bar):
+    """alpha_bar and 1 - alpha_bar were used without their square roots, in x_t and in v. They are shares of the
+    variance; data and noise are multiplied by the roots."""
+    x0, t = 2 * images - 1, _times(uniform, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    v = kept * noise - (1 - kept) * x0
+    return (model(kept * x0 + (1 - kept) * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def time_as_a_fraction(model, images, uniform, noise, alpha_bar):
+    """The network was told t / T. This one counts steps: it takes t itself, an int64 for each image."""
+    t = _times(uniform, alpha_bar)
+
+    def told(x_t, t):
+        return model(x_t, t / len(alpha_bar))
+
+    return _errors(told, 2 * images - 1, t, noise, alpha_bar).square().mean(dim=1)
+
+
+def time_counted_from_1(model, images, uniform, noise, alpha_bar):
+    """The network was told t + 1. It counts from 0, as the table does: tell it the t whose alpha_bar you used."""
+
+    def told(x_t, t):
+        return model(x_t, t + 1)
+
+    return _errors(told, 2 * images - 1, _times(uniform, alpha_bar), noise, alpha_bar).square().mean(dim=1)
+
+
+def pixels_shifted_only(model, images, uniform, noise, alpha_bar):
+    """The pixels were moved to [-1/2, 1/2] and not stretched. [-1, 1] is twice as wide as [0, 1]."""
+    return _errors(model, images - 0.5, _times(uniform, alpha_bar), noise, alpha_bar).square().mean(dim=1)
+
+
+def clean_input(model, images, uniform, noise, alpha_bar):
+    """The network was shown the clean images. It must see x_t: that is all it will have when sampling."""
+    x0 = 2 * images - 1
+
+    def shown(x_t, t):
+        return model(x0, t)
+
+    return _errors(shown, x0, _times(uniform, alpha_bar), noise, alpha_bar).square().mean(dim=1)
+
+
+def absolute_error(model, images, uniform, noise, alpha_bar):
+    """This is the absolute error, whose best answer is a median. The sampler needs means, and means minimise
+    squares."""
+    return _errors(model, 2 * images - 1, _times(uniform, alpha_bar), noise, alpha_bar).abs().mean(dim=1)
+
+
+def images_alone(model, images, uniform, noise, alpha_bar):
+    """This works for pictures (B, C, H, W) alone. Average over all axes but the first, however many there are."""
+    error = _errors(model, 2 * images - 1, _times(uniform, alpha_bar), noise, alpha_bar).reshape(images.shape)
+    return error.square().mean(dim=(1, 2, 3))
+
+
 def sum_over_pixels(model, images, uniform, noise, alpha_bar):
     """This sums over the pixels. The mean keeps the loss at one scale for images of every size."""
     return _errors(model, 2 * images - 1, _times(uniform, alpha_bar), noise, alpha_bar).square().sum(dim=1)
@@ -148,6 +230,8 @@ def cases(draw: Draw):
     batch = draw.integer(3, 5)
     for end, label in ((0, "t = 0"), (steps - 1, "t = T - 1")):
         uniform = (end + draw.uniform(batch, low=0.1, high=0.9)) / steps
+        # 0 itself, and the largest number below 1 that float32 has, can be drawn.
+        uniform[-1] = 0.0 if end == 0 else 1 - 2**-24
         images, noise = draw.uniform(batch, 1, 4, 5), draw.normal(batch, 1, 4, 5)
         arguments = Probe(draw.integer(0, 99)), images, uniform, noise, draw.alpha_bar(steps)
         yield Case(f"all images at {label}", arguments, "first and last step")
@@ -168,6 +252,18 @@ def every_step_equally_often(piece, draw: Draw):
     if counts[odd] == each:
         return None
     return f"of {len(uniform)} evenly placed uniforms, {int(counts[odd])} gave t = {odd} and not {each}"
+
+
+def one_grey_picture(piece, draw: Draw):
+    """Where every picture is the same grey one, v is known from x_t, and a network that has it is right. It looks t up
+    in a table, as an index."""
+    steps, batch, grey = draw.integer(12, 30), draw.integer(3, 6), draw.number(0.1, 0.9)
+    alpha_bar, images = draw.alpha_bar(steps), torch.full((batch, 1, 4, 4), grey, dtype=torch.float64)
+    model = NormalPixels(2 * grey - 1, 0.0, alpha_bar)
+    worst = float(piece(model, images, draw.uniform(batch), draw.normal(batch, 1, 4, 4), alpha_bar).abs().max())
+    if not worst < 1e-9:
+        return f"where all pictures are one grey picture, a network with the exact v has a loss of {worst:.3g}, not 0"
+    return None
 
 
 EXERCISE = Exercise(
@@ -193,7 +289,10 @@ it is also clear what to guess where hardly any data are left.
     reference=simple_loss,
     parts={"values": 4, "first and last step": 2, CARE: 1},
     cases=cases,
-    properties=(Property("every step is drawn equally often", every_step_equally_often, "first and last step"),),
+    properties=(
+        Property("every step is drawn equally often", every_step_equally_often, "first and last step"),
+        Property("pictures of one grey", one_grey_picture),
+    ),
     trains=True,
     wrong_answers=(
         wrong(pixels_from_0_to_1),
@@ -202,7 +301,17 @@ it is also clear what to guess where hardly any data are left.
         wrong(first_step_never_drawn),
         wrong(ends_half_as_often),
         wrong(compares_with_the_noise),
+        wrong(compares_with_the_image),
         wrong(sign_of_v),
+        wrong(factors_of_v_swapped),
+        wrong(no_roots_in_x_t),
+        wrong(no_roots_at_all),
+        wrong(time_as_a_fraction),
+        wrong(time_counted_from_1),
+        wrong(pixels_shifted_only),
+        wrong(clean_input),
+        wrong(absolute_error),
+        wrong(images_alone),
         wrong(sum_over_pixels),
         wrong(mean_over_the_batch),
         wrong(cut_off_from_the_network),

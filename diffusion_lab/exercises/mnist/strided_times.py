@@ -56,6 +56,28 @@ def rounded_down(T, steps):
     return (T - torch.arange(steps, dtype=torch.float64) * T / steps + 1e-9).long() - 1
 
 
+def rounded_up(T, steps):
+    """These are rounded up. Each should be the nearest integer, above or below."""
+    return (T - torch.arange(steps, dtype=torch.float64) * T / steps - 1 - 1e-9).ceil().long()
+
+
+def data_among_the_steps(T, steps):
+    """There is one entry too many: -1, the place of the data, is where the sampler arrives, and the network knows no
+    such step. n steps start from n times."""
+    return torch.round(T - torch.arange(steps + 1, dtype=torch.float64) * T / steps).long() - 1
+
+
+def steps_of_the_last_index(T, steps):
+    """The distances are those of T - 1 and not of T. The data lie at -1, so the whole way from T - 1 is T long."""
+    return torch.round((1 - torch.arange(steps, dtype=torch.float64) / steps) * (T - 1)).long()
+
+
+def squares(T, steps):
+    """These lie on a parabola, close together near the data. Some papers do that; equal distances are asked for."""
+    part = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    return torch.round(part.square() * T).long() - 1
+
+
 def floats(T, steps):
     """The numbers are right, and their dtype is not: an index into a table must be int64."""
     return torch.round(T - torch.arange(steps, dtype=torch.float64) * T / steps) - 1
@@ -81,16 +103,17 @@ def line(T, steps):
 
 
 def cases(draw: Draw):
-    steps = draw.integer(4, 9)
+    # A power of 2, here and below: every order of operations is exact, and cutting down does the same in each.
+    steps = draw.choice((4, 8))
     yield Case("T is a multiple of steps", (steps * draw.integer(8, 15), steps))
     for _ in range(3):
-        # An odd number of steps: (1 - i / steps) T never lies half-way between two integers.
-        steps = draw.choice((5, 7, 9, 11, 13))
+        # A prime that does not divide T: (1 - i / steps) T is neither an integer nor half-way between two.
+        steps = draw.choice((5, 7, 11, 13))
         T = steps * draw.integer(5, 15) + draw.integer(steps // 2, steps - 1)
         yield Case("T is no multiple of steps", (T, steps))
     yield Case("two steps", (2 * draw.integer(20, 60), 2))
     yield Case("a single step", (draw.integer(20, 60), 1), "ends")
-    T = draw.integer(20, 60)
+    T = draw.choice((16, 32, 64))
     yield Case("every step", (T, T), "ends")
 
 
@@ -132,6 +155,10 @@ the sampler goes to the data, which lie one step before $t = 0$, at $-1$: so all
         wrong(stride_cut_down),
         wrong(ends_at_zero),
         wrong(rounded_down),
+        wrong(rounded_up),
+        wrong(data_among_the_steps),
+        wrong(steps_of_the_last_index),
+        wrong(squares),
         wrong(floats, "dtype"),
     ),
     right_answers=(right(loop), right(integers_alone), right(through_numpy), right(line)),

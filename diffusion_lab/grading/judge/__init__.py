@@ -15,6 +15,7 @@ _HOME = {
     "Fault": "calling",
     "LocalCaller": "calling",
     "told": "telling",
+    "as_html": "showing",
     "to_try": "telling",
     "points": "telling",
     "shown": "questions",

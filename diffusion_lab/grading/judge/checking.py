@@ -114,7 +114,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     }
     points = sum(got for got, _ in parts.values())
     state = "passed" if all(o.passed for o in outcomes) else "failed"
-    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms)
+    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms, caller)
     printed = " ".join(trials[0].returned.printed.split())  # lines of its own could look like ours
     note = f"it printed: {printed[:200]}" if printed else ""
     return Verdict(

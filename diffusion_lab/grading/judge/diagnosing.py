@@ -12,6 +12,7 @@ from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_answer
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
+from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import Question, Trial
 from diffusion_lab.grading.judge.relating import relation
 
@@ -146,8 +147,11 @@ def _dtype(value: Any) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, str]) -> tuple[Idea, ...]:
-    """The known mistakes that compute what this piece computes; else how its answers are made from the right ones."""
+def ideas_behind(
+    exercise: Exercise, trials: list[Trial], symptoms: dict[str, str], caller: Caller | None = None
+) -> tuple[Idea, ...]:
+    """The known mistakes that compute what this piece computes; else a small edit that explains it (see
+    `explaining.py`; `caller` is the piece); else how its answers are made from the right ones."""
     failing = [t for t in trials if not t.passed]
     ideas = []
     if failing and "random" not in symptoms:
@@ -160,6 +164,10 @@ def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, st
             ideas.append(Idea(symptom, symptom_hint(symptom, detail), False))
     if ideas or not failing:
         return tuple(ideas)
+    if caller is not None:
+        found = explain(exercise, caller, trials)
+        if found:
+            return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
     for trial in failing:
         if trial.returned.fault is None:
             found = relation(

@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Case, Draw, Exercise
 from diffusion_lab.exercises.probes import Described
-from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, followed, leaves
 from diffusion_lab.grading.judge.comparing import Difference, difference, preview
 from diffusion_lab.grading.judge.expecting import Expected, expect, expect_finer, in_both, with_floats
 
@@ -148,12 +148,18 @@ def ask(exercise: Exercise, question: Question, caller: Caller) -> Trial:
     if returned.fault is None:
         fault = difference(returned.value, question.expected.leaves)
         if fault is None and exercise.trains:
-            fault = _gradient_fault(returned, question.expected)
+            fault = _gradient_fault(exercise, question, returned)
     return Trial(question, returned, fault)
 
 
-def _gradient_fault(returned: Returned, expected: Expected) -> Difference | None:
-    if expected.gradients and not returned.graph:
-        return Difference("no gradient reaches the network's weights: the value is cut off from autograd")
+def _gradient_fault(exercise: Exercise, question: Question, returned: Returned) -> Difference | None:
+    wanted = question.expected.gradients
+    # Where nan comes in, a mask that keeps it out of the value need not keep it out of the gradient.
+    if not wanted or any(isinstance(a, Tensor) and bool(a.isnan().any()) for a in question.arguments):
+        return None
+    place = followed(question.arguments)
+    source = "the network's weights" if place is None else f"`{exercise.parameters[place]}`"
+    if not returned.graph:
+        return Difference(f"no gradient reaches {source}: the value is cut off from autograd")
     given = returned.gradients[0] if len(returned.gradients) == 1 else returned.gradients  # of one weight: no tuple
-    return difference(given, expected.gradients, "gradient for the network's weights") if expected.gradients else None
+    return difference(given, wanted, f"gradient for {source}")

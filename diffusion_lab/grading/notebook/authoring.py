@@ -32,11 +32,11 @@ CONFIGURATION = "nbgrader_config.py"
 SET_UP = """
 import math
 
+from diffusion_lab.grading import start  # before torch: it keeps torch's threads from slowing a busy machine down
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from diffusion_lab.grading import start
 
 lab = start("{chapter}", globals())
 """
