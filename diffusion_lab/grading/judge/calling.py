@@ -107,9 +107,7 @@ class LocalCaller:
         return Returned(fault=fault, printed=output.getvalue())
 
     @staticmethod
-    def _looked_at(
-        value: Any, arguments: tuple, given: tuple, sources: list[Tensor] | None, printed: str
-    ) -> Returned:
+    def _looked_at(value: Any, arguments: tuple, given: tuple, sources: list[Tensor] | None, printed: str) -> Returned:
         networks = [argument for argument in given if isinstance(argument, nn.Module)]
         tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
         graph = any(leaf.requires_grad for leaf in tensors)
