@@ -68,7 +68,7 @@ MISTAKES = {
     "exits": ("import sys\ndef alpha_bar(betas):\n    sys.exit(1)", "it raised SystemExit"),
     "arguments": ("def alpha_bar():\n    return 1", "it raised TypeError"),
     "number": ("alpha_bar = 4", "`alpha_bar` is an int here, and must be a function."),
-    "missing": ("del alpha_bar", "There is no function alpha_bar."),
+    "missing": ("del alpha_bar", "There is no function alpha_bar yet"),
     "loud": (
         "import sys, warnings, logging\ndef alpha_bar(betas):\n    print(1, file=sys.stderr)\n"
         "    warnings.warn('x')\n    logging.getLogger('a').warning('b')\n    return betas",

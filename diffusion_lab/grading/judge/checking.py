@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.exercises import CARE, Draw, Exercise
-from diffusion_lab.grading.judge.calling import Caller, Fault, Returned, leaves
+from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, Returned, leaves
 from diffusion_lab.grading.judge.comparing import Difference, difference
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
@@ -98,7 +100,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
         if any(_far_too_large(t) for t in trials):
             outcomes += [Outcome(p.part, p.label, False, Difference(TOO_LARGE)) for p in exercise.properties]
         else:
-            heard = _Hearing(caller)
+            heard = _Hearing(caller, math.inf if any(t.passed for t in trials) else LIMIT)
             found = _properties(exercise, heard, seed)
             if "dtype" in symptoms and not all(o.passed for o in found) and _right_in_float32(exercise, heard.calls):
                 found = [replace(o, passed=True, fault=None) if o.fault is not None else o for o in found]
@@ -127,14 +129,21 @@ def _outcome(trial: Trial) -> Outcome:
 
 
 class _Hearing:
-    """A caller that keeps what was asked and answered."""
+    """A caller that keeps what was asked and answered, and has so many seconds of patience for all calls together.
 
-    def __init__(self, caller: Caller):
-        self.caller = caller
+    A function that is wrong in every case may also fill the memory, in each of a property's many calls.
+    """
+
+    def __init__(self, caller: Caller, patience: float):
+        self.caller, self.patience = caller, patience
         self.calls: list[tuple[tuple, Returned]] = []
 
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
+        if self.patience <= 0:
+            return Returned(fault=Fault("time", "TimeoutError", "its calls took too long together"))
+        began = time.monotonic()
         returned = self.caller(arguments, seed=seed, gradients=gradients)
+        self.patience -= time.monotonic() - began
         self.calls.append((arguments, returned))
         return returned
 

@@ -141,7 +141,7 @@ def shown(exercise: Exercise, number: int, seed: int = 0) -> Shown:
         LabError: where there is no such case.
     """
     asked = questions(exercise, seed)
-    if not isinstance(number, int) or not 1 <= number <= len(asked):
+    if type(number) is not int or not 1 <= number <= len(asked):
         raise LabError(f"{exercise.name} has cases 1 to {len(asked)}, got {number!r}")
     arguments = asked[number - 1].arguments
     expected = LocalCaller(exercise.reference)(arguments).value
