@@ -18,6 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 
 from diffusion_lab import denoisers, losses, samplers, schedules, targets

@@ -18,6 +18,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 from torch import Tensor
 

@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable
 from statistics import median, quantiles
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 from torch import nn
 

@@ -5,10 +5,15 @@ The names below are loaded when they are first used: `import diffusion_lab` alon
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# PyTorch's threads wait for each other by spinning, and beside any other busy program that makes everything ten times
+# slower. OpenMP reads this once, when PyTorch is loaded, so `diffusion_lab` is imported before it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOME = {
     "run_chapter": "diffusion_lab.chapters",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from diffusion_lab.errors import DeviceError
@@ -47,3 +50,27 @@ def make_accelerator(device: str = "auto", precision: str = "float32"):
     if precision == "bfloat16" and fast_bfloat16(accelerator.device):
         accelerator = fresh("bf16")
     return accelerator
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Give what draws from torch's global generators a seed of its own, and leave the generators as they were.
+
+    Our own code hands its generators around. A network of the caller's may have dropout, which cannot be handed one,
+    and a loss or step may call `torch.randn_like`.
+    """
+    graphics = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=graphics):
+        # torch.manual_seed would seed every device, those that nobody restores among them.
+        torch.default_generator.manual_seed(seed)
+        for each in graphics:
+            index = torch.cuda.current_device() if each.index is None else each.index
+            torch.cuda.default_generators[index].manual_seed(seed)
+        before = torch.mps.get_rng_state() if device.type == "mps" else None
+        try:
+            if before is not None:
+                torch.mps.manual_seed(seed)
+            yield
+        finally:
+            if before is not None:
+                torch.mps.set_rng_state(before)

@@ -64,6 +64,14 @@ class Schedule:
         """The lowest (at t_max) and highest (at t_min) log-SNR that is trained; a zero SNR at the end counts as -30."""
         return max(float(self.log_snr(self.t_max)), -30.0), float(self.log_snr(self.t_min))
 
+    def left_at_end(self) -> float:
+        """The share of the variance at the noisiest level that is still data, for data of variance 1; in [0, 1].
+
+        On a variance-preserving path it is the last alpha_bar. Samples start from noise alone, as if it were 0.
+        """
+        level = self.at(torch.tensor(self.t_max))
+        return float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
+
     def time_at(self, log_snr: Tensor) -> Tensor:
         """The time in [t_min, t_max] whose log-SNR is `log_snr`, by bisection; clipped to the ends."""
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)

@@ -1,13 +1,15 @@
 """The training loop: one for all chapters.
 
 The loop owns all randomness. It draws the batch, the times, the noise and the dropped labels from one generator, and
-hands them to a loss that is a pure function. Two runs with the same seed on the same machine are equal, also when one
+hands them to a loss that is a pure function. What a network draws by itself, as dropout does, has a seed of its own at
+each step. Two runs with the same seed on the same machine are equal, also when one
 of them was interrupted and resumed.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 
 from diffusion_lab.checkpoints import load_tensors, load_weights, save_tensors
 from diffusion_lab.denoisers import evaluating, modules_of
+from diffusion_lab.devices import own_randomness
 from diffusion_lab.errors import CheckpointError, TrainingError
+from diffusion_lab.levels import Level
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 
@@ -33,6 +37,25 @@ class Settings:
     ema_decay: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "warmup"):
+            least, value = (0 if name == "warmup" else 1), getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise TrainingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise TrainingError(f"{name} must be a number above 0 and finite, got {value!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise TrainingError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay!r}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise TrainingError(f"weight_decay must be a number of at least 0, got {self.weight_decay!r}")
+
+
+RISEN, GROWN = 3.0, 100.0
+"""Signs that training has diverged: the loss is 3 times what it was at first; the largest weight is 100 times what it
+was, and what 1 would be."""
 
 
 def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
@@ -132,6 +155,7 @@ class Trainer:
         )
         self.prepared, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
         self.losses: list[float] = []
+        self._first_size = _size(self.network)
 
     def fit(self, state: Path | None = None, resume: bool = False, on_step: Callable[[int, float], None] | None = None):
         """Train to the end and return the averaged network.
@@ -151,18 +175,40 @@ class Trainer:
         # Ten times a run, and only between steps: a state in the middle of one could not be continued exactly.
         save_every = max(1, self.settings.steps // 10)
         for step in range(len(self.losses), self.settings.steps):
-            self.losses.append(self._step(step))
+            # A seed for each step, not a state to carry along: so a resumed run needs no more than its number.
+            with own_randomness(self.accelerator.device, self._seed_of(step)):
+                self.losses.append(self._step(step))
             if on_step is not None:
                 on_step(step + 1, self.losses[-1])
             if state is not None and ((step + 1) % save_every == 0 or step + 1 == self.settings.steps):
                 self._save(state)
         return self.average.eval()
 
+    def _seed_of(self, step: int) -> int:
+        return zlib.crc32(f"{self.seed} {self.accelerator.process_index} {step}".encode())
+
     def _step(self, step: int) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.settings)
-        x0, noise, uniforms, cond = self.source.draw(self.settings.batch, self.generator)
-        coin = torch.rand((), generator=self.generator)
+        loss, x0, level = self._loss(self.generator)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(self._diagnose(step, f"the loss is {value}", x0, level))
+        self.accelerator.backward(loss)
+        size = self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.clip)
+        if not math.isfinite(size):
+            raise TrainingError(self._diagnose(step, f"the loss is {value:.3g} and its gradient {size}", x0, level))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        # Early averages forget fast, so that the random start does not stay in them.
+        with torch.no_grad():
+            self.update_average(self.average, self.network, min(self.settings.ema_decay, (1 + step) / (10 + step)))
+        return value
+
+    def _loss(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Level]:
+        """The mean loss () of a batch, its x0 (B, *S), and its levels."""
+        x0, noise, uniforms, cond = self.source.draw(self.settings.batch, generator)
+        coin = torch.rand((), generator=generator)
         device = self.accelerator.device
         level = self.schedule.at(self.schedule.density(uniforms, self.schedule), like=noise)
         level = type(level)(*(f.to(device) for f in level))
@@ -170,18 +216,7 @@ class Trainer:
         cond = {name: value.to(device) for name, value in cond.items()}
         if self.source.self_condition is not None:
             cond["last"] = self._own_estimate(x0, noise, level, cond, use=bool(coin < 0.5))
-        loss = self.loss(self.prepared, x0, noise, level, cond).mean()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(self._diagnose(step, value, x0, level))
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        # Early averages forget fast, so that the random start does not stay in them.
-        with torch.no_grad():
-            self.update_average(self.average, self.network, min(self.settings.ema_decay, (1 + step) / (10 + step)))
-        return value
+        return self.loss(self.prepared, x0, noise, level, cond).mean(), x0, level
 
     def _own_estimate(self, x0, noise, level, cond, use: bool) -> Tensor:
         """What the network sees of its last estimate: nothing in half of the steps (Chen et al. 2023, algorithm 1)."""
@@ -193,21 +228,38 @@ class Trainer:
             output = target.evaluate(self.network, x, level, {**cond, "last": nothing})
             return target.solve(output.float(), x, level).x0
 
-    def _diagnose(self, step: int, value: float, x0: Tensor, level) -> str:
-        weights_fine = all(bool(p.isfinite().all()) for p in self.network.parameters())
+    def _diagnose(self, step: int, what: str, x0: Tensor, level) -> str:
+        size, first = _size(self.network), self._first_size
+        rate = f"lower the learning rate ({self.settings.learning_rate:g})"
         if not bool(x0.isfinite().all() if x0.is_floating_point() else True):
             cause = "the data hold values that are not finite"
         elif not all(bool(f.isfinite().all()) for f in (level.alpha, level.sigma)):
             cause = f"the schedule '{self.schedule.name}' gave values that are not finite"
-        elif not weights_fine:
-            cause = f"the weights overflowed: lower the learning rate ({self.settings.learning_rate:g})"
+        elif not math.isfinite(first):
+            cause = "the network began with weights that are not finite"
+        elif not math.isfinite(size):
+            cause = f"the weights overflowed: {rate}"
+        elif size > GROWN * max(first, 1.0):
+            cause = f"training diverged, the largest weight has grown from {first:.2g} to {size:.2g}: {rate}"
+        elif step and not (late := self._loss_elsewhere()) < RISEN * (early := self.losses[0]):
+            cause = f"training diverged, another batch has a loss of {late:.2g}, the first one had {early:.2g}: {rate}"
+        elif what.startswith("the loss is") and "gradient" in what:
+            cause = (
+                "weights, data, schedule and loss are finite, so the derivative made it: look for the root or the "
+                "logarithm of something that can be 0, also where its result is not used afterwards"
+            )
         else:
             cause = (
                 "the weights, data and schedule are finite, so the loss or the network made it: look for a division by "
                 f"sigma or alpha (here they are at least {float(level.sigma.min()):.2g} "
                 f"and {float(level.alpha.min()):.2g})"
             )
-        return f"the loss is {value} at step {step + 1} of {self.settings.steps}; likely cause: {cause}"
+        return f"{what} at step {step + 1} of {self.settings.steps}; likely cause: {cause}"
+
+    def _loss_elsewhere(self) -> float:
+        """The loss of another batch: an ordinary one where the network is sound and one batch alone met a bad value."""
+        with torch.no_grad():
+            return float(self._loss(torch.Generator().manual_seed(self.seed + 1))[0])
 
     def _save(self, path: Path) -> None:
         if not self.accelerator.is_main_process:
@@ -239,3 +291,10 @@ class Trainer:
         self.optimizer.load_state_dict({**optimizer, "state": state})
         self.generator.set_state(tensors["generator"])
         self.losses = tensors["losses"].tolist()
+
+
+def _size(network: nn.Module) -> float:
+    """The largest weight; NaN where one is not finite."""
+    with torch.no_grad():
+        largest = [parameter.abs().max() for parameter in network.parameters() if parameter.numel()]
+        return float(torch.stack([value.float() for value in largest]).max()) if largest else 0.0

@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 from safetensors.torch import save_file
 from torch import Tensor

@@ -23,6 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 
 from diffusion_lab import open_checkpoint, run_chapter

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
 # Both are read when a library is first imported, so they are set before any test module is.
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:

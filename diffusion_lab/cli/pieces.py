@@ -37,7 +37,8 @@ def check(
             typer.echo(note)
         verdicts = []
         for name in sources.names:
-            verdicts.append(check_piece(name, sources.namespace, fault=sources.faults.get(name, "")))
+            fault = sources.faults.get(name, "")
+            verdicts.append(check_piece(name, sources.namespace, fault=fault, pieces=sources.pieces))
             typer.echo(told(verdicts[-1]))
         for place, fault in sources.faults.items():
             if place not in sources.names:
@@ -80,12 +81,15 @@ def progress(
         table.add_row("", "together", "", f"{got:g} of {most:g}", _bar(got, most), "", end_section=True)
     say(table)
     for state in states:
-        if state.unreadable:
-            typer.echo(f"{state.chapter}: {state.fault}")
+        for said in (*state.notes, *([state.fault] if state.unreadable else [])):
+            typer.echo(f"{state.chapter}: {said}")
 
 
 def audit(
     chapter: Annotated[str, typer.Argument(metavar="[CHAPTER]", help="One chapter; by default all.")] = "",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of cases on which every answer is tried; hints are read on four of them.")
+    ] = 20,
 ) -> None:
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
     with mistakes_told():
@@ -99,7 +103,7 @@ def audit(
             bar = bars.add_task("auditing", total=len(items), what="")
             for item in items:
                 bars.update(bar, what=item.name)
-                result = examine(item)
+                result = examine(item, range(min(seeds, 4)), range(4, seeds))
                 wrong, right = len(item.wrong_answers), len(item.right_answers) + 1
                 table.add_row(
                     item.name,

@@ -126,7 +126,7 @@ def _own_pieces(path: Path, names: Sequence[str], variant: str, unchecked: bool)
     if variant:
         raise SourceError("the exercises make a chapter's own method: --pieces and --variant do not go together")
     sources = load(path)
-    choice = choose(sources.namespace, names, unchecked=unchecked, faults=sources.faults)
+    choice = choose(sources.namespace, names, unchecked=unchecked, faults=sources.faults, pieces=sources.pieces)
     typer.echo("\n".join([*sources.notes, *choice.lines]))
     return choice
 

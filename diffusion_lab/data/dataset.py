@@ -31,3 +31,5 @@ class Dataset:
     classes: tuple[str, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
     """What belongs to one dataset only: sample_rate, words, vectors, masks, ..."""
+    notes: tuple[str, ...] = ()
+    """What the owner of the data should know about how they were read, one sentence each; a run says them."""

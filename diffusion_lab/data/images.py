@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusion_lab.data.dataset import Dataset
+from diffusion_lab.data.pictures import KIN, SUFFIXES, read_picture
+from diffusion_lab.data.splits import layout_of
 from diffusion_lab.data.storage import decoded, held_out, read_members
 from diffusion_lab.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-SPLITS = ("train", "test")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def load_cifar10(path: Path) -> Dataset:
     """CIFAR-10 as (N, 3, 32, 32) in [-1, 1] from `cifar-10-batches-py`, or from a folder or archive of its images.
 
+    Other images that lie there are read all the same, go by the name of their folder, and a note says why.
+
     Raises:
-        DataError: a file is missing, corrupt or truncated.
+        DataError: a file is missing, corrupt or truncated; see also `load_image_folder`.
     """
     if path.name == "cifar-10-batches-py":
         return _from_batches(path)
     dataset = load_image_folder(path, side=32)
-    count = len(dataset.train)
-    name = "CIFAR-10" if count == 50_000 else "CIFAR-10 subset"
-    return replace(dataset, name=f"{name} (image folder, {count:,} train)")
+    count, sizes = len(dataset.train), dataset.info["sizes"]
+    strange = sorted(set(dataset.classes) - set(CIFAR10_CLASSES))
+    if not dataset.classes:
+        why = "they lie in no folders of its classes"
+    elif strange:
+        why = f"it has no class {strange[0]!r}"
+    elif sizes != ((32, 32), (32, 32)):
+        why = f"its images are 32 x 32, and these are {_span(sizes)}"
+    else:
+        name = "CIFAR-10" if count == 50_000 else "CIFAR-10 subset"
+        return replace(dataset, name=f"{name} (image folder, {count:,} train)")
+    note = f"the images in {path} are not those of CIFAR-10 ({why}), so the data are called after the folder"
+    return replace(dataset, notes=(note, *dataset.notes))
 
 
 def load_image_folder(path: str | Path, side: int = 32) -> Dataset:
-    """Images of a folder or a tar archive as (N, 3, side, side) in [-1, 1]: centre-cropped to a square, then resized.
+    """Images of a folder, a tar or a zip archive as (N, 3, side, side) in [-1, 1]: the middle square, resized.
 
-    The folder that an image lies in is its class, and images under `train` and `test` keep that split; where there
-    is no `test`, a fixed tenth is held out. Images that lie in no class folder have no labels.
+    The folder that an image lies in is its class. Images under `train`, and under `test`, `val`, `valid`,
+    `validation` or `dev`, keep that split; where nothing is held out, a fixed tenth is. Images that lie in no class
+    folder have no labels. `info["sizes"]` has the smallest and largest (width, height) in the files; how a single
+    file is read, `read_picture` says, and `notes` what of it was not plain.
 
     Raises:
-        DataError: the path is missing, it holds no images, or an image cannot be read.
+        DataError: the path is missing, it holds no images, an image cannot be read (see `read_picture`), or splits
+            and classes do not go together (see `layout_of`).
     """
     path = Path(path)
     if path.is_file():
-        tensors, words = decoded(f"images-{side}", [path], lambda: _decode(path, side))
+        tensors, words = decoded(f"images-{RECIPE}-{side}", [path], lambda: _decode(path, side))
     else:
         tensors, words = _decode(path, side)
-    train, test = tensors["train"], tensors["test"]
-    if not len(train):
-        raise DataError(f"{path} has images under `test` and none to train on")
+    train, test, low, high = tensors["train"], tensors["test"], tensors["smallest"], tensors["largest"]
     labels = (tensors["train_labels"].long(), tensors["test_labels"].long()) if words["classes"] else (None, None)
     return Dataset(
         name=f"images of {path.name} ({len(train):,} train)",
@@ -59,45 +72,40 @@ def load_image_folder(path: str | Path, side: int = 32) -> Dataset:
         train_labels=labels[0],
         test_labels=labels[1],
         classes=tuple(words["classes"]),
+        info={"sizes": (tuple(low.tolist()), tuple(high.tolist()))},
+        notes=tuple(words["notes"]),
     )
 
 
+RECIPE = 2
+"""Of reading images. Raise the number when it changes, and images that were decoded before are read again."""
+
+
 def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """uint8 images (N, side, side, 3) and labels of both splits, and the names of the classes."""
-    pixels, splits, folders = [], [], []
-    for name, content in read_members(path, SUFFIXES):
-        pixels.append(_read_image(content, side, f"{path}/{name}"))
-        parents = PurePosixPath(name).parts[:-1]
-        splits.append(next((part for part in parents if part in SPLITS), "train"))
-        folders.append(parents[-1] if parents and parents[-1] not in SPLITS else "")
-    images = torch.from_numpy(np.stack(pixels))
-    # One folder around everything is no class.
-    classes = sorted(set(folders)) if len(set(folders)) > 1 else []
-    labels = torch.tensor([classes.index(folder) if classes else 0 for folder in folders])
-    is_test = torch.tensor([split == "test" for split in splits])
-    train, test = (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
+    """uint8 images (N, side, side, 3) and labels of both splits, sizes in the files; the classes, and notes."""
+    pictures = {
+        name: read_picture(content, side, f"{path}/{name}") for name, content in read_members(path, SUFFIXES, KIN)
+    }
+    layout = layout_of(path, list(pictures))
+    images = torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()]))
+    labels = torch.tensor(layout.labels)
+    train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
     if not len(test):
         train, test = held_out(len(images))
+    sizes = torch.tensor([picture.size for picture in pictures.values()])  # (N, 2)
+    on_white = [name for name, picture in pictures.items() if picture.on_white]
+    notes = [*layout.notes]
+    if on_white:
+        notes.append(f"transparent parts of {len(on_white):,} images are white now; {path}/{on_white[0]} is the first")
     tensors = {"train": images[train], "test": images[test]}
     tensors |= {"train_labels": labels[train], "test_labels": labels[test]}
-    return tensors, {"classes": classes}
+    tensors |= {"smallest": sizes.min(dim=0).values, "largest": sizes.max(dim=0).values}
+    return tensors, {"classes": list(layout.classes), "notes": notes}
 
 
-def _read_image(content: bytes, side: int, name: str) -> np.ndarray:
-    """One image as uint8 (side, side, 3)."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        reason = "it is not an image" if isinstance(fault, UnidentifiedImageError) else fault
-        raise DataError(f"{name} cannot be read as an image: {reason}") from fault
-    if image.size != (side, side):
-        short = min(image.size)
-        left, top = (image.width - short) // 2, (image.height - short) // 2
-        image = image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short))
-    return np.asarray(image)
+def _span(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    low, high = (f"{width} x {height}" for width, height in sizes)
+    return low if low == high else f"{low} to {high}"
 
 
 def _from_batches(path: Path) -> Dataset:

@@ -55,7 +55,7 @@ def load_glove_phrases(path: Path) -> Dataset:
     Raises:
         DataError: a corrupt file (see `read_glove`), or words of the sentences that it lacks.
     """
-    glove_words, glove_vectors = read_glove(path)
+    glove_words, glove_vectors, notes = read_glove(path)
     place = {word: index for index, word in enumerate(glove_words)}
     words = vocabulary([text for split in sentences() for text in split])
     missing = [word for word in words if word not in place]
@@ -75,6 +75,7 @@ def load_glove_phrases(path: Path) -> Dataset:
         train=dataset.train,
         test=dataset.test,
         info=info,
+        notes=notes,
     )
 
 

@@ -18,6 +18,17 @@ SAMPLE_RATE, LENGTH = 8_000, 4_096
 TEST_TAKES = 5
 FSDD_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)\.wav")
 FSDD_RECORDINGS = 3_000
+FSDD_SPEAKERS = {"george", "jackson", "lucas", "nicolas", "theo", "yweweler"}
+KIN = (".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".amr", ".webm")
+"""Sounds too, which are better refused than overlooked."""
+FORMATS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC")
+"""The first bytes of what may be called .wav; for others libsndfile guesses, and MPEG's decoder talks on stderr."""
+UNKNOWN_LENGTH = 0x7FFF_F000
+"""From here on the length in a header is what a program writes that could not go back, because it wrote to a pipe."""
+QUIET = 1e-4
+"""A peak of less than this, 80 dB below full scale, is silence."""
+CANCELLED = 0.1
+"""Channels cancel where their mean has less than this share of the power that it has for unrelated channels."""
 
 
 def load_spoken_digits(path: Path) -> Dataset:
@@ -26,7 +37,7 @@ def load_spoken_digits(path: Path) -> Dataset:
     Raises:
         DataError: a file that cannot be used (see `load_wav_folder`) or is not named like this.
     """
-    waves, names = _read_all(path, LENGTH, SAMPLE_RATE)
+    waves, names, notes = _read_all(path, LENGTH, SAMPLE_RATE)
     parts = [FSDD_NAME.fullmatch(PurePosixPath(name).name) for name in names]
     for name, part in zip(names, parts, strict=True):
         if part is None:
@@ -36,8 +47,18 @@ def load_spoken_digits(path: Path) -> Dataset:
     if test.all() or not test.any():
         raise DataError(f"{path} needs takes below {TEST_TAKES} (the test set) and others; it has only one of the two")
     count = len(names)
+    name = "Free Spoken Digit Dataset" + (f" ({count:,} recordings)" if count != FSDD_RECORDINGS else "")
+    others = sorted({part["speaker"] for part in parts} - FSDD_SPEAKERS)
+    if others:
+        folder = path.parent.name if path.name == "recordings" else path.name
+        name = f"spoken digits of {folder} ({count:,} recordings)"
+        why = f"{others[0]!r} is none of its speakers"
+        notes = (
+            f"{path} is not the Free Spoken Digit Dataset ({why}), so the data are called after the folder",
+            *notes,
+        )
     return Dataset(
-        name="Free Spoken Digit Dataset" + (f" ({count:,} recordings)" if count != FSDD_RECORDINGS else ""),
+        name=name,
         source="real",
         kind="audio",
         train=waves[~test],
@@ -46,19 +67,22 @@ def load_spoken_digits(path: Path) -> Dataset:
         test_labels=labels[test],
         classes=tuple(str(digit) for digit in range(10)),
         info={"sample_rate": SAMPLE_RATE},
+        notes=notes,
     )
 
 
 def load_wav_folder(path: str | Path, length: int = LENGTH, sample_rate: int = SAMPLE_RATE) -> Dataset:
-    """Every WAV of a folder or a tar archive as (N, 1, length) in [-1, 1]; a fixed tenth is held out, no labels.
+    """Every WAV of a folder, a tar or a zip archive as (N, 1, length) in [-1, 1]; a fixed tenth is held out, no labels.
 
-    Channels are averaged, silence at both ends is cut, and the rest is centred in `length` samples: padded with
-    zeros, or cropped around its energy, with the peak at 0.9.
+    Channels are averaged (where they cancel, the loudest is taken, and a note says so), a constant offset is taken
+    off, silence at both ends is cut, and the rest is centred in `length` samples: padded with zeros, or cropped around
+    its energy, with the peak at 0.9.
 
     Raises:
-        DataError: no WAV files; a file that is truncated, corrupt, silent, or of another sample rate.
+        DataError: no WAV files, or sounds in other formats among them; a file that is truncated, corrupt, silent,
+            shorter than 10 ms, or of another sample rate.
     """
-    waves, _ = _read_all(Path(path), length, sample_rate)
+    waves, _, notes = _read_all(Path(path), length, sample_rate)
     train, test = held_out(len(waves))
     return Dataset(
         name=f"recordings of {Path(path).name}",
@@ -67,46 +91,84 @@ def load_wav_folder(path: str | Path, length: int = LENGTH, sample_rate: int = S
         train=waves[train],
         test=waves[test],
         info={"sample_rate": sample_rate},
+        notes=notes,
     )
 
 
-def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, list[str]]:
-    """All recordings (N, 1, length), and their names."""
+def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, list[str], tuple[str, ...]]:
+    """All recordings (N, 1, length), their names, and what to know about them."""
 
     def decode():
-        members = list(read_members(path, (".wav",)))
-        clips = [
-            fit(read_wav(content, sample_rate, f"{path}/{name}"), length, sample_rate) for name, content in members
-        ]
-        return {"waves": torch.from_numpy(np.stack(clips))[:, None]}, {"names": [name for name, _ in members]}
+        waves, cancelled = {}, []
+        for name, content in read_members(path, (".wav",), KIN):
+            wave, alone = _mixed(_channels(content, sample_rate, f"{path}/{name}"))
+            waves[name] = fit(wave, length, sample_rate)
+            cancelled += [name] if alone else []
+        notes = []
+        if cancelled:
+            first = f"{path}/{cancelled[0]}"
+            notes = [
+                f"in {len(cancelled):,} recordings the channels cancel, so the loudest is taken: {first} is the first"
+            ]
+        stacked = torch.from_numpy(np.stack([*waves.values()]))[:, None]
+        return {"waves": stacked}, {"names": list(waves), "notes": notes}
 
-    tensors, words = decoded(f"wav-{length}-{sample_rate}", [path], decode) if path.is_file() else decode()
-    return tensors["waves"], words["names"]
+    label = f"wav-{RECIPE}-{length}-{sample_rate}"
+    tensors, words = decoded(label, [path], decode) if path.is_file() else decode()
+    return tensors["waves"], words["names"], tuple(words["notes"])
+
+
+RECIPE = 2
+"""Of reading sounds. Raise the number when it changes, and what was decoded before is read again."""
 
 
 def read_wav(content: bytes, sample_rate: int, name: str) -> np.ndarray:
-    """The samples (L,) float32 of a WAV file, channels averaged.
+    """The samples (L,) float32 of a WAV file, channels averaged, or the loudest alone where they cancel.
 
     Raises:
-        DataError: a file that is truncated, corrupt, empty, silent, or of another sample rate.
+        DataError: a file that is truncated, corrupt, empty, silent, shorter than 10 ms, or of another sample rate.
     """
+    return _mixed(_channels(content, sample_rate, name))[0]
+
+
+def _channels(content: bytes, sample_rate: int, name: str) -> np.ndarray:
+    """The samples (L, channels) float32."""
     import soundfile
 
     # libsndfile reads a truncated file without a word; the size in the RIFF header tells.
     announced = int.from_bytes(content[4:8], "little") + 8
-    if content[:4] == b"RIFF" and len(content) < announced < 2**32 - 1:
+    if content[:4] == b"RIFF" and len(content) < announced < UNKNOWN_LENGTH:
         raise DataError(f"{name} is truncated: its header announces {announced:,} bytes, the file has {len(content):,}")
+    if content[:4] not in FORMATS:
+        raise DataError(f"{name} cannot be read as a WAV file: it begins with {content[:4]!r}, a WAV file with b'RIFF'")
     try:
         samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as fault:
-        raise DataError(f"{name} cannot be read as a WAV file: {fault}") from fault
+        reason = getattr(fault, "error_string", fault)
+        raise DataError(f"{name} cannot be read as a WAV file: {reason}") from fault
     if rate != sample_rate:
         raise DataError(f"{name} has a sample rate of {rate} Hz; accepted is {sample_rate} Hz")
-    if not samples.size or np.abs(samples).max() < 1e-4:
-        raise DataError(f"{name} is {'silent' if samples.size else 'empty'}")
+    if not samples.size:
+        raise DataError(f"{name} is empty")
     if not np.isfinite(samples).all():
         raise DataError(f"{name} has samples that are not finite")
-    return samples.mean(axis=1)
+    if np.abs(samples - samples.mean(axis=0)).max() < QUIET:
+        value = samples[:, np.abs(samples).mean(axis=0).argmax()].mean()
+        raise DataError(f"{name} is {'silent' if abs(value) < QUIET else f'a constant {value:.2g} without any sound'}")
+    if len(samples) < sample_rate // 100:
+        raise DataError(f"{name} has {len(samples)} samples, which is less than 10 ms")
+    return samples
+
+
+def _mixed(samples: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The mean (L,) of the channels (L, C), or the loudest of them where they cancel, and whether they do.
+
+    One wire of a balanced cable is the other upside down: recorded as stereo, their mean is rounding noise.
+    """
+    mean, power = samples.mean(axis=1), samples.var(axis=0, dtype=np.float64)  # (L,) and (C,)
+    if mean.var(dtype=np.float64) < CANCELLED * power.sum() / len(power) ** 2:
+        return samples[:, power.argmax()], True
+    return mean, False
 
 
 def fit(wave: np.ndarray, length: int, sample_rate: int) -> np.ndarray:

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENVIRONMENT = "DIFFUSION_LAB_DATA"
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+PRIVATE = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
+"""Folders that macOS, Synology and Windows put beside the data; those of others begin with a dot."""
 
 
 def user_cache() -> Path:
@@ -36,41 +39,79 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(chosen).expanduser() if chosen else user_cache()
 
 
-def read_members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yield `(name, content)` of the files with these suffixes in a folder or a tar archive, sorted by name.
+def read_members(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...] = ()) -> Iterator[tuple[str, bytes]]:
+    """Yield `(name, content)` of the files with these suffixes in a folder, a tar or a zip archive, sorted by name.
 
-    Names are relative to `path` and use forward slashes. Hidden files are left out.
+    Names are relative to `path` and use forward slashes. What a program keeps for itself is left out: hidden files and
+    folders such as `.ipynb_checkpoints` and `.DS_Store`, and `__MACOSX`.
+
+    Args:
+        kin: suffixes of files that are data too, but of a kind that is not read: better refused than overlooked.
 
     Raises:
-        DataError: the folder is missing, the archive is corrupt or truncated, or nothing in it has such a suffix.
+        DataError: the folder is missing, the archive is corrupt, truncated or locked, there is a file of `kin` in it,
+            or nothing in it has an accepted suffix.
     """
     path = Path(path)
-    accepted = ", ".join(suffixes)
     if path.is_dir():
-        files = [f for f in sorted(path.rglob("*")) if _wanted(f.name, suffixes) and f.is_file()]
-        if not files:
-            raise DataError(f"{path} holds no file that can be used; accepted suffixes are {accepted}")
-        for file in files:
-            yield file.relative_to(path).as_posix(), file.read_bytes()
-        return
-    if not path.is_file():
+        names = {f.relative_to(path).as_posix(): f for f in path.rglob("*") if f.is_file()}
+        for name in _chosen(path, names, suffixes, kin):
+            yield name, names[name].read_bytes()
+    elif not path.is_file():
         raise DataError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)})")
+    elif zipfile.is_zipfile(path):
+        yield from _from_zip(path, suffixes, kin)
+    else:
+        yield from _from_tar(path, suffixes, kin)
+
+
+def _from_tar(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    wanted = (*suffixes, *kin)
     try:
-        with tarfile.open(path) as archive:
-            members = sorted(
-                (member.name, archive.extractfile(member).read())
+        with tarfile.open(path) as archive:  # read once from front to end: going back in a packed file unpacks it again
+            contents = {
+                member.name: archive.extractfile(member).read() if member.name.lower().endswith(suffixes) else b""
                 for member in archive
-                if member.isfile() and _wanted(PurePosixPath(member.name).name, suffixes)
-            )
+                if member.isfile() and member.name.lower().endswith(wanted) and not _private(member.name)
+            }
     except (tarfile.TarError, EOFError, OSError, LZMAError, zlib.error) as fault:
         raise DataError(f"{path} is not a complete tar archive: {fault}") from fault
-    if not members:
+    for name in _chosen(path, contents, suffixes, kin):
+        yield name, contents[name]
+
+
+def _from_zip(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            for name in _chosen(path, names, suffixes, kin):
+                yield name, archive.read(name)
+    # RuntimeError and NotImplementedError are zipfile's words for a password and for a way of packing it lacks.
+    except (zipfile.BadZipFile, EOFError, OSError, LZMAError, zlib.error, RuntimeError) as fault:
+        raise DataError(f"{path} is not a zip archive that can be read: {fault}") from fault
+
+
+def _chosen(path: Path, names: Iterable[str], suffixes: tuple[str, ...], kin: tuple[str, ...]) -> list[str]:
+    """The names to read, sorted."""
+    names = sorted(name for name in names if not _private(name))
+    accepted = ", ".join(suffixes)
+    others = [name for name in names if name.lower().endswith(kin)] if kin else []
+    if others:
+        raise DataError(
+            f"{path}/{others[0]} is of a kind that is not read here ({len(others):,} such files); accepted suffixes "
+            f"are {accepted}: convert it, or move it out of the way"
+        )
+    names = [name for name in names if name.lower().endswith(suffixes)]
+    if not names:
         raise DataError(f"{path} holds no file that can be used; accepted suffixes are {accepted}")
-    yield from members
+    return names
 
 
-def _wanted(name: str, suffixes: tuple[str, ...]) -> bool:
-    return name.lower().endswith(suffixes) and not name.startswith(".")
+def _private(name: str) -> bool:
+    """Whether a file, or a folder above it, is one that some program keeps for itself."""
+    return any(
+        (part.startswith(".") and part not in (".", "..")) or part in PRIVATE for part in PurePosixPath(name).parts
+    )
 
 
 def decoded(
@@ -111,3 +152,26 @@ def held_out(count: int, one_in: int = 10) -> tuple[Tensor, Tensor]:
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     tests = max(1, count // one_in)
     return order[tests:].sort().values, order[:tests].sort().values
+
+
+FEW = 0.01
+"""The share of bad entries in a file that is taken without them. A bad file is refused: it can be moved."""
+
+
+def left_out(faults: Sequence[str], count: int, what: str) -> tuple[str, ...]:
+    """A note on the entries of a file or two that cannot be used; none where there are no faults.
+
+    Args:
+        faults: what is wrong with each, with file and line.
+        count: how many entries there are in all.
+        what: the entries' name, in the plural.
+
+    Raises:
+        DataError: more than one in a hundred is bad, so that something is wrong with all of it.
+    """
+    if not faults:
+        return ()
+    if len(faults) > FEW * count:
+        more = f" (and {len(faults) - 1:,} more of {count:,} {what})" if len(faults) > 1 else ""
+        raise DataError(f"{faults[0]}{more}")
+    return (f"{len(faults):,} of {count:,} {what} cannot be used and are left out; the first: {faults[0]}",)

@@ -12,6 +12,23 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+def apart(one: float, other: float, digits: int = 5) -> tuple[str, str]:
+    """Two numbers in words, with as many digits as it takes to tell them apart: 1 and 1.0000003, not 1 and 1.
+
+    Args:
+        digits: the fewest significant digits of each.
+    """
+    digits = digits_apart(one, other, digits)
+    return f"{one:.{digits}g}", f"{other:.{digits}g}"
+
+
+def digits_apart(one: float, other: float, least: int = 5) -> int:
+    """How many significant digits it takes to tell these two numbers apart, `least` or more."""
+    if one == other:
+        return least
+    return next((d for d in range(least, 17) if f"{one:.{d}g}" != f"{other:.{d}g}"), 17)
+
+
 class Draw:
     """A source of tensors in float64 (the check makes float32 and float64 calls of them) and of plain numbers.
 

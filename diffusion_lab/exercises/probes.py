@@ -23,6 +23,26 @@ class Described(nn.Module):
         object.__setattr__(made, "recipe", bound.args[1:])
         return made
 
+    def taking(self, dtype: torch.dtype) -> Described:
+        """The same network for one dtype only, as real ones are; where its class has no `takes`, itself."""
+        signature = inspect.signature(type(self).__init__)
+        if "takes" not in signature.parameters:
+            return self
+        bound = signature.bind(self, *self.recipe)
+        bound.apply_defaults()
+        bound.arguments["takes"] = str(dtype).removeprefix("torch.")
+        made = type(self)(*bound.args[1:])
+        made.load_state_dict(self.state_dict())
+        return made
+
+
+def refuse_other_dtypes(takes: str, **given: Tensor | float | None) -> None:
+    """Raise TypeError where a tensor of floats has another dtype than a network with such weights takes."""
+    for name, value in given.items():
+        dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else takes
+        if takes and dtype != takes and value.is_floating_point():
+            raise TypeError(f"the network's weights are {takes}, and it got {name} in {dtype}")
+
 
 class Probe(Described):
     """A smooth function of all that a network is given, with weights that a loss can be differentiated by.
@@ -32,17 +52,19 @@ class Probe(Described):
     Args:
         seed: which function it is: each seed gives other weights.
         null: the label that stands for no label; None where labels are not allowed.
+        takes: the only dtype in which it takes x and t, "float32" or "float64"; any where this is empty.
     """
 
-    def __init__(self, seed: int = 0, null: int | None = None):
+    def __init__(self, seed: int = 0, null: int | None = None, takes: str = ""):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         weights = 0.5 + torch.rand(5, generator=generator, dtype=torch.float64)
         self.gain, self.shift, self.speed, self.mark, self.memory = (nn.Parameter(w) for w in weights)
-        self.null = null
+        self.null, self.takes = null, takes
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None, last: Tensor | None = None) -> Tensor:
         """x (B, *S), t (B,) or one number, labels (B,) int64, last (B, *S), to (B, *S)."""
+        refuse_other_dtypes(self.takes, x=x, t=t)
         output = self.gain.to(x) * torch.sin(x + self.shift.to(x)) + self.speed.to(x) * torch.cos(self._column(t, x))
         if labels is not None:
             if self.null is not None and int(labels.max()) > self.null:

@@ -12,6 +12,8 @@ from diffusion_lab.exercises.drawing import Draw
 KINDS = ("schedule", "loss", "sampler", "data")
 CARE = "any input"
 """The part that every exercise has: dtypes and memory layouts, inputs left alone, the same answer twice."""
+TABLES = ("alpha_bar", "betas", "sigmas")
+"""Arguments that hold one entry for each step of a schedule. A run keeps them in float64 while its data are float32."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,19 @@ class Exercise:
     hints: tuple[str, ...] = ()
     """From a nudge to nearly the answer, for the book's card; never a solution."""
     trains: bool = False
-    """A loss: the gradient of its sum for the network's weights is compared too."""
+    """A loss: the gradient of its sum is compared too, for the network's weights, or without a network for the first
+    floating-point argument."""
     time: str | None = None
     """The argument that counts discrete steps, so that an answer one step off can be named."""
     source: str = ""
     """Paper and equation."""
+    tables: tuple[str, ...] | None = None
+    """The arguments that come in float64 beside float32 data in one round of the check; None: those of `TABLES`."""
+    like: str = ""
+    """The argument whose dtype the answer has in that round, and which is the only one that networks take.
+
+    The statement must say so. Without a name here, networks take every dtype and so may the answer be.
+    """
 
     @property
     def name(self) -> str:
@@ -107,6 +117,11 @@ class Exercise:
     @property
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.reference).parameters)
+
+    @property
+    def kept_finer(self) -> tuple[str, ...]:
+        """The arguments that are tables."""
+        return tuple(n for n in self.parameters if n in TABLES) if self.tables is None else self.tables
 
 
 @dataclass(frozen=True, eq=False)

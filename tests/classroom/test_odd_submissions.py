@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,22 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import folder_name
 from diffusion_lab.grading.classroom.parallel import Classroom
-from diffusion_lab.grading.classroom.records import find
+from diffusion_lab.grading.classroom.records import find, name_fault
 from diffusion_lab.grading.classroom.result import Result
 
 FOLDER = folder_name(CHAPTER)
+NAMES = ["Zoë", "Zoe\u0308", "नीता", "สมชาย", "Nguyễn Văn Ân", "O'Brien, Ann (2)", "علی\u200cرضا", "李 明"]
+"""Of students: composed and decomposed, with vowel signs, marks of tone, and what joins letters."""
+
+
+def _of_format_3(document: dict) -> dict:
+    cells = [dict(cell) for cell in document["cells"]]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            cell["input"] = cell.pop("source")
+    return {"cells": cells}
+
+
 POINTS = notebook(CHAPTER).points
 
 
@@ -36,7 +49,8 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
     put(submitted, "deep", b"[" * 200_000)
     put(submitted, "digits", b'{"cells": [' + b"9" * 10_000 + b"]}")
     put(submitted, "utf_16", honest.read_text().encode("utf-16"))
-    put(submitted, "old_format", json.dumps({"nbformat": 3, "worksheets": [filled(right())]}).encode())
+    put(submitted, "old_format", json.dumps({"nbformat": 2, "worksheets": 2}).encode())
+    put(submitted, "format_3", json.dumps({"nbformat": 3, "worksheets": [_of_format_3(filled(right()))]}).encode())
     put(submitted, "many_cells", b'{"cells": [' + b'{"cell_type": "code", "source": "1"}, ' * 3000 + b"0]}")
     put(submitted, "other_chapter", filled({}, "normal_2d"))
     large = put(submitted, "large", b"")
@@ -47,7 +61,13 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
     (submitted / "linked_file" / FOLDER / name).symlink_to(honest)
     (submitted / "folder_in_its_place" / FOLDER / name).mkdir()
     os.mkfifo(submitted / "pipe" / FOLDER / name)
-    (submitted / "wrong_name" / FOLDER / "final (2).ipynb").write_bytes(honest.read_bytes())
+    for name in ("final (2).ipynb", "final (3).ipynb"):
+        (submitted / "wrong_name" / FOLDER / name).write_bytes(honest.read_bytes())
+    (submitted / "another_name" / FOLDER).mkdir(parents=True)
+    (submitted / "another_name" / FOLDER / f"{FOLDER} (1).ipynb").write_bytes(honest.read_bytes())
+    (put(submitted, "with_a_copy", filled(right())).parent / f"{FOLDER}-Copy1.ipynb").write_bytes(b"")
+    for student in NAMES:
+        put(submitted, student, filled(right()))
     (submitted / "linked_chapter").mkdir()
     (submitted / "linked_chapter" / FOLDER).symlink_to(honest.parent)
     (submitted / "linked_student").symlink_to(submitted / "a_honest")
@@ -119,6 +139,9 @@ def test_it_is_refused_with_a_reason(graded: dict[str, Result], student: str, re
         "z_honest",
         "with_a_mark",
         "half_characters",
+        "format_3",
+        "another_name",
+        "with_a_copy",
         "strange_cells",
         "names_twice",
         "long_cell",
@@ -130,7 +153,35 @@ def test_what_can_be_graded_is(graded: dict[str, Result], student: str):
 
 
 def test_a_name_that_nbgrader_cannot_use_is_the_teachers_to_mend(graded: dict[str, Result]):
-    assert graded["*"].state == "not graded" and "name" in graded["*"].reason
+    assert graded["*"].state == "not graded" and "'*' (ASTERISK)" in graded["*"].reason
+
+
+@pytest.mark.parametrize("student", NAMES)
+def test_names_in_any_script_are_graded(graded: dict[str, Result], student: str):
+    assert (graded[student].state, graded[student].points) == ("graded", POINTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("*", r"holds '\*' \(ASTERISK\)"),
+        ("a[b]", r"holds '\[' \(LEFT SQUARE BRACKET\)"),
+        ("a\u202eb", "holds RIGHT-TO-LEFT OVERRIDE"),
+        ("a\nb", "holds U\\+000A"),
+        ("a\udc80", "holds U\\+DC80"),
+        ("नी" * 40, "has 240 bytes"),
+        ("ann ", "ends with a space"),
+        ("(a)", r"begins with '\(' \(LEFT PARENTHESIS\)"),
+        *((name, "^$") for name in NAMES),
+    ],
+)
+def test_what_a_name_cannot_have_is_named(name: str, said: str):
+    assert re.search(said, name_fault(name)), name_fault(name)
+
+
+def test_a_file_of_another_name_and_a_copy_are_told(graded: dict[str, Result]):
+    assert graded["another_name"].notes == (f"its file is called {FOLDER} (1).ipynb",)
+    assert graded["with_a_copy"].notes == (f"its folder also has {FOLDER}-Copy1.ipynb",)
 
 
 def test_who_handed_nothing_in_is_not_there(graded: dict[str, Result]):

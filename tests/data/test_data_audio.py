@@ -32,7 +32,7 @@ def save(path: Path, wave: np.ndarray, rate: int = 8000, **settings: str) -> Pat
 def fsdd(tmp_path: Path) -> Path:
     """fsdd/recordings with 10 digits, 2 speakers and takes 3 to 7; digit d is a tone of 300 + 100 d Hz."""
     for digit in range(10):
-        for speaker in ("ada", "emmy"):
+        for speaker in ("george", "theo"):
             for take in range(3, 8):
                 wave = tone(0.1 + 0.01 * take, frequency=300 + 100 * digit)
                 save(tmp_path / "fsdd" / "recordings" / f"{digit}_{speaker}_{take}.wav", wave)
@@ -54,8 +54,8 @@ def test_spoken_digits_are_split_by_take(fsdd: Path):
 
 
 def test_a_name_that_says_no_digit_is_refused(fsdd: Path):
-    (fsdd / "1_ada_3.wav").rename(fsdd / "one_ada_3.wav")
-    with pytest.raises(DataError, match=rf"{fsdd}/one_ada_3\.wav is not named"):
+    (fsdd / "1_george_3.wav").rename(fsdd / "one_george_3.wav")
+    with pytest.raises(DataError, match=rf"{fsdd}/one_george_3\.wav is not named"):
         load("audio", root=fsdd.parents[1])
 
 
@@ -82,22 +82,22 @@ def test_channels_and_sample_formats(subtype: str, tmp_path: Path):
 
 
 def test_another_rate_is_refused(fsdd: Path):
-    bad = save(fsdd / "4_ada_6.wav", tone(rate=44_100), rate=44_100)
+    bad = save(fsdd / "4_george_6.wav", tone(rate=44_100), rate=44_100)
     with pytest.raises(DataError, match=rf"{bad} has a sample rate of 44100 Hz; accepted is 8000 Hz"):
         load("audio", root=fsdd.parents[1])
 
 
 @pytest.mark.parametrize("kept", [0, 10, 40, 44, 500, -1])
 def test_a_truncated_wav_is_refused(kept: int, fsdd: Path):
-    bad = fsdd / "4_ada_6.wav"
+    bad = fsdd / "4_george_6.wav"
     bad.write_bytes(bad.read_bytes()[:kept])
     with pytest.raises(DataError, match=rf"{bad} (is truncated|cannot be read)"):
         load("audio", root=fsdd.parents[1])
 
 
 def test_other_content_is_refused(fsdd: Path):
-    (fsdd / "4_ada_6.wav").write_bytes(b"<html>not found</html>" * 50)
-    with pytest.raises(DataError, match=r"4_ada_6\.wav cannot be read as a WAV file"):
+    (fsdd / "4_george_6.wav").write_bytes(b"<html>not found</html>" * 50)
+    with pytest.raises(DataError, match=r"4_george_6\.wav cannot be read as a WAV file"):
         load("audio", root=fsdd.parents[1])
 
 

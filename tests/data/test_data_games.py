@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -103,6 +104,8 @@ def write_games(path: Path, count: int, seed: int = 0) -> list[list[str]]:
             board = chess.Board()
             seen = [board.board_fen()]
             for _ in range(30):
+                if board.is_game_over():
+                    break
                 board.push(rng.choice(list(board.legal_moves)))
                 seen.append(board.board_fen())
             print(chess_pgn.Game.from_board(board), file=file, end="\n\n")
@@ -136,7 +139,7 @@ def test_chess_files_that_are_refused(tmp_path: Path, capfd: pytest.CaptureFixtu
     for content, fault in {
         "": "no game with a move",
         "this is a letter to a friend": "mine.pgn",
-        good.replace("\n1. ", "\n1. Ke5 ", 1): "game 1: .*illegal",
+        good.replace("\n1. ", "\n1. Ke5 ", 1): "mine.pgn, from line 1 on, game 1: illegal san: 'Ke5'",
         good[: good.index("[Event", 5)]: "has one game",
         good[: good.index("[Event", 5)] * 2: "repeat the others",
     }.items():
@@ -151,6 +154,50 @@ def test_chess_files_that_are_refused(tmp_path: Path, capfd: pytest.CaptureFixtu
     with pytest.raises(DataError, match=r"mine\.pgn"):
         load_chess(file)
     assert capfd.readouterr().err == ""
+
+
+GERMAN = str.maketrans("QRBN", "DTLS")
+FRENCH = str.maketrans("KQRBN", "RDTFC")
+
+
+@pytest.mark.parametrize("language", [GERMAN, FRENCH, str.maketrans("N", "\u2658")])
+def test_piece_letters_of_another_language_are_refused_with_file_line_and_move(language: dict, tmp_path: Path):
+    moves = ["1. e4 e5 2. Nf3 {a comment with", "Sf6 inside} Nc6 ; and Sf6 here", "3. Bb5 Qe7 4. O-O *"]
+    foreign = [re.sub(r"[KQRBN](?=[a-h1-8x])", lambda sign: sign[0].translate(language), line) for line in moves]
+    game = '[Event "Sf3"]\n[Site "?"]\n\n'
+    file = tmp_path / "mine.pgn"
+    file.write_text(f"{game}{chr(10).join(moves)}\n\n{game}{chr(10).join(foreign)}\n", encoding="utf-8")
+    first = re.search(r"\S+f3", foreign[0])[0]
+    with pytest.raises(DataError, match=rf"{file}, line 11, game 2: '{first}' is no move") as caught:
+        load_chess(file)
+    assert "(and" not in str(caught.value)
+
+
+def test_a_pawn_with_a_letter_is_refused(tmp_path: Path):
+    """In Dutch P is the knight, and python-chess reads Pf3 as a move of the pawn."""
+    (tmp_path / "mine.pgn").write_text("1. e4 e5 2. Pf3 Pc6 *\n")
+    with pytest.raises(DataError, match=r"line 1, game 1: 'Pf3' is no move"):
+        load_chess(tmp_path)
+
+
+def test_one_bad_game_of_hundreds_is_left_out_and_told(tmp_path: Path):
+    file = tmp_path / "mine.pgn"
+    placements = write_games(file, 120)
+    good = load_chess(file)
+    text = file.read_text()
+    at = text.index("[Event", len(text) // 3)
+    file.write_text(f'{text[:at]}[Event "bad"]\n\n1. e4 e5 2. Ke3 *\n\n{text[at:]}')
+    data = load_chess(file)
+    assert torch.equal(data.train, good.train) and torch.equal(data.test, good.test) and len(placements) == 120
+    (note,) = data.notes
+    line = text[:at].count("\n") + 1
+    assert note.startswith("1 of 121 games") and f"{file}, from line {line} on, game " in note and "'Ke3'" in note
+
+
+def test_names_in_latin_1_and_games_without_tags(tmp_path: Path):
+    file = tmp_path / "mine.pgn"
+    file.write_bytes('[White "M\xfcller"]\n\n1. e4 e5 *\n\n1. d4 d5 2. c4 *\n\n1. c4 *\n'.encode("latin-1"))
+    assert load_chess(file).name == "chess positions of 3 games"
 
 
 def test_chess_without_python_chess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

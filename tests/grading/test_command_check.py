@@ -31,16 +31,18 @@ def test_a_wrong_one_is_told_with_its_idea_and_exits_1(make_notebook):
     assert "Idea: These are cumulative sums." in result.stdout
     assert "[" in result.stdout, "numbers in brackets are no markup"
     assert "✗ q_sample: 0 of" in result.stdout and "cell 8, line 1: SyntaxError" in result.stdout
-    assert "left out: 01_normal_1d.ipynb, cell 3" in result.stdout
+    assert "left out: cell 3, line 1: SyntaxError" in result.stdout
     assert f"{PIECES - 2} of {PIECES} pieces are right" in result.stdout.splitlines()[-1]
 
 
 def test_a_python_file_is_checked_for_what_it_defines(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("import torch\nfrom torch import Tensor\n" + WRONG + "\nprint(undefined)\n")
+    path.write_text(
+        "import torch\nfrom torch import Tensor\n" + WRONG + "\nHALF = undefined\ndef q_sample(*a):\n    return HALF\n"
+    )
     result = call("check", path)
     assert result.exit_code == 1
-    assert "line 5: NameError" in result.stdout and "0 of 4 points, 0 of 1 pieces are right" in result.stdout
+    assert "line 5: NameError" in result.stdout and "0 of 9 points, 0 of 2 pieces are right" in result.stdout
     whole = call("check", path, "--chapter", "normal_1d")
     assert f"of {PIECES} pieces are right" in whole.stdout and "There is no function q_sample" in whole.stdout
 
@@ -51,7 +53,7 @@ def test_bad_input_exits_2(tmp_path):
     for arguments, message in (
         (["check", tmp_path / "none.py"], "there is no file"),
         (["check", tmp_path / "empty.py"], "has none of the course's functions"),
-        (["check", tmp_path / "b.ipynb"], "is not a Jupyter notebook"),
+        (["check", tmp_path / "b.ipynb"], "it is not a notebook"),
         (["check", tmp_path / "empty.py", "--chapter", "mnits"], "there is no chapter 'mnits'"),
         (["progress", tmp_path / "nowhere"], "there is no folder or file"),
         (["audit", "mnits"], "there is no chapter 'mnits'"),
@@ -75,7 +77,7 @@ def test_progress_shows_every_chapter(make_notebook, tmp_path):
     assert f"{PIECES - 1} of {PIECES}" in rows["normal_1d"] and f"{POINTS - 4} of {POINTS}" in rows["normal_1d"]
     assert "alpha_bar (failed)" in rows["normal_1d"] and "█" in rows["normal_1d"]
     assert "cannot be read" in rows["normal_2d"]
-    assert "normal_2d: " in result.stdout.splitlines()[-1] and "is not a Jupyter notebook" in result.stdout
+    assert "normal_2d: " in result.stdout.splitlines()[-1] and "it is not a notebook" in result.stdout
     assert "no notebook" in rows["games"] and "0 of" in rows["games"]
     assert f"{POINTS - 4} of" in rows["together"]
 

@@ -178,7 +178,7 @@ MISSING = {
     "near miss": ("def alphabar(betas): pass", "You have alphabar; the course asks for alpha_bar."),
     "upper case": ("def Alpha_Bar(betas): pass", "You have Alpha_Bar; the course asks for alpha_bar."),
     "typing slip": ("def alhpa_bar(betas): pass", "You have alhpa_bar; the course asks for alpha_bar."),
-    "nothing": ("", "There is no function alpha_bar. Write it, or run its cell: alpha_bar(betas: "),
+    "nothing": ("", "There is no function alpha_bar yet: alpha_bar(betas: "),
     "tensor": ("alpha_bar = torch.zeros(3)", "`alpha_bar` is a Tensor here, and must be a function."),
     "number": ("alpha_bar = 3", "`alpha_bar` is an int here, and must be a function."),
 }

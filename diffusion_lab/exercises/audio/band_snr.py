@@ -79,6 +79,22 @@ def decibel(alpha_bar, signals):
     return 10 * torch.log10(_ratio(alpha_bar) * _spectra(signals).abs().square().mean(dim=0))
 
 
+def summed_over_the_sounds(alpha_bar, signals):
+    """The powers of the sounds were added up. Take their mean, or a larger data set would look louder."""
+    return _ratio(alpha_bar) * _spectra(signals).abs().square().sum(dim=0)
+
+
+def data_not_scaled(alpha_bar, signals):
+    """The power of the data was only divided by that of the noise. On the path the data are quieter too: their power is
+    multiplied by alpha_bar."""
+    return _spectra(signals).abs().square().mean(dim=0) / (1 - alpha_bar).unsqueeze(1)
+
+
+def one_number_for_each_level(alpha_bar, signals):
+    """The frequencies were averaged. Each one has a ratio of its own: they drown at different levels."""
+    return _ratio(alpha_bar) * _spectra(signals).abs().square().mean()
+
+
 def all_bins_then_half(alpha_bar, signals):
     length = signals.shape[-1]
     coefficients = torch.fft.fft(signals.squeeze(1))[:, : length // 2 + 1]
@@ -189,6 +205,9 @@ when it is taken away? The answer makes the difference between a voice and its h
         wrong(noise_left_out),
         wrong(amplitude_ratio_of_the_levels),
         wrong(decibel),
+        wrong(summed_over_the_sounds),
+        wrong(data_not_scaled),
+        wrong(one_number_for_each_level),
     ),
     right_answers=(
         right(all_bins_then_half),

@@ -80,7 +80,8 @@ def from_pure_noise(model, x, sigma, alpha_bar, steps):
 
 
 def noise_added_again(model, x, sigma, alpha_bar, steps):
-    """Noise was drawn and added. x is noisy already: it only needs the scale of its level."""
+    """Noise was drawn, and none is needed. At the start x is noisy already and only needs the scale of its level; the
+    steps of DDIM draw none either."""
     t = _level(alpha_bar, sigma)
     noisy = alpha_bar[t].sqrt() * x + (1 - alpha_bar[t]).sqrt() * torch.randn_like(x)
     return _walk(model, noisy, t, alpha_bar, steps)
@@ -109,6 +110,40 @@ def stops_at_level_0(model, x, sigma, alpha_bar, steps):
         eps = _ask(model, x, now)
         x0 = (x - (1 - alpha_bar[now]).sqrt() * eps) / alpha_bar[now].sqrt()
         x = alpha_bar[after].sqrt() * x0 + (1 - alpha_bar[after]).sqrt() * eps
+    return x
+
+
+def nearest_in_sigma(model, x, sigma, alpha_bar, steps):
+    """The level was looked up by the difference of deviations, not of their logarithms. Between two levels that picks the
+    other one: a deviation of 2 is as far from 1 as from 4."""
+    t = int((((1 - alpha_bar) / alpha_bar).sqrt() - sigma).abs().argmin())
+    return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
+
+
+def nearest_in_snr(model, x, sigma, alpha_bar, steps):
+    """The level was looked up by the difference of the SNR, not of its logarithm. Between two levels that picks the other
+    one: an SNR of 2 is as far from 1 as from 4."""
+    t = int((alpha_bar / (1 - alpha_bar) - 1 / sigma**2).abs().argmin())
+    return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
+
+
+def first_noisier_level(model, x, sigma, alpha_bar, steps):
+    """The first level with at least as much noise was taken. The level before it can be nearer: compare both."""
+    noisier = alpha_bar / (1 - alpha_bar) * sigma**2 <= 1
+    t = int(noisier.long().argmax()) if bool(noisier.any()) else len(alpha_bar) - 1
+    return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
+
+
+def walk_to_level_1(model, x, sigma, alpha_bar, steps):
+    """The levels are one too high: the first is t + 1. The walk starts at t, the level that was found."""
+    t = _level(alpha_bar, sigma)
+    x = alpha_bar[t].sqrt() * x
+    for i in range(steps):
+        now, after = (t + 1) * (steps - i) // steps, (t + 1) * (steps - i - 1) // steps
+        eps = _ask(model, x, now)
+        kept = alpha_bar[after] if after > 0 else torch.ones_like(alpha_bar[0])
+        x0 = (x - (1 - alpha_bar[now]).sqrt() * eps) / alpha_bar[now].sqrt()
+        x = kept.sqrt() * x0 + (1 - kept).sqrt() * eps
     return x
 
 
@@ -166,6 +201,19 @@ def _sigma(draw, alpha_bar, t):
     return float(torch.tensor(here + draw.number(0.05, 0.15) * (next_one - here)).exp())
 
 
+def _between(t, towards):
+    """A coarse alpha_bar (8,), and a sigma that is in the logarithm as good as in the middle of levels t and t + 1.
+
+    towards = 1: a little nearer to t + 1 in the logarithm, and to t by the difference of deviations; -1: nearer to t in
+    the logarithm, and to t + 1 by the difference of SNR.
+    """
+    alpha_bar = torch.linspace(3.5, -3.5, 8, dtype=torch.float64).sigmoid()
+    sigmas = ((1 - alpha_bar) / alpha_bar).sqrt()[t : t + 2]
+    middle = sigmas.log().mean()
+    border = sigmas.mean().log() if towards > 0 else -(sigmas**-2).mean().log() / 2
+    return alpha_bar, float(((middle + border) / 2).exp())
+
+
 def cases(draw: Draw):
     levels = draw.integer(14, 20)
     for i, shape in enumerate(draw.shapes()):
@@ -175,7 +223,17 @@ def cases(draw: Draw):
         label = f"{steps} step{'s' * (steps > 1)}, sigma = {sigma:.3g}"
         arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), sigma, alpha_bar, steps
         yield Case(label, arguments, "one step" if steps == 1 else "several steps")
+    alpha_bar = draw.alpha_bar(levels)
+    sigma, numbers = _sigma(draw, alpha_bar, 5), draw.normal(draw.integer(3, 6))
+    yield Case("one number for each sample", (Probe(3), numbers, sigma, alpha_bar, 2), "several steps")
     shape = (draw.integer(2, 4), 1, draw.integer(9, 14))
+    for t, towards in ((draw.integer(0, 2), 1), (draw.integer(4, 6), -1)):
+        alpha_bar, sigma = _between(t, towards)
+        label = f"between two levels, sigma = {sigma:.3g}"
+        yield Case(label, (Probe(draw.integer(0, 99)), draw.normal(*shape), sigma, alpha_bar, 1), "one step")
+    for sigma, label in ((0.02, "less noise than at any level"), (30.0, "more noise than at any level")):
+        arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), sigma, draw.alpha_bar(6), 1
+        yield Case(label, arguments, "one step")
     alpha_bar, t = torch.cumprod(1 - draw.betas(levels) / 3, dim=0), draw.integer(5, 7)
     arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), _sigma(draw, alpha_bar, t), alpha_bar, t + 1
     yield Case(f"every level from {t} on", arguments, "several steps")
@@ -251,6 +309,10 @@ by SI-SDR.
         wrong(eps_at_the_wrong_end),
         wrong(asked_only_once),
         wrong(stops_at_level_0),
+        wrong(nearest_in_sigma),
+        wrong(nearest_in_snr),
+        wrong(first_noisier_level),
+        wrong(walk_to_level_1),
         wrong(graph_kept, "graph"),
     ),
     right_answers=(

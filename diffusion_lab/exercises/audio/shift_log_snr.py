@@ -61,6 +61,17 @@ def logarithm_to_base_10(alpha_bar, length, reference_length):
     return _shifted(alpha_bar, math.exp(math.log10(reference_length / length)))
 
 
+def left_as_log_snr(alpha_bar, length, reference_length):
+    """This is the shifted log-SNR. Turn it back into alpha_bar, which is its sigmoid."""
+    return torch.logit(alpha_bar) + math.log(reference_length / length)
+
+
+def noise_level_shifted(alpha_bar, length, reference_length):
+    """1 - alpha_bar was multiplied by the ratio of lengths. It is the ratio of data to noise that changes by a factor:
+    alpha_bar / (1 - alpha_bar)."""
+    return 1 - (1 - alpha_bar) * length / reference_length
+
+
 def by_logit(alpha_bar, length, reference_length):
     return torch.sigmoid(torch.logit(alpha_bar) + math.log(reference_length / length))
 
@@ -162,6 +173,8 @@ Return the $\bar\alpha'_t$ of the shifted log-SNR. A level without any data stay
         wrong(alpha_bar_multiplied),
         wrong(left_as_a_ratio),
         wrong(logarithm_to_base_10),
+        wrong(left_as_log_snr),
+        wrong(noise_level_shifted),
     ),
     right_answers=(right(by_logit), right(by_noise_to_signal), right(one_level_at_a_time), right(through_numpy)),
     hints=(

@@ -10,7 +10,7 @@ def slerp(first: Tensor, second: Tensor, amount: Tensor) -> Tensor:
     """Spherical interpolation, each sample with its own angle and its own amount.
 
     Args:
-        first, second: (B, *S), two noises.
+        first, second: (B, *S), two noises; S has at least one axis, and no two noises are opposite.
         amount: (B,), in [0, 1]: 0 gives `first`, 1 gives `second`.
 
     Returns:
@@ -99,6 +99,29 @@ def divided_by_zero(first, second, amount):
     return (((1 - share) * angle).sin() * first + (share * angle).sin() * second) / angle.sin()
 
 
+def straight_line_too_early(first, second, amount):
+    """The straight line was taken where the noises only nearly point the same way. There the sphere can still be told
+    from it: take the line only where the sine is too small to divide by."""
+    cosine, share = _cosine(first, second), _column(amount, first)
+    mixed = _mixed(first, second, share, _column(torch.arccos(cosine), first))
+    return torch.where(_column(cosine > 0.9995, first), (1 - share) * first + share * second, mixed)
+
+
+def straight_line_for_all(first, second, amount):
+    """One pair that points the same way made the whole batch go straight. Choose for each pair, with `torch.where`."""
+    if bool((_cosine(first, second) == 1).any()):
+        return linear_interpolation(first, second, amount)
+    return _mixed(first, second, _column(amount, first), _column(torch.arccos(_cosine(first, second)), first))
+
+
+def first_where_both_point_the_same_way(first, second, amount):
+    """Where both point the same way, the first noise came back. The second can be longer or shorter: the limit is the
+    straight line between them."""
+    same = _column(_cosine(first, second) == 1, first)
+    mixed = _mixed(first, second, _column(amount, first), _column(torch.arccos(_cosine(first, second)), first))
+    return torch.where(same, first, mixed)
+
+
 def amount_along_the_last_axis(first, second, amount):
     """The (B,) amounts were multiplied along the last axis. Reshape them to (B, 1, ..., 1): one for each sample."""
     return _mixed(first, second, amount, _column(torch.arccos(_cosine(first, second)), first))
@@ -142,21 +165,37 @@ def float64_inside(first, second, amount):
     return _mixed(one, two, _column(amount.double(), one), angle).to(first.dtype)
 
 
+def _pair(draw: Draw, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Two noises at angles that are neither small nor near a half turn, also where they have two entries only."""
+    while True:
+        first = draw.normal(*shape)
+        second = draw.number(0.7, 1.5) * draw.normal(*shape) + 0.5 * first
+        if bool((_cosine(first, second).abs() < 0.95).all()):
+            return first, second
+
+
 def cases(draw: Draw):
     for shape in draw.shapes():
         square = len(set(shape)) == 1
-        first = draw.normal(*shape)
-        second = draw.number(0.7, 1.5) * draw.normal(*shape) + 0.5 * first
+        first, second = _pair(draw, shape)
         label = "every size equal" if square else "data of this shape"
         amount = draw.uniform(shape[0], low=0.1, high=0.4)
         yield Case(label, (first, second, amount), "any shape" if square else "values")
     shape = (3, 1, draw.integer(10, 20))
     amount = torch.tensor([0.0, 1.0, draw.number(0.6, 0.9)], dtype=torch.float64)
-    yield Case("from end to end", (draw.normal(*shape), draw.normal(*shape), amount))
+    yield Case("from end to end", (*_pair(draw, shape), amount))
     # Signs and powers of 2: norms and products are exact, and so the cosine is exactly 1.
     first = (2.0 * draw.integers(0, 2, 3, 1, 16) - 1).double()
     amount = draw.uniform(3, low=0.2, high=0.8)
     yield Case("both point the same way", (first, 2 * first, amount), "the same way")
+    # One pair at a small angle and one at none, among others.
+    several, other = _pair(draw, (4, 1, 16))
+    across = draw.normal(1, 16)
+    across = across - several[1] * (several[1] * across).sum() / several[1].square().sum()
+    lean = draw.number(0.02, 0.03) * several[1].norm() / across.norm()
+    other[1], several[2], other[2] = several[1] + lean * across, first[0], 2 * first[0]
+    amount = draw.uniform(4, low=0.3, high=0.7)
+    yield Case("nearly and exactly the same way, among others", (several, other, amount), "the same way")
 
 
 def even_pace_on_the_sphere(piece, draw: Draw):
@@ -198,7 +237,8 @@ $$
 \end{gathered}
 $$
 
-Where $a$ and $b$ point the same way, $\theta = 0$, and the limit is the straight line.
+Where $a$ and $b$ point the same way, $\theta = 0$, and the limit is the straight line. A small angle is not yet 0: the
+line is for pairs whose sine is too small to divide by, and for those alone.
 """,
     reference=slerp,
     parts={"values": 3, "any shape": 1, "the same way": 1, CARE: 1},
@@ -216,6 +256,9 @@ Where $a$ and $b$ point the same way, $\theta = 0$, and the limit is the straigh
         wrong(angle_along_the_last_axis),
         wrong(amount_turned_around),
         wrong(divided_by_zero),
+        wrong(straight_line_too_early),
+        wrong(straight_line_for_all),
+        wrong(first_where_both_point_the_same_way),
         wrong(amount_along_the_last_axis),
     ),
     right_answers=(

@@ -72,6 +72,47 @@ def high_bits_of_all_cells_first(bits):
     return boards, (boards < 3).all(dim=1)
 
 
+def zero_as_a_bit_of_one(bits):
+    """A number of exactly 0 was read as a bit of 1. A bit is 1 above 0, and only there."""
+    pairs = (bits >= 0).long().reshape(len(bits), -1, 2)
+    boards = 2 * pairs[..., 0] + pairs[..., 1]
+    return boards, (boards < 3).all(dim=1)
+
+
+def rounded(bits):
+    """The numbers were rounded to bits. A sampler can go far beyond -1 and 1, and then bits of 2 or -1 come out: look at
+    the sign alone."""
+    pairs = ((bits + 1) / 2).round().long().reshape(len(bits), -1, 2)
+    boards = 2 * pairs[..., 0] + pairs[..., 1]
+    return boards, (boards < 3).all(dim=1)
+
+
+def below_zero_as_a_bit_of_one(bits):
+    """The signs are turned around: a number above 0 is a bit of 1."""
+    boards = 2 * _pairs(-bits)[..., 0] + _pairs(-bits)[..., 1]
+    return boards, (boards < 3).all(dim=1)
+
+
+def three_replaced_by_an_o(bits):
+    """The verdict is right, and the code 3 became the token 2. Leave it in the board: whoever looks at the samples must
+    see what the sampler did."""
+    boards = 2 * _pairs(bits)[..., 0] + _pairs(bits)[..., 1]
+    return boards.clamp(max=2), (boards < 3).all(dim=1)
+
+
+def three_replaced_by_an_empty_cell(bits):
+    """The verdict is right, and the code 3 became an empty cell. Leave it in the board: whoever looks at the samples
+    must see what the sampler did."""
+    boards = 2 * _pairs(bits)[..., 0] + _pairs(bits)[..., 1]
+    return boards % 3, (boards < 3).all(dim=1)
+
+
+def invalid_boards_marked(bits):
+    """This says which boards have the code 3. Asked for is the opposite: True where a board is valid."""
+    boards = 2 * _pairs(bits)[..., 0] + _pairs(bits)[..., 1]
+    return boards, (boards == 3).any(dim=1)
+
+
 def every_second_column(bits):
     on = bits > 0
     boards = torch.zeros(len(bits), bits.shape[1] // 2, dtype=torch.int64)
@@ -82,7 +123,8 @@ def every_second_column(bits):
 
 def nearest_code(bits):
     codes = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]]).to(bits)
-    boards = torch.einsum("bcd,kd->bck", bits.reshape(len(bits), -1, 2).sign(), codes).argmax(dim=-1)
+    signs = torch.where(bits > 0, 1.0, -1.0).to(bits).reshape(len(bits), -1, 2)
+    boards = torch.einsum("bcd,kd->bck", signs, codes).argmax(dim=-1)
     return boards, boards.amax(dim=1) <= 2
 
 
@@ -116,6 +158,10 @@ def cases(draw: Draw):
     yield Case("some boards with the code 3", (_bits(draw, spoiled),), "the code 3")
     yield Case("a single board", (_bits(draw, draw.integers(1, 3, 1, 9)),))
     yield Case("other boards", (_bits(draw, draw.integers(0, 4, 2 * n, n)),), "the code 3")
+    far = _bits(draw, draw.integers(0, 3, b, 9)) * draw.uniform(b, 18, low=1.0, high=4.0)
+    far[0, :3], far[1, 3:6] = draw.uniform(3, low=3.1, high=9.0), draw.uniform(3, low=-9.0, high=-3.1)
+    far[2, :6] = 0
+    yield Case("numbers far out, and exactly 0", (far,), "far out and 0")
 
 
 def all_boards(piece, draw: Draw):
@@ -133,12 +179,13 @@ EXERCISE = Exercise(
     kind="data",
     title="Bits back to boards",
     statement=r"""
-A sampler of numbers ends near $\pm 1$, not at it: the sign of each number is its bit, and a cell is
+A sampler of numbers ends near $\pm 1$, not at it, and sometimes far beyond. A number above 0 is a bit of 1, any other
+one (0 itself too) a bit of 0, and a cell is
 $2 \cdot \text{high} + \text{low}$. Two bits have four codes and a cell has three tokens. The code 3 is a mistake of the
 sampler; return it as it is, and beside the boards return which of them are free of it.
 """,
     reference=bits_to_board,
-    parts={"values": 3, "the code 3": 2, CARE: 1},
+    parts={"values": 2, "the code 3": 2, "far out and 0": 1, CARE: 1},
     cases=cases,
     properties=(Property("all boards of four cells", all_boards),),
     wrong_answers=(
@@ -149,6 +196,12 @@ sampler; return it as it is, and beside the boards return which of them are free
         wrong(each_cell_judged_alone),
         wrong(one_good_cell_is_enough),
         wrong(high_bits_of_all_cells_first),
+        wrong(zero_as_a_bit_of_one),
+        wrong(rounded),
+        wrong(below_zero_as_a_bit_of_one),
+        wrong(three_replaced_by_an_o),
+        wrong(three_replaced_by_an_empty_cell),
+        wrong(invalid_boards_marked),
     ),
     right_answers=(right(every_second_column), right(nearest_code), right(one_board_at_a_time), right(through_numpy)),
     hints=(

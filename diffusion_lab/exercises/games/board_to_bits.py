@@ -51,6 +51,16 @@ def one_number_for_each_token(boards):
     return (boards - 1).float()
 
 
+def divided_with_a_remainder(boards):
+    """The high bit was found with `/`, which leaves halves. A bit is all or nothing: divide by 2 with `//`."""
+    return (2 * torch.stack([boards / 2, boards % 2], dim=-1) - 1).flatten(1).float()
+
+
+def low_bit_of_every_mark(boards):
+    """The low bit is on for X and for O. O is the token 2, in base two 10: its low bit is 0."""
+    return (2 * torch.stack([(boards == 2).long(), (boards > 0).long()], dim=-1) - 1).flatten(1).float()
+
+
 def by_a_table(boards):
     table = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]])
     return table[boards].reshape(len(boards), -1)
@@ -114,6 +124,8 @@ board of 9 cells is a point with 18 coordinates.
         wrong(plus_one_for_zero),
         wrong(one_entry_for_each_token),
         wrong(one_number_for_each_token),
+        wrong(divided_with_a_remainder),
+        wrong(low_bit_of_every_mark),
     ),
     right_answers=(right(by_a_table), right(column_by_column), right(by_shifts), right(through_numpy)),
     hints=("A token is 2 high + low.", "Stack the two bits on a new last axis, then flatten."),

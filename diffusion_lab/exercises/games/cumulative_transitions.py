@@ -59,6 +59,30 @@ def only_the_whole_chain(Q):
     return cumulative_transitions(Q)[-1]
 
 
+def identity_in_front(Q):
+    """There is one matrix too many: the identity stands in front. Entry t is after the steps 0 to t, so the first entry
+    is Q[0]."""
+    return torch.cat([torch.eye(Q.shape[-1], dtype=Q.dtype)[None], cumulative_transitions(Q)])
+
+
+def from_here_to_the_end(Q):
+    """Entry t is the product of the steps from t to the end. Asked for is the way from the data up to t."""
+    found = [Q[-1]]
+    for step in Q.flip(0)[1:]:
+        found.append(step @ found[-1])
+    return torch.stack(found[::-1])
+
+
+def only_the_last_two_steps(Q):
+    """Each step was multiplied by the one before it alone. Take the product of all before it, which you have already."""
+    return torch.stack([Q[0], *(before @ step for before, step in pairwise(Q))])
+
+
+def rows_and_columns_swapped(Q):
+    """The matrices are transposed. Row i belongs to the data, column j to x_t."""
+    return cumulative_transitions(Q).transpose(1, 2)
+
+
 def from_the_left_each_time(Q):
     return torch.stack([torch.linalg.multi_dot([*Q[: t + 1]]) if t else Q[0] for t in range(len(Q))])
 
@@ -88,6 +112,7 @@ def cases(draw: Draw):
     k, n = draw.integer(3, 5), draw.integer(3, 4)
     yield Case("several steps", (transitions(draw, draw.integer(6, 9), k),))
     yield Case("two steps", (transitions(draw, 2, k),))
+    yield Case("a single step", (transitions(draw, 1, k),))
     yield Case("as many steps as tokens", (transitions(draw, n, n),))
     yield Case("many steps", (transitions(draw, draw.integer(30, 50), 3),))
 
@@ -103,7 +128,7 @@ def every_way_counted(piece, draw: Draw):
             probability *= float(Q[t, i, j])
         truth[way[0], way[-1]] += probability
     worst = float((piece(Q)[-1] - truth).abs().max())
-    if worst < 1e-9:
+    if worst < 1e-6:
         return None
     return f"counted over all {k ** (steps + 1)} ways of {steps} steps, the last matrix is off by up to {worst:.3g}"
 
@@ -131,6 +156,10 @@ For numbers $\bar\alpha_t$ is a cumulative product of numbers; here it is one of
         wrong(powers_of_the_first_step),
         wrong(powers_of_each_step),
         wrong(only_the_whole_chain),
+        wrong(identity_in_front),
+        wrong(from_here_to_the_end),
+        wrong(only_the_last_two_steps),
+        wrong(rows_and_columns_swapped),
     ),
     right_answers=(right(from_the_left_each_time), right(row_by_row), right(through_numpy)),
     hints=("Over which tokens must you sum between two steps?", "Which of two matrices acts first, in x @ A @ B?"),

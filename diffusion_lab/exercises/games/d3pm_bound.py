@@ -12,7 +12,8 @@ def d3pm_bound(logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, Q: Tensor, Q_
     """How far the network's step back is from the step of one who knows the data: their KL divergence.
 
     Args:
-        logits: (B, L, K), what the network says about x0 when it sees x_t and t; their softmax is its belief.
+        logits: (B, L, K), what the network says about x0 when it sees x_t and t; their softmax is its belief. The value
+            is differentiated by them.
         x0, x_t: (B, L) int64, clean and noisy tokens.
         t: (B,) int64 in 0..T-1. One step before t = 0 are the data themselves.
         Q: (T, K, K), Q[t, i, j] = q(x_t = j | x_{t-1} = i).
@@ -146,6 +147,49 @@ def nan_for_certain_tokens(logits, x0, x_t, t, Q, Q_bar):
     return (truth * (truth.log() - guess.log())).sum(dim=-1).mean(dim=1)
 
 
+def logits_taken_for_the_belief(logits, x0, x_t, t, Q, Q_bar):
+    """The logits were used as if they were probabilities, and negative ones have no logarithm. They are any numbers:
+    take their softmax first."""
+    truth, guess = _pair(logits, x0, x_t, t, Q, Q_bar)
+    some = truth > 0
+    terms = truth * (truth.where(some, 1.0).log() - guess.where(some, 1.0).log())
+    return terms.where(some, 0.0).sum(dim=-1).mean(dim=1)
+
+
+def first_term_left_out(logits, x0, x_t, t, Q, Q_bar):
+    """The term at t = 0 is 0 here. The last step leads to the data themselves, and they must be as likely as the network
+    can make them: -log p(x0 | x_t)."""
+    return d3pm_bound(logits, x0, x_t, t, Q, Q_bar) * (t > 0)
+
+
+def plain_belief_at_the_first_step(logits, x0, x_t, t, Q, Q_bar):
+    """At t = 0 the softmax was taken as it is. There too p comes from the posterior: a token that cannot have led to x_t
+    has no weight, and the rest is scaled to sum 1."""
+    plain = cross_entropy_of_x0(logits, x0, x_t, t, Q, Q_bar)
+    return torch.where(t == 0, plain, d3pm_bound(logits, x0, x_t, t, Q, Q_bar))
+
+
+def truth_without_x_t(logits, x0, x_t, t, Q, Q_bar):
+    """The true step is q(x_{t-1} | x0) here, and x_t was forgotten. One who knows the data also sees x_t: take the
+    posterior for both."""
+    before, step, evidence = _tables(x_t, t, Q, Q_bar)
+    guess = _posterior(logits.softmax(dim=-1), step, evidence, before)
+    return _divergence(before[torch.arange(len(x0))[:, None], x0], guess).sum(dim=-1).mean(dim=1)
+
+
+def only_disturbed_cells(logits, x0, x_t, t, Q, Q_bar):
+    """Only the cells that differ from x0 were counted. The network cannot see which those are, and pays for the others
+    too: the mean goes over all cells."""
+    truth, guess = _pair(logits.softmax(dim=-1), x0, x_t, t, Q, Q_bar)
+    off = x_t != x0
+    return (_divergence(truth, guess).sum(dim=-1) * off).sum(dim=1) / off.sum(dim=1).clamp(min=1)
+
+
+def cut_off_from_the_logits(logits, x0, x_t, t, Q, Q_bar):
+    """The logits were detached, so that no gradient reaches the network and nothing is learned."""
+    return d3pm_bound(logits.detach(), x0, x_t, t, Q, Q_bar)
+
+
 def divergence_of_pytorch(logits, x0, x_t, t, Q, Q_bar):
     truth, guess = _pair(logits.softmax(dim=-1), x0, x_t, t, Q, Q_bar)
     return functional.kl_div(guess.clamp(min=1e-30).log(), truth, reduction="none").sum(dim=(1, 2)) / x0.shape[1]
@@ -183,7 +227,9 @@ def cases(draw: Draw):
     cells = draw.integer(6, 7)
     for b, length, states, label in ((4, cells, k, "several samples"), (1, cells, k, "one sample"), (n, n, n, "")):
         Q = transitions(draw, steps, states)
-        Q_bar, t, x0 = chained(Q), draw.integers(1, steps, b), draw.integers(0, states, b, length)
+        # Alone, a late step would have hardly anything to tell, and rounding errors would drown its gradient.
+        Q_bar, t = chained(Q), draw.integers(1, steps if b > 1 else 2, b)
+        x0 = draw.integers(0, states, b, length)
         arguments = 1.5 * draw.normal(b, length, states), x0, noisy(draw, x0, t, Q_bar), t, Q, Q_bar
         yield Case(label or "every size equal", arguments, "t > 0")
     Q, t, x0 = transitions(draw, steps, k), draw.times(4, steps), draw.integers(0, k, 4, cells)
@@ -197,6 +243,18 @@ def cases(draw: Draw):
     x_t = noisy(draw, x0, t, Q_bar)
     x_t[0, 0] = x0[0, 0]
     yield Case("tokens that become a mask", (logits, x0, x_t, t, Q, Q_bar), "tokens that become a mask")
+    first = torch.cat([torch.zeros(2, dtype=torch.int64), t[2:]])
+    x_t = noisy(draw, x0, first, Q_bar)
+    x_t[:2, 0], x_t[:2, 1] = x0[:2, 0], k  # at t = 0 a cell that is open, and one that is not
+    arguments = logits, x0, x_t, first, Q, Q_bar
+    yield Case("tokens that become a mask, t = 0", arguments, "tokens that become a mask")
+    # Where some steps only replace tokens, no true probability is 0.
+    Q = torch.cat([transitions(draw, 2, k + 1), Q[2:]])
+    Q_bar, t = chained(Q), torch.tensor([1, 1, steps - 1, steps - 1, 1])
+    x_t = noisy(draw, x0, t, Q_bar)
+    x_t[2:4, 0] = x0[2:4, 0]
+    arguments = 1.5 * draw.normal(5, cells, k + 1), x0, x_t, t, Q, Q_bar
+    yield Case("a mask after other steps", arguments, "tokens that become a mask")
 
 
 def terms_add_up_to_the_entropy(piece, draw: Draw):
@@ -211,7 +269,7 @@ def terms_add_up_to_the_entropy(piece, draw: Draw):
     found = piece(logits[:, None], x0[:, None], x_t[:, None], t, Q, Q_bar)
     total = float((joint[t, x0, x_t] * found).sum())
     entropy = float(-(joint[-1] * exact[-1].log()).sum())
-    if abs(total - entropy) < 1e-8:
+    if abs(total - entropy) < 1e-5:
         return None
     return (
         f"with the exact belief the terms of {steps} steps add up to {total:.5g} nats, and {entropy:.5g} nats are left"
@@ -234,13 +292,15 @@ p_{\theta, j} &= p_\theta(x_{t-1} = j \mid x_t).
 $$
 
 Both come from the posterior of `d3pm_posterior`: $q$ with a belief that knows $x_0$, and $p_\theta$ with the softmax of
-the logits. At $t = 0$ the step before are the data, and the term is $-\log p_\theta(x_0 \mid x_t)$. What is summed over
-$j$ is 0 where $q_j = 0$.
+the logits. At $t = 0$ the step before are the data, and the term is $-\log p_\theta$ of $x_0$ by the same posterior: a
+token that cannot have led to $x_t$ has no weight there either. What is summed over $j$ is 0 where $q_j = 0$. The value
+trains the network, so a gradient must reach the logits.
 """,
     reference=d3pm_bound,
     parts={"t > 0": 4, "t = 0": 1, "tokens that become a mask": 1, CARE: 1},
     cases=cases,
     properties=(Property("the terms add up to an entropy", terms_add_up_to_the_entropy, "t > 0"),),
+    trains=True,
     time="t",
     wrong_answers=(
         wrong(logits_as_probabilities),
@@ -255,6 +315,12 @@ $j$ is 0 where $q_j = 0$.
         wrong(transposed),
         wrong(belief_as_a_prior),
         wrong(nan_for_certain_tokens),
+        wrong(logits_taken_for_the_belief),
+        wrong(first_term_left_out),
+        wrong(plain_belief_at_the_first_step),
+        wrong(truth_without_x_t),
+        wrong(only_disturbed_cells),
+        wrong(cut_off_from_the_logits),
     ),
     right_answers=(right(divergence_of_pytorch), right(cell_by_cell), right(by_logarithms)),
     hints=(

@@ -12,7 +12,8 @@ def d3pm_loss(model: nn.Module, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     """The cross-entropy of the clean tokens, -log p(x0 | x_t).
 
     Args:
-        model: called as model(x_t, t); returns logits, (B, L, K): any numbers, whose softmax over K is p(x0 | x_t).
+        model: called as model(x_t, t); returns logits, (B, L, K): any numbers, however large, whose softmax over K is
+            p(x0 | x_t). The loss is differentiated by its weights.
         x0: (B, L) int64 in 0..K-1, clean tokens.
         x_t: (B, L) int64, noisy tokens; a mask is the token K.
         t: (B,) int64.
@@ -73,6 +74,44 @@ def share_of_errors(model, x0, x_t, t):
     return (1 - (-_surprise(model(x_t, t).log_softmax(dim=-1), x0)).exp()).mean(dim=1)
 
 
+def logits_as_logarithms(model, x0, x_t, t):
+    """The logits were taken for logarithms of probabilities. They need not sum to anything: `log_softmax` makes them
+    so."""
+    return _surprise(model(x_t, t), x0).mean(dim=1)
+
+
+def logarithm_of_the_softmax(model, x0, x_t, t):
+    """Where a network is sure and wrong, the softmax is too small for the computer and its logarithm minus infinity.
+    `log_softmax` works on the logits and never needs the probability."""
+    return _surprise(model(x_t, t).softmax(dim=-1).log(), x0).mean(dim=1)
+
+
+def logarithm_kept_finite(model, x0, x_t, t):
+    """A small number was added to the probability before its logarithm. However wrong a sure network is, it then pays
+    the same, and has nothing to learn from it: use `log_softmax`, which needs no such help."""
+    return _surprise((model(x_t, t).softmax(dim=-1) + 1e-8).log(), x0).mean(dim=1)
+
+
+def only_masked_cells(model, x0, x_t, t):
+    """Only the cells under a mask were counted. The mean goes over all cells, hidden or not."""
+    logits = model(x_t, t)
+    return (_surprise(logits.log_softmax(dim=-1), x0) * (x_t == logits.shape[-1])).mean(dim=1)
+
+
+def reshaped_to_classes_first(model, x0, x_t, t):
+    """The logits were reshaped to (B, K, L) for `cross_entropy`, which mixes tokens and cells. Swap the two axes with
+    `transpose(1, 2)`."""
+    logits = model(x_t, t)
+    mixed = logits.reshape(len(logits), logits.shape[2], logits.shape[1])
+    return _surprise(mixed.log_softmax(dim=1).transpose(1, 2), x0).mean(dim=1)
+
+
+def logarithm_of_the_mean(model, x0, x_t, t):
+    """The probabilities of the cells were averaged before the logarithm. Every cell has its own -log p: average
+    those."""
+    return -(-_surprise(model(x_t, t).log_softmax(dim=-1), x0)).exp().mean(dim=1).log()
+
+
 def cut_off_from_the_network(model, x0, x_t, t):
     """The network's output was detached, so that no gradient reaches its weights and nothing is learned."""
     return _surprise(model(x_t, t).detach().log_softmax(dim=-1), x0).mean(dim=1)
@@ -88,8 +127,8 @@ def one_sample_at_a_time(model, x0, x_t, t):
     values = []
     for i in range(len(x0)):
         logits = model(x_t[i : i + 1], t[i : i + 1])[0]
-        p = torch.softmax(logits, dim=-1)[torch.arange(x0.shape[1]), x0[i]]
-        values.append(-p.log().mean())
+        log_p = torch.log_softmax(logits, dim=-1)[torch.arange(x0.shape[1]), x0[i]]
+        values.append(-log_p.mean())
     return torch.stack(values)
 
 
@@ -103,12 +142,21 @@ def cases(draw: Draw):
     k, n = draw.integer(3, 5), draw.integer(3, 5)
     shapes = ((draw.integer(3, 5), draw.integer(7, 9), k), (1, draw.integer(7, 9), k), (n, n, n), (5, 6, 2))
     for b, cells, tokens in shapes:
-        x0, t = draw.integers(0, tokens, b, cells), draw.times(b, 20)
+        model, x0, t = TokenProbe(tokens, draw.integer(0, 99)), draw.integers(0, tokens, b, cells), draw.times(b, 20)
         changed = draw.uniform(b, cells) < 0.5
         # The first sample has no mask, the others may.
         other = torch.cat([(x0[:1] + 1) % tokens, draw.integers(0, tokens + 1, b - 1, cells)])
+        x_t = torch.where(changed, other, x0)
+        # No clean token is so unlikely that a number added to its probability would show.
+        p = model(x_t, t).detach().softmax(dim=-1)
+        x0 = torch.where(p.gather(-1, x0[..., None])[..., 0] > 0.05, x0, p.argmax(dim=-1))
         label = "every size equal" if b == n == cells else f"{tokens} tokens"
-        yield Case(label, (TokenProbe(tokens, draw.integer(0, 99)), x0, torch.where(changed, other, x0), t))
+        yield Case(label, (model, x0, x_t, t))
+    b, cells = draw.integer(3, 5), draw.integer(7, 9)
+    x0, logits = draw.integers(0, k, b, cells), 300 * draw.normal(b, cells, k)
+    logits[:, 0].scatter_(1, x0[:, :1], -3000.0)
+    x_t = draw.integers(0, k + 1, b, cells)
+    yield Case("a network that is very sure, and sometimes wrong", (Says(logits), x0, x_t, torch.arange(b)), "sure")
 
 
 def nothing_known(piece, draw: Draw):
@@ -147,10 +195,11 @@ p_\theta(\cdot \mid x_t) = \operatorname{softmax}(\text{logits}_l).
 \end{gathered}
 $$
 
-Its minimum is reached by the true $p(x_0 \mid x_t)$, from which every step back follows.
+Its minimum is reached by the true $p(x_0 \mid x_t)$, from which every step back follows. Logits can be large: a network
+that is sure and wrong has a loss of hundreds of nats, and a finite one.
 """,
     reference=d3pm_loss,
-    parts={"values": 4, CARE: 1},
+    parts={"values": 3, "sure": 1, CARE: 1},
     cases=cases,
     properties=(
         Property("equal logits give log K", nothing_known),
@@ -168,6 +217,12 @@ Its minimum is reached by the true $p(x_0 \mid x_t)$, from which every step back
         wrong(mean_over_the_batch),
         wrong(share_of_errors),
         wrong(cut_off_from_the_network),
+        wrong(logits_as_logarithms),
+        wrong(logarithm_of_the_softmax),
+        wrong(logarithm_kept_finite),
+        wrong(only_masked_cells),
+        wrong(reshaped_to_classes_first),
+        wrong(logarithm_of_the_mean),
     ),
     right_answers=(right(cross_entropy_of_pytorch), right(one_sample_at_a_time), right(by_one_hot_rows)),
     hints=(

@@ -97,6 +97,39 @@ def impossible_data(x_t, p_x0, t, Q, Q_bar):
     return _shares(step * ((p_x0 / evidence) @ before))
 
 
+def first_step_kept_as_it_is(x_t, p_x0, t, Q, Q_bar):
+    """At t = 0 the belief came back as it was. x_t can rule out tokens there too: they lose their weight, and the rest
+    is scaled to sum 1."""
+    before, step, evidence = _tables(x_t, t, Q, Q_bar)
+    return torch.where((t == 0)[:, None, None], p_x0, _shares(step * (_weight(p_x0, evidence) @ before)))
+
+
+def first_step_like_the_second(x_t, p_x0, t, Q, Q_bar):
+    """At t = 0 the matrix Q_bar[0] was taken for the way to the step before. One step before t = 0 are the data: the
+    identity."""
+    _, step, evidence = _tables(x_t, t, Q, Q_bar)
+    return _shares(step * (_weight(p_x0, evidence) @ Q_bar[(t - 1).clamp(min=0)]))
+
+
+def most_likely_data(x_t, p_x0, t, Q, Q_bar):
+    """Only the likeliest x0 was used. The belief is spread over all tokens: take the mean over it."""
+    before, step, evidence = _tables(x_t, t, Q, Q_bar)
+    certain = torch.nn.functional.one_hot(p_x0.argmax(dim=-1), p_x0.shape[-1]).to(p_x0)
+    return _shares(step * (_weight(certain, evidence) @ before))
+
+
+def one_time_for_the_batch(x_t, p_x0, t, Q, Q_bar):
+    """The matrices of the first sample's t were used for all. Each sample has a time of its own."""
+    before, step, evidence = _tables(x_t, t[:1].expand_as(t), Q, Q_bar)
+    return _shares(step * (_weight(p_x0, evidence) @ before))
+
+
+def impossible_share_left_out(x_t, p_x0, t, Q, Q_bar):
+    """Beliefs that x_t rules out are gone, but the rest was not scaled up. The probabilities must sum to 1."""
+    before, step, evidence = _tables(x_t, t, Q, Q_bar)
+    return step * (_weight(p_x0, evidence) @ before)
+
+
 def cell_by_cell(x_t, p_x0, t, Q, Q_bar):
     found = torch.zeros_like(p_x0)
     for b in range(len(x_t)):
@@ -141,6 +174,10 @@ def cases(draw: Draw):
     Q_bar, x0, t = chained(Q), draw.integers(0, k, 5, later), draw.integers(1, steps, 5)
     p_x0 = torch.cat([belief(draw, 5, later, k), torch.zeros(5, later, 1, dtype=torch.float64)], dim=-1)
     yield Case("tokens that become a mask", (noisy(draw, x0, t, Q_bar), p_x0, t, Q, Q_bar), "impossible data")
+    t = torch.cat([torch.zeros(2, dtype=torch.int64), draw.integers(1, steps, 3)])
+    x_t = noisy(draw, x0, t, Q_bar)
+    x_t[:2, 0], x_t[:2, 1] = x0[:2, 0], k  # at t = 0 a cell that is open, and one that is not
+    yield Case("tokens that become a mask, t = 0", (x_t, p_x0, t, Q, Q_bar), "impossible data")
 
 
 def every_way_counted(piece, draw: Draw):
@@ -162,7 +199,7 @@ def every_way_counted(piece, draw: Draw):
         found = piece(x_t, exact, torch.tensor([t]), Q, chained(Q))
         truth = (of_last / of_last.sum(dim=0)).T[None]
         worst = float((found - truth).abs().max())
-        if not worst < 1e-9:
+        if not worst < 1e-6:
             return f"at t = {t}, counted over all {k ** (t + 2)} ways, a probability is off by {worst:.3g}"
     return None
 
@@ -190,8 +227,8 @@ $$
 \end{aligned}
 $$
 
-For $t = 0$ the step before are the data themselves. The matrices need not be symmetric, and some entries can be 0: a
-belief in an $x_0$ that cannot have led to $x_t$ is left out, and the rest is scaled to sum 1.
+For $t = 0$ the step before are the data themselves. The matrices need not be symmetric, and some entries can be 0: at
+every $t$, a belief in an $x_0$ that cannot have led to $x_t$ is left out, and the rest is scaled to sum 1.
 """,
     reference=d3pm_posterior,
     parts={"t > 0": 4, "t = 0": 1, "impossible data": 1, CARE: 1},
@@ -207,6 +244,11 @@ belief in an $x_0$ that cannot have led to $x_t$ is left out, and the rest is sc
         wrong(no_normalisation),
         wrong(forgets_the_token),
         wrong(impossible_data),
+        wrong(first_step_kept_as_it_is),
+        wrong(first_step_like_the_second),
+        wrong(most_likely_data),
+        wrong(one_time_for_the_batch),
+        wrong(impossible_share_left_out),
     ),
     right_answers=(right(cell_by_cell), right(whole_table), right(by_one_hot_rows)),
     hints=(

@@ -67,6 +67,28 @@ def in_percent(boards, legal):
     return 100 * float(_is_legal(boards, legal).double().mean())
 
 
+def divided_by_the_legal_boards(boards, legal):
+    """The number of legal samples was divided by the number of legal boards that there are. Divide by the number of
+    samples."""
+    return float(_is_legal(boards, legal).sum()) / len(legal)
+
+
+def masks_taken_for_empty_cells(boards, legal):
+    """A mask that is left was read as an empty cell. A board with a mask is unfinished, and none of the legal ones."""
+    return float(_is_legal(boards % 3, legal).double().mean())
+
+
+def boards_with_masks_left_out(boards, legal):
+    """Boards with a mask were left out of the count. They are samples that went wrong: they belong to the number that
+    you divide by."""
+    return float(_is_legal(boards[(boards < 3).all(dim=1)], legal).double().mean())
+
+
+def illegal_boards_counted(boards, legal):
+    """This is the share of boards that are not legal. Asked for is the share of those that are."""
+    return float((~_is_legal(boards, legal)).double().mean())
+
+
 def one_board_at_a_time(boards, legal):
     found = [bool((legal == board).all(dim=1).any()) for board in boards]
     return sum(found) / len(found)
@@ -154,6 +176,10 @@ sampled `boards` and the list of all `legal` ones, which share of the samples is
         wrong(each_board_once),
         wrong(number_instead_of_share),
         wrong(in_percent),
+        wrong(divided_by_the_legal_boards),
+        wrong(masks_taken_for_empty_cells),
+        wrong(boards_with_masks_left_out),
+        wrong(illegal_boards_counted),
     ),
     right_answers=(
         right(one_board_at_a_time),

@@ -68,6 +68,25 @@ def factors_along_the_last_axis(alpha_bar_t, K):
     return alpha_bar_t * torch.eye(K, dtype=alpha_bar_t.dtype) + (1 - alpha_bar_t) / K
 
 
+def one_matrix_for_all(alpha_bar_t, K):
+    """Every matrix is that of the first level. Each entry of `alpha_bar_t` has a matrix of its own."""
+    keep, same = _parts(alpha_bar_t[:1], K)
+    return (keep * same + (1 - keep) / K).expand(len(alpha_bar_t), K, K)
+
+
+def levels_multiplied_up(alpha_bar_t, K):
+    """The entries were multiplied up, as if each were a single step. alpha_bar is that product already: each entry
+    leads from the data to its own t."""
+    keep, same = _parts(alpha_bar_t.cumprod(dim=0), K)
+    return keep * same + (1 - keep) / K
+
+
+def room_for_a_mask(alpha_bar_t, K):
+    """There is one token too many. This process has no mask: its K tokens become one another."""
+    keep, same = _parts(alpha_bar_t, K + 1)
+    return keep * same + (1 - keep) / (K + 1)
+
+
 def one_matrix_at_a_time(alpha_bar_t, K):
     found = torch.empty(len(alpha_bar_t), K, K, dtype=alpha_bar_t.dtype)
     for b, keep in enumerate(alpha_bar_t):
@@ -102,18 +121,18 @@ def rows_sum_to_one(piece, draw: Draw):
     k = draw.integer(3, 7)
     sums = piece(draw.uniform(4), k).sum(dim=-1)
     worst = float((sums - 1).abs().max())
-    return None if worst < 1e-9 else f"the rows do not sum to 1: the sums are off by up to {worst:.3g}"
+    return None if worst < 1e-6 else f"the rows do not sum to 1: the sums are off by up to {worst:.3g}"
 
 
 def two_steps_are_one(piece, draw: Draw):
     """Steps are matrix products, and their alpha_bar multiply."""
     k, first, second = draw.integer(3, 7), draw.uniform(3), draw.uniform(3)
     none = piece(torch.ones(2, dtype=torch.float64), k)
-    if not float((none - torch.eye(k)).abs().max()) < 1e-9:
+    if not float((none - torch.eye(k)).abs().max()) < 1e-6:
         return "with alpha_bar = 1 nothing happens, and the matrix is the identity"
     gap = piece(first, k) @ piece(second, k) - piece(first * second, k)
     worst = float(gap.abs().max())
-    if worst < 1e-9:
+    if worst < 1e-6:
         return None
     return f"the product of two matrices is not the matrix of the product alpha_bar: it is off by up to {worst:.3g}"
 
@@ -150,6 +169,9 @@ Each row is a distribution. Make one matrix for each entry of `alpha_bar_t`.
         wrong(kept_and_disturbed_swapped),
         wrong(last_token_as_a_mask),
         wrong(factors_along_the_last_axis),
+        wrong(one_matrix_for_all),
+        wrong(levels_multiplied_up),
+        wrong(room_for_a_mask),
     ),
     right_answers=(right(one_matrix_at_a_time), right(between_two_ends), right(through_numpy)),
     hints=("What must each row sum to?", "A disturbed token can become itself again."),

@@ -90,6 +90,74 @@ def one_uniform_for_both(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, unifor
     return _revealed(x, p_x0, _chance(alpha_bar_t, alpha_bar_s), uniform_when, uniform_when)
 
 
+def share_of_the_cells_to_reach(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The chance is 1 - alpha_bar_t / alpha_bar_s: of the cells that are open at s, the share that is hidden at t.
+    Asked for is a share of the cells hidden now: divide by 1 - alpha_bar_t."""
+    return _revealed(x, p_x0, 1 - alpha_bar_t / alpha_bar_s, uniform_when, uniform_what)
+
+
+def divided_by_what_stays_hidden(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The chance was divided by 1 - alpha_bar_s, the share that is hidden afterwards. Who can be revealed is hidden now:
+    divide by 1 - alpha_bar_t."""
+    chance = (alpha_bar_s - alpha_bar_t) / (1 - alpha_bar_s)
+    return _revealed(x, p_x0, chance, uniform_when, uniform_what)
+
+
+def revealed_above_the_chance(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """Cells are revealed where `uniform_when` is above the chance, which is as likely as 1 minus the chance. A uniform
+    number is below c with probability c."""
+    change = (x == p_x0.shape[-1]) & (uniform_when >= _chance(alpha_bar_t, alpha_bar_s))
+    return torch.where(change, _token(p_x0, uniform_what), x)
+
+
+def uniforms_swapped(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The two uniforms have changed places: `uniform_when` decides whether a cell is revealed, `uniform_what` which token
+    it gets."""
+    return _revealed(x, p_x0, _chance(alpha_bar_t, alpha_bar_s), uniform_what, uniform_when)
+
+
+def revealed_at_the_chance_too(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """A cell whose uniform equals the chance was revealed. Uniforms start at 0 and end before 1, so that with < a chance
+    of 0 means never and a chance of 1 always."""
+    change = (x == p_x0.shape[-1]) & (uniform_when <= _chance(alpha_bar_t, alpha_bar_s))
+    return torch.where(change, _token(p_x0, uniform_what), x)
+
+
+def first_sum_that_reaches(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The first token was taken whose running sum reaches the uniform. For a uniform of 0 that is the first token, even
+    where its probability is 0: the sum must be above."""
+    token = (p_x0.cumsum(dim=-1) < uniform_what.unsqueeze(-1)).sum(dim=-1).clamp(max=p_x0.shape[-1] - 1)
+    change = (x == p_x0.shape[-1]) & (uniform_when < _chance(alpha_bar_t, alpha_bar_s))
+    return torch.where(change, token, x)
+
+
+def token_before(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The token is one too early: the last whose running sum is still below the uniform. Take the first whose sum is
+    above it."""
+    change = (x == p_x0.shape[-1]) & (uniform_when < _chance(alpha_bar_t, alpha_bar_s))
+    return torch.where(change, (_token(p_x0, uniform_what) - 1).clamp(min=0), x)
+
+
+def last_token_taken_for_the_mask(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """The token K - 1 was taken for the mask. Tokens are 0 to K - 1, and the mask is one more: K."""
+    K = p_x0.shape[-1]
+    change = (x == K - 1) & (uniform_when < _chance(alpha_bar_t, alpha_bar_s))
+    return torch.where(change, _token(p_x0, uniform_what), x)
+
+
+def board_by_board(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """One uniform decided for a whole board, so that all its cells are revealed together. Each cell has its own."""
+    return _revealed(x, p_x0, _chance(alpha_bar_t, alpha_bar_s), uniform_when[:, :1], uniform_what)
+
+
+def clean_board_hidden_anew(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    """All hidden cells got a token, and then a share of all cells was hidden, those that were open among them. A revealed
+    cell stays revealed: only hidden ones may stay hidden."""
+    K = p_x0.shape[-1]
+    clean = torch.where(x == K, _token(p_x0, uniform_what), x)
+    return torch.where(uniform_when < alpha_bar_s, clean, torch.full_like(x, K))
+
+
 def cell_by_cell(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
     K, found = p_x0.shape[-1], x.clone()
     chance = 1 - float(1 - alpha_bar_s) / float(1 - alpha_bar_t)
@@ -134,6 +202,17 @@ def _question(draw: Draw, b: int, cells: int, k: int, now: float, after: float, 
     return x, p_x0, here, there, when, uniforms_for(draw, p_x0)
 
 
+def _on_borders(draw: Draw, k: int):
+    """Uniforms that equal the chance or a running sum, in numbers that are exact in float32 too."""
+    x, p_x0, here, there, when, what = _question(draw, 4, 9, k, 0.25, 0.625, 2.0)
+    when[:2] = draw.uniform(2, 9, high=0.45)
+    when[0, :3], when[2] = 0.0, 0.5  # the chance is 0.5
+    what[0] = p_x0[0].cumsum(dim=-1)[torch.arange(9), draw.integers(0, k - 1, 9)]
+    p_x0[1, :, -1] += p_x0[1, :, 0]
+    p_x0[1, :, 0], what[1] = 0, 0.0
+    return x, p_x0, here, there, when, what
+
+
 def cases(draw: Draw):
     k, n = draw.integer(3, 5), draw.integer(4, 5)
     now, after = draw.number(0.25, 0.35), draw.number(0.55, 0.65)
@@ -141,6 +220,7 @@ def cases(draw: Draw):
     yield Case("one board", _question(draw, 1, draw.integer(30, 36), k, now, after, 0.6))
     yield Case("every size equal", _question(draw, n, n, n, now, after, 0.7))
     yield Case("all hidden, the first step", _question(draw, 4, draw.integer(9, 12), k, 0.0, after, 2.0))
+    yield Case("a uniform that equals the chance or a running sum", _on_borders(draw, k), "on a border")
     yield Case("the last step, to alpha_bar = 1", _question(draw, 4, 9, k, now, 1.0, 0.7), "the last step")
 
 
@@ -175,11 +255,12 @@ revealed on the way with probability
 
 $$\frac{\bar\alpha_s - \bar\alpha_t}{1 - \bar\alpha_t},$$
 
-and its token is drawn from $p_\theta(x_0 \mid x_t)$. A revealed cell never changes again. That is also how a board is
+and its token is drawn from $p_\theta(x_0 \mid x_t)$. It happens where a uniform number is *below* the chance, and the
+token is the first whose running sum of probabilities is *above* the other one. A revealed cell never changes again. That is also how a board is
 reconstructed: cells that you trust are revealed from the start.
 """,
     reference=unmask_step,
-    parts={"values": 4, "the last step": 1, CARE: 1},
+    parts={"values": 3, "on a border": 1, "the last step": 1, CARE: 1},
     cases=cases,
     properties=(Property("shares on a grid of uniforms", shares_are_right),),
     wrong_answers=(
@@ -191,6 +272,16 @@ reconstructed: cells that you trust are revealed from the start.
         wrong(chance_to_stay_hidden),
         wrong(all_at_once),
         wrong(one_uniform_for_both),
+        wrong(share_of_the_cells_to_reach),
+        wrong(divided_by_what_stays_hidden),
+        wrong(revealed_above_the_chance),
+        wrong(uniforms_swapped),
+        wrong(revealed_at_the_chance_too),
+        wrong(first_sum_that_reaches),
+        wrong(token_before),
+        wrong(last_token_taken_for_the_mask),
+        wrong(board_by_board),
+        wrong(clean_board_hidden_anew),
     ),
     right_answers=(right(cell_by_cell), right(in_flat_rows), right(through_numpy)),
     hints=(

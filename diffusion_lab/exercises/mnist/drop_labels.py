@@ -22,7 +22,7 @@ def drop_labels(labels: Tensor, p: float, null: int, uniform: Tensor) -> Tensor:
 
 
 def zero_for_no_label(labels, p, null, uniform):
-    """Dropped labels became 0, and 0 is the label of a class: the network would take noughts for digits without a
+    """Dropped labels became 0, and 0 is the label of a class: the network would learn zeros as digits without a
     label. The label `null` stands for none."""
     return torch.where(uniform < p, torch.zeros_like(labels), labels)
 

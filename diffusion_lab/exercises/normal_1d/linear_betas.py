@@ -73,8 +73,8 @@ def through_numpy(T, beta_start, beta_end):
 
 
 def both_ends_mixed(T, beta_start, beta_end):
-    share = torch.arange(T).double() / (T - 1)
-    return torch.lerp(torch.tensor(beta_start).double(), torch.tensor(beta_end).double(), share)
+    first, last = torch.tensor([beta_start, beta_end], dtype=torch.float64)
+    return torch.lerp(first, last, torch.arange(T).double() / (T - 1))
 
 
 def cases(draw: Draw):

@@ -124,7 +124,7 @@ def cases(draw: Draw):
         one, other = ((draw.normal(dimensions), draw.number(0.5, 2) * draw.covariance(dimensions)) for _ in range(2))
         yield Case("two normals", (*one, *other))
     mean = draw.normal(3)
-    yield Case("one mean", (mean, draw.covariance(3), mean.clone(), 3 * draw.covariance(3)))
+    yield Case("one mean", (mean, 0.05 * draw.covariance(3), mean.clone(), 0.15 * draw.covariance(3)))
     line = [torch.tensor([[draw.number(0.3, 3)]], dtype=torch.float64) for _ in range(2)]
     yield Case("one dimension", (draw.normal(1), line[0], draw.normal(1), 4 * line[1]))
 

@@ -43,21 +43,21 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Mar
     """
     began = time.monotonic()
     run = _Run(sandbox, intake)
-    verdicts: list[Verdict] = []
+    exercises = {exercise.name: exercise for exercise in notebook.exercises}
+    verdicts: dict[str, Verdict] = {}
     stand_ins: dict[str, Callable] = {}
     try:
-        for exercise in notebook.exercises:
-            verdict = run.check(exercise, stand_ins, seed)
-            if not verdict.passed:
-                stand_ins[exercise.name] = exercise.reference
-            verdicts.append(verdict)
+        for name in intake.by_use(exercises):
+            verdicts[name] = run.check(exercises[name], stand_ins, seed)
+            if not verdicts[name].passed:
+                stand_ins[name] = exercises[name].reference
     finally:
         run.close()
     notes = intake.notes + run.notes
     if run.tried and not any("diffusion_lab" in note for note in notes):
         tried = ", ".join(sorted(run.tried)[:MOST_NOTES])
         notes.append(f"it tried to import or open what does not exist in the sandbox: {tried}")
-    return Marked(tuple(verdicts), tuple(notes), time.monotonic() - began)
+    return Marked(tuple(verdicts[name] for name in exercises), tuple(notes), time.monotonic() - began)
 
 
 class _Run:
@@ -77,7 +77,7 @@ class _Run:
     def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
         name = exercise.name
         if name not in self.intake.solutions:
-            return without_points(exercise, "missing", "Its solution cell is not in the notebook.")
+            return without_points(exercise, "missing", "Neither the function nor its cell is in the notebook.")
         try:
             self._ready()
             if name not in self.defined:
@@ -135,11 +135,12 @@ class _Run:
         return [
             cell
             for cell in self.intake.order
-            if cell.name not in self.left_out and not (without_own and cell in self.intake.own)
+            if cell.name not in self.left_out and not (without_own and not cell.gives)
         ]
 
     def _undefined(self, exercise: Exercise) -> Verdict:
-        fault = self.faults.get(exercise.name)
+        failed = [cell.name for cell in self.intake.giving(exercise.name) if cell.name in self.faults]
+        fault = self.faults[failed[0]] if failed else None
         if fault is not None:
             where = f" at {fault.line}" if fault.line else ""
             return without_points(exercise, "missing", f"Its cell failed: {fault.name}: {fault.message}{where}.")

@@ -190,6 +190,7 @@ class Classroom:
             "seed_id": drawn.id,
             "version": diffusion_lab.__version__,
             "isolation": self.isolation,
+            "note": submission.note,
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a notebook of megabytes is large

@@ -5,22 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffusion_lab.errors import LabError
+from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.result import Result
 from diffusion_lab.grading.isolation import printable
+from diffusion_lab.grading.judge import seed_of
+from diffusion_lab.grading.notebook import content_of, of_notebook
 
+MOST_COPIES = 5
+"""How many files of other names are looked into for the notebook that is meant."""
 KEPT = Path(".diffusion-lab") / "grading"
 """Results, below the course's folder."""
-STUDENT = re.compile(r"\w[\w.@+ -]{0,99}")
-"""Names of students' folders. nbgrader takes `*` and `[` for patterns."""
+PUNCTUATION = set("_.@+- ',()’\u200c\u200d")
+"""What the names of students' folders may hold besides letters, marks and digits of any script. The last two join or
+part letters in some of them. nbgrader takes `*`, `?` and `[` for patterns."""
+LONGEST_NAME = 200
+"""Bytes of such a name in UTF-8: files are called after it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Submission:
     """Why it is refused without being read."""
     strange: bool = False
     """The student's folder has a name that nbgrader cannot use; this is for the instructor to mend."""
+    note: str = ""
+    """What the instructor should know of the file, such as that it has another name."""
 
 
 def find(submitted: Path, chapters: Sequence[str] = CHAPTERS) -> list[Submission]:
@@ -57,21 +66,49 @@ def find(submitted: Path, chapters: Sequence[str] = CHAPTERS) -> list[Submission
 def _submission(place: Path, chapter: str) -> Submission:
     folder = place / folder_name(chapter)
     path = folder / f"{folder.name}.ipynb"
-    if not STUDENT.fullmatch(place.name) or place.name != place.name.strip():
+    if fault := name_fault(place.name):
         name = printable(place.name.encode(errors="replace").decode(), 100)
-        return Submission(
-            name, chapter, path, "the name of the student's folder has characters that it may not have", True
-        )
+        return Submission(name, chapter, path, f"the name of the student's folder {fault}; give it another one", True)
     for part, what in ((place, "the student's folder"), (folder, "the folder")):
         if part.is_symlink():
             return Submission(place.name, chapter, path, f"{what} is a symbolic link")
     if not folder.is_dir():
         return Submission(place.name, chapter, path, f"{folder.name} is not a folder")
-    if not os.path.lexists(path):
-        others = sorted(printable(other.name, 60) for other in folder.glob("*.ipynb"))
-        has = f"; it has {', '.join(others[:3])}" if others else ""
-        return Submission(place.name, chapter, path, f"there is no {path.name} in its folder{has}")
-    return Submission(place.name, chapter, path)
+    others = sorted(other for other in folder.glob("*.ipynb") if other.name != path.name)
+    told = ", ".join(printable(other.name, 60) for other in others[:3])
+    if os.path.lexists(path):
+        copies = any(other.name.startswith(folder.name) for other in others)
+        return Submission(place.name, chapter, path, note=f"its folder also has {told}" if copies else "")
+    meant = [other for other in others[:MOST_COPIES] if _is_of(other, chapter)]
+    if len(meant) == 1:
+        note = f"its file is called {printable(meant[0].name, 60)}"
+        return Submission(place.name, chapter, meant[0], note=note)
+    has = f"; it has {told}" if others else ""
+    return Submission(place.name, chapter, path, f"there is no {path.name} in its folder{has}")
+
+
+def name_fault(name: str) -> str:
+    """What keeps nbgrader from using this name of a student, such as "holds '*' (ASTERISK)"; "" where nothing does."""
+    for character in name:
+        if character not in PUNCTUATION and unicodedata.category(character)[0] not in "LMN":
+            called = unicodedata.name(character, f"U+{ord(character):04X}")
+            shown = f"{character!r} ({called})" if character.isprintable() else called
+            return f"holds {shown}, which it may not hold"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"has {len(name.encode())} bytes, and more than {LONGEST_NAME} are too many"
+    if name != name.strip():
+        return "begins or ends with a space"
+    if unicodedata.category(name[0])[0] not in "LN" and name[0] != "_":
+        return f"begins with {name[0]!r} ({unicodedata.name(name[0], '')}), not with a letter or digit"
+    return ""
+
+
+def _is_of(path: Path, chapter: str) -> bool:
+    """Whether this file is a notebook that says it is of this chapter."""
+    try:
+        return of_notebook(content_of(path)).chapter == chapter
+    except (SourceError, OSError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -82,7 +119,7 @@ class Seed:
 
     @property
     def number(self) -> int:
-        return int.from_bytes(hashlib.sha256(self.text.encode()).digest()[:7], "big")
+        return seed_of(self.text)
 
     @property
     def id(self) -> str:

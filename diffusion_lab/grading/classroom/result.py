@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook
-from diffusion_lab.grading.judge import Verdict, told, without_points
+from diffusion_lab.grading.judge import Verdict, as_html, told, without_points
 
 GRADED, REFUSED, NOT_GRADED = STATES = ("graded", "refused", "not graded")
 """Marks were given; the file holds no submission, which gives none; the grader failed, which says nothing of it."""
@@ -28,7 +28,8 @@ class Result:
     out_of: int = 0
     exercises: tuple[Mapping[str, Any], ...] = ()
     """One for each exercise, in the notebook's order: name, state, points, out_of, parts (part -> [points, of how
-    many]), ideas (each with name, hint, known), text (the whole message)."""
+    many]), ideas (each with name, hint, known), text (the whole message), html (the same for a page; empty where it
+    passed; results of older releases have none)."""
     notes: tuple[str, ...] = ()
     """For the instructor, such as an attempt to import the reference."""
     solutions: Mapping[str, str] | None = None
@@ -72,6 +73,7 @@ def of_verdict(verdict: Verdict) -> dict[str, Any]:
         "parts": {part: list(points) for part, points in verdict.parts.items()},
         "ideas": [{"name": idea.name, "hint": idea.hint, "known": idea.known} for idea in verdict.ideas],
         "text": told(verdict),
+        "html": "" if verdict.passed else as_html(verdict),
     }
 
 

@@ -56,8 +56,8 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
         points=marked.points,
         out_of=chapter.points,
         exercises=tuple(map(of_verdict, marked.verdicts)),
-        notes=marked.notes,
-        solutions={name: cell.source for name, cell in intake.solutions.items()},
+        notes=(*filter(None, [order.get("note")]), *marked.notes),
+        solutions={name: cell.written for name, cell in intake.solutions.items()},
         seconds=marked.seconds,
         **about,
     ).as_dict()

@@ -23,6 +23,7 @@ import torch
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.sandbox import START_UP, Limits, Sandbox, stage, variables
 from diffusion_lab.grading.isolation.session import SandboxError, Session
+from diffusion_lab.grading.isolation.starting import last_words
 
 ENGINES = ("docker", "podman")
 IMAGE = "diffusion-lab-sandbox"
@@ -199,8 +200,7 @@ class _OneProcess(Session):
                 raise wire.WireError(f"it has PyTorch {ready}, and the grader has {torch.__version__}")
         except (OSError, EOFError, wire.WireError) as error:
             self._end(self._process)
-            self._process.kill()
-            said = self._process.communicate()[1].decode(errors="replace").strip()[-500:]
+            said = last_words(self._process)
             self.close()
             raise SandboxError(f"the process for a submission did not start: {said or error}") from error
 

@@ -6,12 +6,17 @@ sees and signals nobody else, and a /tmp of its own that ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Sequence
 
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_PROCESSES = 0x00020000, 0x08000000, 0x10000000, 0x20000000
-PRIVATE, RECURSIVE, NO_SUID, NO_DEVICES = 1 << 18, 1 << 14, 2, 4
+PRIVATE, RECURSIVE, BIND, REMOUNT, READ_ONLY, NO_SUID, NO_DEVICES = 1 << 18, 1 << 14, 1 << 12, 1 << 5, 1, 2, 4
 SET_DUMPABLE, DROP_BOUNDING_CAPABILITY, NO_NEW_PRIVILEGES = 4, 24, 38
+
+USER = 1000
+"""By which a submission knows itself, whoever it is outside."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,8 +32,13 @@ def hide_from_children() -> None:
     _done(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
 
 
-def enter_new(tmp_bytes: int) -> None:
+def enter_new(tmp_bytes: int, tmp_files: int = 0, below_tmp: Sequence[str] = ()) -> None:
     """Move this process into namespaces of its own; its next child is the first process of a new tree.
+
+    Args:
+        tmp_bytes: of all files in /tmp.
+        tmp_files: how many there may be; 0 for as many as the kernel allows.
+        below_tmp: folders there that are to stay visible, such as an environment. What is behind them is read-only.
 
     Raises:
         OSError: where the kernel does not allow it.
@@ -36,13 +46,31 @@ def enter_new(tmp_bytes: int) -> None:
     user, group = os.getuid(), os.getgid()
     _done(libc.prctl(SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")  # else its own /proc files are not writable
     _done(libc.unshare(NEW_USER | NEW_MOUNTS | NEW_IPC | NEW_PROCESSES), "unshare")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{USER} {user} 1"), ("gid_map", f"{USER} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     _done(libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None), "mount /")
-    options = f"size={tmp_bytes},mode=700".encode()
-    _done(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", NO_SUID | NO_DEVICES, options), "mount /tmp")
-    _done(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
+    kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in below_tmp}
+    options = f"size={tmp_bytes},mode=700" + (f",nr_inodes={tmp_files}" if tmp_files else "")
+    _done(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", NO_SUID | NO_DEVICES, options.encode()), "mount /tmp")
+    for path, descriptor in kept.items():
+        os.makedirs(path, exist_ok=True)
+        behind = f"/proc/self/fd/{descriptor}".encode()
+        _done(libc.mount(behind, path.encode(), None, BIND | RECURSIVE, None), f"mount {path}")
+        os.close(descriptor)
+    for device in ("null", "random", "urandom"):
+        # Their rights and times are the machine's own, which the next submission could read. A kernel that refuses
+        # this refuses to change them too: they belong to another user.
+        libc.mount(None, f"/dev/{device}".encode(), None, REMOUNT | BIND | READ_ONLY | NO_SUID, None)
+    hide_from_children()
+
+
+def go_first() -> None:
+    """Where the machine runs out of memory, the kernel ends this process and its children before any other."""
+    _done(libc.prctl(SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    hide_from_children()
 
 
 def give_up_privileges() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import site
 import socket
@@ -14,13 +15,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusion_lab.grading.isolation.namespaces import USER
 from diffusion_lab.grading.isolation.session import SandboxError, Session
+from diffusion_lab.grading.isolation.starting import advice, last_words
 
 PACKAGE = Path(__file__).resolve().parents[2]
-INSIDE = ("judge/calling.py", *(f"isolation/{name}.py" for name in ("namespaces", "syscalls", "wire", "worker")))
+INSIDE = (
+    "judge/calling.py",
+    *(f"isolation/{name}.py" for name in ("attempts", "guarding", "namespaces", "syscalls", "wire", "worker")),
+)
 """All of `grading` that exists in the sandbox; of the exercises it has the probes."""
 HIDDEN = (Path("/usr/local/share"), Path("/usr/local/src"), Path("/usr/src"))
 """Folders of the system that programs do without. nbgrader's exchange, with everybody's notebooks, is in the first."""
+NOBODY = 65534
+"""Whose rights a sandbox has where the grader was started as root: a user who owns no file and no device."""
+DEVICES = ("null", "random", "urandom")
 START_UP = 120.0
 """Seconds to import PyTorch, on a slow disk too."""
 
@@ -40,6 +49,7 @@ class Limits:
     """Of all processes together."""
     tmp: int = 64 << 20
     """Bytes in files."""
+    files: int = 8192
 
 
 class Sandbox:
@@ -68,38 +78,38 @@ class Sandbox:
         self._folder = tempfile.TemporaryDirectory(prefix="diffusion-lab-")
         stage(Path(self._folder.name))
         ours, theirs = socket.socketpair()
-        command = [
-            *_bubblewrap(Path(self._folder.name)),
-            sys.executable,
-            "-m",
-            "diffusion_lab.grading.isolation.worker",
-        ]
-        self._process = subprocess.Popen(
-            [*command, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        theirs.close()
+        command = [*_bubblewrap(Path(self._folder.name)), *_python("diffusion_lab.grading.isolation.worker")]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            ours.close()
+            self.close()
+            raise SandboxError(f"the sandbox did not start: bwrap: {error.strerror}") from error
+        finally:
+            theirs.close()
         ours.settimeout(START_UP)
         self._control = ours
         try:
-            ready = ours.recv(5) == b"ready"
-        except OSError:
-            ready = False
+            ready, why = ours.recv(5) == b"ready", "no message"
+        except OSError as error:
+            ready, why = False, f"no answer after {START_UP:g} s" if isinstance(error, TimeoutError) else str(error)
         if not ready:
-            self._process.kill()
-            said = self._process.communicate()[1].decode(errors="replace").strip()[-500:]
+            said = last_words(self._process)
             self.close()
-            raise SandboxError(f"the sandbox did not start: {said or 'no message'}")
+            raise SandboxError(f"the sandbox did not start: {said or why}{advice(said)}")
 
     def close(self) -> None:
         """End the worker and everything in it."""
         if self._process is not None:
             self._control.close()
-            self._process.kill()  # bubblewrap dies with its children: --die-with-parent, and a process tree of its own
-            self._process.communicate()
+            # bubblewrap dies with its children: --die-with-parent, and a process tree of its own.
+            last_words(self._process)
             self._process = None
         if self._folder is not None:
             self._folder.cleanup()
@@ -113,7 +123,7 @@ class Sandbox:
             life, guard = socket.socketpair()
             talk, first = socket.socketpair()
             try:
-                request = json.dumps(asdict(self.limits)).encode()
+                request = json.dumps(asdict(self.limits) | {"below_tmp": below_tmp()}).encode()
                 socket.send_fds(self._control, [request], [guard.fileno(), first.fileno()])
                 return Session(life, talk)
             except OSError as error:
@@ -137,26 +147,72 @@ def stage(folder: Path) -> None:
         shutil.copyfile(PACKAGE / name, target)
         for parent in target.relative_to(folder).parents[:-1]:
             (folder / parent / "__init__.py").touch()
-    folder.chmod(0o755)
+    # Whoever runs it can read it, whatever this process gives to new files.
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def is_root() -> bool:
+    """Whether this process is the machine's own root, to whom its devices belong, and not only a container's."""
+    try:
+        first = Path("/proc/self/uid_map").read_text().split()
+    except OSError:
+        return os.geteuid() == 0
+    return os.geteuid() == 0 and first[:2] == ["0", "0"]
+
+
+def _python(module: str) -> list[str]:
+    """The command that runs a module of the course in the sandbox."""
+    command = [sys.executable, "-m", module]
+    if not is_root():
+        return command
+    # The worker's own /tmp, which no submission sees, was made by root.
+    give_up = f"os.chmod('/tmp', 0o1777); os.setgroups([]); u = [{NOBODY}] * 3; os.setresgid(*u); os.setresuid(*u)"
+    return [sys.executable, "-ISc", f"import os, sys; {give_up}; os.execv(sys.argv[1], sys.argv[1:])", *command]
+
+
+def environment() -> list[str]:
+    """The folders outside of /usr that Python and its libraries are in."""
+    seen = dict.fromkeys([sys.base_prefix, sys.base_exec_prefix, sys.prefix, *site.getsitepackages()])
+    return [path for path in seen if not Path(path).is_relative_to("/usr")]
+
+
+def below_tmp() -> list[str]:
+    """Those of them that a /tmp of a submission's own would hide."""
+    found = [path for path in environment() if Path(path).is_relative_to("/tmp") and Path(path).is_dir()]
+    return [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
 
 
 def _bubblewrap(stage: Path) -> list[str]:
     """The command in front of the worker's: no network, a read-only system, no home, no view of other processes."""
-    seen = dict.fromkeys([sys.base_prefix, sys.base_exec_prefix, sys.prefix, *site.getsitepackages()])
-    outside_usr = [path for path in seen if not Path(path).is_relative_to("/usr")]
-    arguments = [
-        "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
-        "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--ro-bind", "/usr", "/usr",
-    ]  # fmt: skip
+    outside_usr = environment()
+    arguments = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    # In a namespace of root's own the rights over the machine's devices and processes would stay: root goes in with
+    # just enough rights to become somebody else, and does that first.
+    arguments += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    if is_root():
+        arguments += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        arguments += ["--unshare-user", "--uid", str(USER), "--gid", str(USER)]
+    arguments += ["--hostname", "sandbox", "--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/") / name
         if path.is_symlink():
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
-    arguments += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--dir", "/etc", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc"]
+    # Few devices: whoever maps /dev/zero has memory that is in no process's count.
+    arguments += ["--tmpfs", "/dev"]
+    for name in DEVICES:
+        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     arguments += ["--size", str(64 << 20), "--tmpfs", "/tmp"]
     for path in outside_usr:
+        # The folders above, which bubblewrap would make for the one alone who starts it.
+        for above in reversed(Path(path).parents[:-1]):
+            arguments += ["--dir", str(above)]
         arguments += ["--ro-bind-try", path, path]
     hidden = [folder for folder in HIDDEN if folder.is_dir()]
     # An installed package lies among the libraries: nothing of it may be seen.
@@ -178,5 +234,8 @@ def variables() -> dict[str, str]:
     """All of the environment in the sandbox."""
     return {
         "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/course", "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8",
+        # Nobody has a name there, and Python looks for one: torch.compile's files are in a folder called after it.
+        "USER": "student", "LOGNAME": "student", "MPLBACKEND": "agg",
+        # There is no room for a compiler's files, and what is not compiled gives the same answers.
+        "TORCH_COMPILE_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8",
     }  # fmt: skip

@@ -1,8 +1,9 @@
 """Calls of the kernel that no submission needs, refused for good by a seccomp filter. Linux only.
 
 The walls rest on the kernel, and these calls are the ways around a limit or into code of the kernel that is seldom
-used: namespaces of one's own (with a file system in memory that nobody measures), memory that belongs to no process,
-keyrings that outlive a submission, sockets that no network namespace holds back, and debugging.
+used: namespaces of one's own (with a file system in memory that nobody measures), memory that belongs to no process
+(shared memory without a file, and pages given to a pipe, are in nobody's count), keyrings that outlive a submission,
+sockets that no network namespace holds back, and debugging.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ REFUSED = {
     "unshare": (272, 97), "setns": (308, 268), "chroot": (161, 51), "mount": (165, 40), "umount2": (166, 39),
     "pivot_root": (155, 41), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
     "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "semget": (64, 190), "mq_open": (240, 180),
+    "memfd_create": (319, 279), "vmsplice": (278, 75), "memfd_secret": (447, 447), "shmget": (29, 194),
+    "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "userfaultfd": (323, 282), "perf_event_open": (298, 241), "bpf": (321, 280),
@@ -26,7 +27,7 @@ REFUSED = {
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
     "personality": (135, 92), "quotactl": (179, 60), "syslog": (103, 116), "acct": (163, 89),
 }  # fmt: skip
-CLONE, CLONE_3, SOCKET = (56, 220), (435, 435), (41, 198)
+CLONE, CLONE_3, SOCKET, MMAP = (56, 220), (435, 435), (41, 198), (9, 222)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """The column of the numbers, and the kernel's own name of the machine."""
 NEW_NAMESPACE = 0x7E020000
@@ -34,10 +35,13 @@ NEW_NAMESPACE = 0x7E020000
 FAMILIES = (socket.AF_UNIX,)
 """Sockets that there are. A namespace without a network holds back most others, but not AF_VSOCK, which reaches the
 host of a virtual machine; and what is sent within the namespace takes memory from the whole system."""
+SHARED, WITHOUT_FILE = 0x01, 0x20
+"""Flags of mmap. Together they ask for memory that outlives its count; files in /tmp, which have a limit, can be
+shared in their place."""
 X32 = 0x40000000
 """Numbers from here on are x86_64's calls under other numbers."""
 
-NUMBER, MACHINE, FIRST_ARGUMENT = 0, 4, 16  # where they lie in what a filter is given
+NUMBER, MACHINE, FIRST_ARGUMENT, FOURTH_ARGUMENT = 0, 4, 16, 40  # where they lie in what a filter is given
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 SET_SECCOMP, FILTER = 22, 2
@@ -82,6 +86,13 @@ def _filter(column: int, machine: int) -> list[_Step]:
     steps += fail(EQUAL, CLONE_3[column], errno.ENOSYS)
     clone = [_Step(LOAD, 0, 0, FIRST_ARGUMENT), *fail(ANY_BIT, NEW_NAMESPACE, errno.EPERM), _Step(RETURN, 0, 0, ALLOW)]
     steps += [_Step(EQUAL, 0, len(clone), CLONE[column]), *clone]
+    shared = [
+        _Step(LOAD, 0, 0, FOURTH_ARGUMENT),
+        _Step(ANY_BIT, 0, 2, WITHOUT_FILE),
+        *fail(ANY_BIT, SHARED, errno.ENOMEM),
+        _Step(RETURN, 0, 0, ALLOW),
+    ]
+    steps += [_Step(EQUAL, 0, len(shared), MMAP[column]), *shared]
     families = [_Step(RETURN, 0, 0, FAIL | errno.EAFNOSUPPORT)]
     for family in FAMILIES:
         families = [_Step(EQUAL, 0, 1, family), _Step(RETURN, 0, 0, ALLOW), *families]

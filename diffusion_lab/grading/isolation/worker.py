@@ -4,7 +4,7 @@
     └ guard     one for each submission: watches its memory and processes, and ends it when the grader says so
       └ first   process 1 of a tree of its own: runs the solution cells and calls the functions in them
 
-Of the package, only this file, `wire`, `calling`, `namespaces`, `syscalls` and the probes exist in the sandbox.
+Of the package, only this file, those that it imports and the probes exist in the sandbox.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import linecache
 import math
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -32,14 +31,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffusion_lab import exercises
-from diffusion_lab.grading.isolation import namespaces, syscalls, wire
+from diffusion_lab.grading.isolation import guarding, namespaces, syscalls, wire
+from diffusion_lab.grading.isolation.attempts import Attempts
 from diffusion_lab.grading.judge.calling import PACKAGE, Fault, LocalCaller, Returned, words_of
 
 PROBES: dict[str, Any] = {}
 """The modules of them, by name."""
-MOST_ATTEMPTS = 5
-WATCH_EVERY = 0.05
-"""Seconds between two looks of a guard."""
+LAZY = ("torch._dynamo", "torch.func", "torch.optim")
+"""Parts of PyTorch that it imports when they are first used, in a second or two: `torch.func.grad` and the optimisers
+need them. They are imported while the first submission is at work, and all that follow have them."""
 
 
 def main() -> None:
@@ -61,6 +61,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control.sendall(b"ready")
+    warm = False
     while True:
         request, descriptors, *_ = socket.recv_fds(control, 65536, 2)
         if not request:
@@ -70,13 +71,20 @@ def main() -> None:
             _guard(json.loads(request), *(socket.socket(fileno=descriptor) for descriptor in descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
+        if not warm:
+            warm = True
+            for name in LAZY:
+                with contextlib.suppress(Exception):  # whoever needs it learns why it is not there
+                    importlib.import_module(name)
+            gc.collect()
+            gc.freeze()
 
 
 def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> None:
     """Start the submission's first process and watch it. Ends with a word on `life` about why."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        namespaces.enter_new(limits["tmp"])
+        namespaces.enter_new(limits["tmp"], limits.get("files", 0), limits.get("below_tmp", ()))
         first = os.fork()
     except OSError as error:
         life.sendall(f"failed: {error}".encode())
@@ -85,58 +93,18 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
         life.close()
         _first(limits, talk)
     talk.close()
-    why, own = b"ended", _memory_and_threads("self")[0]
-    while True:
-        readable, _, _ = select.select([life], [], [], WATCH_EVERY)
-        if readable:  # the grader has closed its end
-            break
-        if os.waitpid(first, os.WNOHANG)[0]:
-            first = 0
-            break
-        memory, processes, threads = _usage({os.getpid(), os.getppid(), 1}, own)
-        if memory > limits["memory"]:
-            why = b"memory"
-        elif processes > limits["processes"] or threads > limits["threads"]:
-            why = b"processes"
-        else:
-            continue
-        break
-    if first:
-        os.kill(first, signal.SIGKILL)  # and with it every process of its tree
-        os.waitpid(first, 0)
-    with contextlib.suppress(OSError):
-        life.sendall(why)
+    guarding.watch(first, life, limits)
     os._exit(0)
-
-
-def _usage(others: set[int], inherited: int) -> tuple[int, int, int]:
-    """Bytes of memory beyond what each process inherited, processes, and their threads, of all but `others`."""
-    memory = processes = threads = 0
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in others:
-            with contextlib.suppress(OSError, ValueError):
-                held, running = _memory_and_threads(name)
-                memory += max(0, held - inherited)
-                threads += running
-                processes += 1
-    return memory, processes, threads
-
-
-def _memory_and_threads(process: str) -> tuple[int, int]:
-    """Bytes that a process holds, shared or moved to disk among them and files not, and how many threads it has."""
-    with open(f"/proc/{process}/status") as file:
-        values = dict(line.split(":", 1) for line in file)
-    # A process that has ended and is not waited for has no memory.
-    held = (values.get(name, "0").split()[0] for name in ("RssAnon", "RssShmem", "VmSwap"))
-    return 1024 * sum(map(int, held)), int(values["Threads"])
 
 
 def _first(limits: dict[str, Any], talk: socket.socket) -> None:
     try:
+        namespaces.go_first()
         namespaces.give_up_privileges()
         syscalls.refuse()
         _limit(limits)
-        resource.setrlimit(resource.RLIMIT_NPROC, (limits["processes"], limits["processes"]))
+        tasks = limits["processes"] + limits["threads"]  # the kernel counts both as one; the guard tells them apart
+        resource.setrlimit(resource.RLIMIT_NPROC, (tasks, tasks))
         _mute()
         os.chdir("/tmp")
         _serve(talk)
@@ -192,7 +160,7 @@ class _Pipes:
 
 def _serve(talk: socket.socket) -> None:
     """Answer the grader until it hangs up. Everything the student's code could do here, it does to itself alone."""
-    tried = _Attempts().seen
+    tried = Attempts().seen
     space: dict[str, Any] = {
         "__name__": "__main__", "math": math, "torch": torch, "Tensor": Tensor, "nn": nn, "functional": functional,
     }  # fmt: skip
@@ -208,32 +176,6 @@ def _serve(talk: socket.socket) -> None:
             with _replaced(space, {name: _StandIn(talk, name) for name in message["stand_ins"]}):
                 _serve_piece(talk, space[message["name"]])
             wire.send(talk, {"ended": True, "tried": tried})
-
-
-class _Attempts:
-    """From here on there is no module of this package to import, and whoever looks for one, or for a file, is noted."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        for name in [name for name in sys.modules if name.partition(".")[0] == "diffusion_lab"]:
-            del sys.modules[name]
-        sys.meta_path.insert(0, self)
-        sys.addaudithook(self._hear)
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name.partition(".")[0] == "diffusion_lab":
-            self._note(name)
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    def _hear(self, event: str, given: tuple) -> None:
-        # Tracebacks open the files that do exist here.
-        if event == "open" and isinstance(given[0], str) and "diffusion_lab" in given[0]:
-            if not given[0].startswith(str(PACKAGE)):
-                self._note(given[0])
-
-    def _note(self, what: str) -> None:
-        if what not in self.seen and len(self.seen) < MOST_ATTEMPTS:
-            self.seen.append(what)
 
 
 @contextlib.contextmanager
@@ -310,11 +252,12 @@ def _described(value: Any) -> Any:
 
 def _run_cell(name: str, source: str, space: dict[str, Any]) -> Fault | None:
     """Run one solution cell; a fault in it is told with the line that made it."""
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    lines = [f"{line}\n" for line in source.split("\n")]  # where Python sees lines, and nowhere else
+    linecache.cache[name] = (len(source), None, lines, name)
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            exec(compile(source, name, "exec"), space)
+            exec(compile(source, name, "exec", dont_inherit=True), space)
     except SyntaxError as error:
         return Fault("raised", "SyntaxError", str(error.msg), f"line {error.lineno}: {(error.text or '').strip()}")
     except (Exception, SystemExit) as error:

@@ -15,8 +15,12 @@ _HOME = {
     "Fault": "calling",
     "LocalCaller": "calling",
     "told": "telling",
+    "as_html": "showing",
+    "to_try": "telling",
     "points": "telling",
+    "shown": "questions",
     "WIDTH": "telling",
+    "seed_of": "questions",
     "audit": "auditing",
 }
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 
 from diffusion_lab.exercises import CARE, Exercise
-from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.calling import LocalCaller, leaves
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict, check
-from diffusion_lab.grading.judge.questions import questions
+from diffusion_lab.grading.judge.comparing import as_tensor
+from diffusion_lab.grading.judge.questions import Trial, ask, questions
 
 SEEDS = (VISIBLE_SEED, 1, 2, 3)
 """The visible cases, and draws such as those that count for marks."""
 LEAST_WRONG, LEAST_RIGHT = 4, 3
+NARROW = 3.0
+"""An error so many times the allowed one may be rounding on another machine."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,22 @@ class Audit:
     """What is wrong with the grader, in words; empty where nothing is."""
 
 
-def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS) -> Audit:
-    """Try the exercise's reference, wrong and right answers and some that know nothing, on each seed."""
-    seeds = tuple(seeds)
+def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) -> Audit:
+    """Try the exercise's reference, wrong and right answers and some that know nothing, on each seed.
+
+    Args:
+        seeds: on these everything is asked.
+        more: on these only whether each answer is accepted or not, so that no verdict hangs on luck.
+    """
+    seeds, more = tuple(seeds), tuple(more)
     gaps = list(_too_few(exercise))
     for seed in seeds:
         gaps += [f"{gap} {_where(seed)}" for gap in (*_unjudged(exercise, seed), *_free_points(exercise, seed))]
 
     def faultless(function: Callable, fault_of: Callable[[Verdict], str | None], name: str) -> bool:
         found = [(seed, fault_of(check(exercise, LocalCaller(function), seed))) for seed in seeds]
+        accepted = fault_of is _refused
+        found += [(s, _on_another_seed(exercise, function, s, accepted)) for s in more]
         faults = [f"{name} {fault} {_where(seed)}" for seed, fault in found if fault]
         gaps.extend(faults)
         return not faults
@@ -90,6 +100,38 @@ def _free_points(exercise: Exercise, seed: int) -> Iterator[str]:
         points = check(exercise, LocalCaller(function), seed).points
         if points > 0:
             yield f"{name} gets {points:g} points"
+
+
+def _on_another_seed(exercise: Exercise, function: Callable, seed: int, accepted: bool) -> str | None:
+    """What is wrong with the verdict there; a wrong answer is called only until it fails."""
+    caller = LocalCaller(function)
+    if not accepted:
+        for question in questions(exercise, seed):
+            trial = ask(exercise, question, caller)
+            if not trial.passed:
+                return _by_rounding(trial)
+    verdict = check(exercise, caller, seed)
+    if accepted:
+        return _refused(verdict)
+    return "loses no point" if verdict.passed else None
+
+
+def _by_rounding(trial: Trial) -> str | None:
+    """Where the answer is so near that another order of operations could be refused as well."""
+    if trial.fault is None:
+        return None
+    tensors = [as_tensor(leaf) for leaf in leaves(trial.returned.value)]
+    expected = trial.expected.leaves
+    same = len(tensors) == len(expected) and all(
+        t is not None and t.shape == e.value.shape and not t.is_complex()
+        for t, e in zip(tensors, expected, strict=True)
+    )
+    if not same or any(not e.value.is_floating_point() for e in expected):
+        return None
+    ratios = [((t.double() - e.value).abs() / e.tolerance).max() for t, e in zip(tensors, expected, strict=True)]
+    worst = max(float(ratio) for ratio in ratios)
+    near = 1 < worst < NARROW
+    return f"is {worst:.2g} times as far off as rounding may lead, in {trial.question.label}," if near else None
 
 
 def _refused(verdict: Verdict) -> str | None:

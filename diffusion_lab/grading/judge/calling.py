@@ -46,7 +46,7 @@ class Returned:
     value: Any = None
     fault: Fault | None = None
     gradients: tuple[Tensor, ...] = ()
-    """Of the sum of the value, for every weight of the networks among the arguments."""
+    """Of the sum of the value, for every weight of the networks among the arguments, or else as `followed` says."""
     modified: tuple[int, ...] = ()
     """Positions of arguments that the call changed."""
     graph: bool = False
@@ -82,6 +82,11 @@ class LocalCaller:
         for argument in given:
             if isinstance(argument, nn.Module):
                 argument.train()
+        sources = [weight for a in given if isinstance(a, nn.Module) for weight in a.parameters()]
+        if gradients and (place := followed(given)) is not None:
+            sources = [given[place].detach().requires_grad_()]
+            with torch.enable_grad():  # a copy: a leaf could not be changed in place
+                given = (*given[:place], _cloned(sources[0]), *given[place + 1 :])
         output = io.StringIO()
         value, fault = None, None
         try:
@@ -96,24 +101,31 @@ class LocalCaller:
             fault = Fault("raised", type(error).__name__, words_of(error), _own_line(error, self.function))
         if fault is None:
             try:
-                return self._looked_at(value, arguments, given, gradients, output.getvalue())
+                return self._looked_at(value, arguments, given, sources if gradients else None, output.getvalue())
             except Exception as error:  # what is no plain data may do anything when it is looked at
                 fault = Fault("raised", type(error).__name__, f"what it returned cannot be read: {words_of(error)}")
         return Returned(fault=fault, printed=output.getvalue())
 
     @staticmethod
-    def _looked_at(value: Any, arguments: tuple, given: tuple, gradients: bool, printed: str) -> Returned:
+    def _looked_at(value: Any, arguments: tuple, given: tuple, sources: list[Tensor] | None, printed: str) -> Returned:
         networks = [argument for argument in given if isinstance(argument, nn.Module)]
         tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
         graph = any(leaf.requires_grad for leaf in tensors)
         return Returned(
             value=_detached(value),
-            gradients=_gradients(tensors, networks) if gradients and graph else (),
+            gradients=_gradients(tensors, sources) if sources is not None and graph else (),
             modified=tuple(i for i, (a, b) in enumerate(zip(arguments, given, strict=True)) if not _same(a, b)),
             graph=graph,
             mode_kept=all(network.training for network in networks),
             printed=printed,
         )
+
+
+def followed(arguments: tuple) -> int | None:
+    """Where a loss that calls no network is differentiated: its first floating-point tensor; None with a network."""
+    if any(isinstance(argument, nn.Module) for argument in arguments):
+        return None
+    return next((i for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.is_floating_point()), None)
 
 
 def leaves(value: Any) -> list[Any]:
@@ -152,14 +164,13 @@ def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) else value
 
 
-def _gradients(tensors: list[Tensor], networks: list[nn.Module]) -> tuple[Tensor, ...]:
-    weights = [weight for network in networks for weight in network.parameters()]
+def _gradients(tensors: list[Tensor], sources: list[Tensor]) -> tuple[Tensor, ...]:
     total = sum(leaf.sum() for leaf in tensors if leaf.requires_grad)
     try:
-        found = torch.autograd.grad(total, weights, allow_unused=True)
-    except RuntimeError:  # a graph that ends in nothing the weights had a part in
-        found = [None] * len(weights)
-    return tuple(torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True))
+        found = torch.autograd.grad(total, sources, allow_unused=True)
+    except RuntimeError:  # a graph that ends in nothing the sources had a part in
+        found = [None] * len(sources)
+    return tuple(torch.zeros_like(s) if g is None else g for s, g in zip(sources, found, strict=True))
 
 
 def words_of(error: BaseException, limit: int = 400) -> str:
@@ -174,12 +185,23 @@ def words_of(error: BaseException, limit: int = 400) -> str:
 def _own_line(error: BaseException, function: Callable) -> str:
     """The last line of the student's own code on the way to the error, such as `line 3: return x / 0`."""
     frames = traceback.extract_tb(error.__traceback__)
-    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    home = _home(function)
     own = [f for f in frames if f.filename == home] or [f for f in frames if not _foreign(f.filename)]
     if not own:
         return ""
     text = own[-1].line or linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
     return f"line {own[-1].lineno}: {text}" if text else f"line {own[-1].lineno}"
+
+
+def _home(function: Any) -> str | None:
+    """The file in which the innermost function was written, below decorators such as `torch.no_grad()`."""
+    for _ in range(100):  # a wrapper may lead back to itself
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if not callable(inner):
+            break
+        function = inner
+    function = getattr(function, "__func__", function)
+    return getattr(getattr(function, "__code__", None), "co_filename", None)
 
 
 def _foreign(filename: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from diffusion_lab.exercises import CARE, Draw, Exercise
-from diffusion_lab.grading.judge.calling import Caller, Fault
-from diffusion_lab.grading.judge.comparing import Difference
+from diffusion_lab.grading.judge.calling import Caller, Fault, Returned, leaves
+from diffusion_lab.grading.judge.comparing import Difference, difference
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
+from diffusion_lab.grading.judge.expecting import expect, with_floats
 from diffusion_lab.grading.judge.questions import Trial, ask, questions
 
 VISIBLE_SEED = 0
@@ -19,10 +21,12 @@ VISIBLE_SEED = 0
 RULES = {
     "modified": "inputs are left as they are",
     "random": "the same answer twice",
-    "dtype": "float32 and float64 are kept",
+    "dtype": "float32 and float64 keep their dtype and their digits",
     "layout": "any memory layout",
 }
 """symptom -> the rule of every exercise that it breaks."""
+TIMES_TOO_LARGE = 2
+TOO_LARGE = "not tried, because the answers to the cases have far too many entries"
 RULES_OF_NETWORKS = {"mode": "the network's mode is kept", "graph": "no autograd graph is left"}
 
 
@@ -35,6 +39,10 @@ class Outcome:
     passed: bool
     fault: Difference | None = None
     raised: Fault | None = None
+    number: int = 0
+    """Of a case, from 1."""
+    inputs: str = ""
+    """The small ones of a case, in words."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Verdict:
     outcomes: tuple[Outcome, ...] = ()
     ideas: tuple[Idea, ...] = ()
     note: str = ""
+    visible: bool = False
+    """Whether these are the cases that a learner sees."""
 
     @property
     def passed(self) -> bool:
@@ -76,7 +86,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
         trials.append(trial)
         if trial.returned.fault is not None and trial.returned.fault.kind == "time":
             break  # the others would take as long
-    outcomes = [Outcome(t.case.part, t.question.label, t.passed, t.fault, t.returned.fault) for t in trials]
+    outcomes = [_outcome(trial) for trial in trials]
     outcomes += [
         Outcome(q.case.part, q.label, False, Difference("not tried, because an earlier case took too long"))
         for q in asked[len(trials) :]
@@ -84,8 +94,15 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     last = trials[-1].returned.fault
     symptoms: dict[str, str] = {}
     if last is None or last.kind != "time":
-        outcomes += _properties(exercise, caller, seed)
         symptoms = symptoms_of(exercise, caller, trials)
+        if any(_far_too_large(t) for t in trials):
+            outcomes += [Outcome(p.part, p.label, False, Difference(TOO_LARGE)) for p in exercise.properties]
+        else:
+            heard = _Hearing(caller)
+            found = _properties(exercise, heard, seed)
+            if "dtype" in symptoms and not all(o.passed for o in found) and _right_in_float32(exercise, heard.calls):
+                found = [replace(o, passed=True, fault=None) if o.fault is not None else o for o in found]
+            outcomes += found
         outcomes += _care(exercise, trials, symptoms)
     else:
         outcomes.append(Outcome(CARE, "a time limit", False, Difference("the function does not come to an end")))
@@ -95,10 +112,56 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     }
     points = sum(got for got, _ in parts.values())
     state = "passed" if all(o.passed for o in outcomes) else "failed"
-    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms)
+    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms, caller)
     printed = " ".join(trials[0].returned.printed.split())  # lines of its own could look like ours
     note = f"it printed: {printed[:200]}" if printed else ""
-    return Verdict(exercise.name, state, points, exercise.points, parts, tuple(outcomes), ideas, note)
+    return Verdict(
+        exercise.name, state, points, exercise.points, parts, tuple(outcomes), ideas, note, seed == VISIBLE_SEED
+    )
+
+
+def _outcome(trial: Trial) -> Outcome:
+    question, fault = trial.question, trial.returned.fault
+    inputs = "" if trial.passed else question.inputs
+    return Outcome(trial.case.part, question.label, trial.passed, trial.fault, fault, question.number, inputs)
+
+
+class _Hearing:
+    """A caller that keeps what was asked and answered."""
+
+    def __init__(self, caller: Caller):
+        self.caller = caller
+        self.calls: list[tuple[tuple, Returned]] = []
+
+    def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
+        returned = self.caller(arguments, seed=seed, gradients=gradients)
+        self.calls.append((arguments, returned))
+        return returned
+
+
+def _right_in_float32(exercise: Exercise, calls: list[tuple[tuple, Returned]]) -> bool:
+    """Whether these answers, to float64 inputs, have all the digits of float32.
+
+    A property asks for more of them. Lost digits are a matter of care, and are told there; they are no wrong answer.
+    """
+    try:
+        return all(
+            returned.fault is None
+            and difference(returned.value, expect(exercise.reference, with_floats(arguments, torch.float32)).leaves)
+            is None
+            for arguments, returned in calls
+        )
+    except (RuntimeError, TypeError, ValueError):  # rounded so, the inputs mean nothing to the reference
+        return False
+
+
+def _far_too_large(trial: Trial) -> bool:
+    """Whether a factor was spread over an axis it does not belong to: thousands of samples would fill the memory."""
+    if trial.returned.fault is not None or trial.passed:
+        return False
+    sizes = [(leaf.numel() if isinstance(leaf, Tensor) else 1) for leaf in leaves(trial.returned.value)]
+    wanted = sum(leaf.value.numel() for leaf in trial.expected.leaves)
+    return len(trial.expected.leaves) == len(sizes) and sum(sizes) > TIMES_TOO_LARGE * wanted
 
 
 def without_points(exercise: Exercise, state: str, note: str = "") -> Verdict:

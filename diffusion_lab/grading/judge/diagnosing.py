@@ -10,17 +10,21 @@ from torch import Tensor
 
 from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
-from diffusion_lab.grading.judge.comparing import difference, relation, same_answer
-from diffusion_lab.grading.judge.expecting import expect, laid_out_otherwise
+from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_answer
+from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
+from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import Question, Trial
+from diffusion_lab.grading.judge.relating import relation
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
+REPEATED = 1e-6
+"""The largest relative difference between two calls with the same inputs: threads may sum in another order."""
 
 IDEAS = {
     "random": "The answer changes from call to call with the same inputs. All randomness is passed in: draw none.",
     "modified": "Your function changes its input `{argument}` in place. The caller still needs it: make a new tensor.",
-    "dtype": "The dtype is not kept: {detail}. Make new tensors with the dtype and device of the inputs.",
+    "dtype": "The dtype is not kept: {detail}",
     "layout": "The answer depends on how the input lies in memory. `reshape` works where `view` does not.",
     "graph": "The answer still hangs on an autograd graph, which grows with every sampler step. Use `torch.no_grad()`.",
     "mode": "The network is not in the mode (training or evaluation) in which it came. Restore `model.training`.",
@@ -50,12 +54,13 @@ def symptoms_of(exercise: Exercise, caller: Caller, trials: list[Trial]) -> dict
             symptoms["mode"] = ""
         if trial.returned.graph and not trial.expected.graph:
             symptoms["graph"] = ""
-    for trial in answered[:LOOKED_AT_TWICE]:
+    careful = {t for t in trials if t.passed and _careful(exercise, caller, t)}
+    for trial in [t for t in answered if t not in careful][:LOOKED_AT_TWICE]:
         again = caller(trial.arguments, seed=1)
-        if again.fault is not None or not same_answer(again.value, trial.returned.value):
+        if again.fault is not None or not same_answer(again.value, trial.returned.value, digits=REPEATED):
             symptoms["random"] = ""
-    for trial in (t for t in trials if t.passed):
-        detail = _dtype_fault(caller, trial)
+    for trial in (t for t in trials if t.passed and t not in careful):
+        detail = dtype_fault(exercise, caller, trial)
         if detail:
             symptoms["dtype"] = detail
         moved = caller(laid_out_otherwise(trial.arguments))
@@ -64,29 +69,77 @@ def symptoms_of(exercise: Exercise, caller: Caller, trials: list[Trial]) -> dict
     return symptoms
 
 
+def _careful(exercise: Exercise, caller: Caller, trial: Trial) -> bool:
+    """Whether one call in float64, in another memory layout and with another seed, is right in all three at once.
+
+    Most right answers are. The symptoms of the others are told apart by a call for each.
+    """
+    if wrong_dtype(trial.returned.value, trial.expected):
+        return False
+    finer = trial.question.finer_expected
+    returned = caller(laid_out_otherwise(trial.question.finer), seed=1)
+    if returned.fault is not None or difference(returned.value, finer.leaves) is not None:
+        return False
+    return not wrong_dtype(returned.value, finer) and not _mixed_fault(exercise, caller, trial)
+
+
 def symptom_hint(symptom: str, detail: str) -> str:
     """The symptom in words."""
     return IDEAS[symptom].format(argument=detail, detail=detail)
 
 
-def _dtype_fault(caller: Caller, trial: Trial) -> str:
-    for value, leaf in zip(leaves(trial.returned.value), trial.expected.leaves, strict=True):
-        if isinstance(value, Tensor) and leaf.dtype is not None and value.dtype != leaf.dtype:
-            floats = any(isinstance(a, Tensor) and a.is_floating_point() for a in trial.arguments)
-            return (
-                f"{'for float32 inputs ' if floats else ''}it returned {_dtype(value)}, and {_dtype(leaf)} is expected"
-            )
+AS_GIVEN = "Make new tensors with the dtype and device of the inputs."
+AS_ASKED = "Name the dtype where you make the tensor."
+DIGITS_LOST = "Something on the way is float32: a new tensor without a `dtype`, or a cast."
+
+
+def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
+    """What is wrong with the dtypes or the digits of a right answer, and what to do; empty where nothing is."""
     arguments, expected = trial.question.finer, trial.question.finer_expected
-    if not any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments):
-        return ""
-    returned = caller(arguments)
+    floats = any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments)
+    found = wrong_dtype(trial.returned.value, trial.expected, AS_GIVEN if floats else AS_ASKED)
+    if found:
+        return f"{'for float32 inputs ' if floats else ''}{found}"
+    returned = caller(arguments) if floats else trial.returned
+    inputs = "for float64 inputs " if floats else ""
     if returned.fault is not None:
-        return f"for float64 inputs it raised {returned.fault.name}: {returned.fault.message}"
-    for value, leaf in zip(leaves(returned.value), expected.leaves, strict=False):
-        if isinstance(value, Tensor) and leaf.dtype is not None and value.dtype != leaf.dtype:
-            return f"for float64 inputs it returned {_dtype(value)}, and {_dtype(leaf)} is expected"
+        return f"{inputs}it raised {returned.fault.name}: {returned.fault.message}. {AS_GIVEN}"
+    found = wrong_dtype(returned.value, expected, AS_GIVEN)
+    if found:
+        return f"{inputs}{found}"
     if difference(returned.value, expected.leaves) is not None:
-        return "for float64 inputs the answer has no more digits than float32 has"
+        what = "" if floats else ", though it is float64"
+        return f"{inputs}the answer has no more digits than float32 has{what}. {DIGITS_LOST}"
+    return _mixed_fault(exercise, caller, trial)
+
+
+def wrong_dtype(value: Any, expected: Expected, advice: str = "") -> str:
+    """Which dtype a right answer has and which is expected; empty where they are the same."""
+    for part, leaf in zip(leaves(value), expected.leaves, strict=False):
+        if isinstance(part, Tensor) and leaf.dtype is not None and part.dtype != leaf.dtype:
+            if not leaf.dtype.is_floating_point:
+                advice = "Such numbers count or point at something."
+            return f"it returned {_dtype(part)}, and {_dtype(leaf)} is expected. {advice}".strip()
+    return ""
+
+
+def _mixed_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
+    """The same, where tables are float64 and data float32, as they are in a run."""
+    question = trial.question
+    if question.mixed is None:
+        return ""
+    names = " and ".join(f"`{name}`" for name in exercise.kept_finer if name in exercise.parameters)
+    inputs = f"with {names} in float64 and data in float32" if names else "with a float32 network"
+    returned = caller(question.mixed)
+    if returned.fault is not None:
+        return f"{inputs}, as in a run, it raised {returned.fault.name}: {returned.fault.message}"
+    if difference(returned.value, question.expected.leaves) is not None:
+        return f"{inputs}, as in a run, the answer is another one"
+    if exercise.like:
+        for part, dtype in zip(leaves(returned.value), question.mixed_dtypes, strict=False):
+            if isinstance(part, Tensor) and dtype is not None and part.dtype != dtype:
+                wanted = str(dtype).removeprefix("torch.")
+                return f"{inputs} it returned {_dtype(part)}, and {wanted}, the dtype of `{exercise.like}`, is expected"
     return ""
 
 
@@ -94,8 +147,11 @@ def _dtype(value: Any) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, str]) -> tuple[Idea, ...]:
-    """The known mistakes that compute what this piece computes; else how its answers are made from the right ones."""
+def ideas_behind(
+    exercise: Exercise, trials: list[Trial], symptoms: dict[str, str], caller: Caller | None = None
+) -> tuple[Idea, ...]:
+    """The known mistakes that compute what this piece computes; else a small edit that explains it (see
+    `explaining.py`; `caller` is the piece); else how its answers are made from the right ones."""
     failing = [t for t in trials if not t.passed]
     ideas = []
     if failing and "random" not in symptoms:
@@ -108,34 +164,84 @@ def ideas_behind(exercise: Exercise, trials: list[Trial], symptoms: dict[str, st
             ideas.append(Idea(symptom, symptom_hint(symptom, detail), False))
     if ideas or not failing:
         return tuple(ideas)
+    if caller is not None:
+        found = explain(exercise, caller, trials)
+        if found:
+            return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
     for trial in failing:
         if trial.returned.fault is None:
             found = relation(
-                trial.returned.value, trial.expected.leaves, lambda shift, trial=trial: _shifted(exercise, trial, shift)
+                trial.returned.value,
+                trial.expected.leaves,
+                lambda shift, trial=trial: _shifted(exercise, trial, shift),
+                sizes_of(trial.question),
             )
             return (Idea("relation", f"For {trial.question.label}: {found}.", False),) if found else ()
     return ()
 
 
+def sizes_of(question: Question) -> dict[str, float]:
+    """Sizes of the first tensor of data among the arguments, by the names that the course gives them."""
+    data = next((a for a in question.arguments if isinstance(a, Tensor) and a.ndim > 0), None)
+    if data is None:
+        return {}
+    entries = data[0].numel()
+    return {"the batch size B": len(data), **({"the entries of one sample, D": entries} if entries > 1 else {})}
+
+
 def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> list[WrongAnswer]:
-    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there."""
+    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there.
+
+    A wrong answer counts only by cases that tell it from the right one, and there by numbers: that both raise an error
+    of the same class, or have no number anywhere, says little.
+    """
     candidates = [w for w in exercise.wrong_answers if w.symptom is None]
 
     def agree(w: WrongAnswer, among: list[Trial]) -> bool:
-        return all(_same(_answer_of(w, t.question, exercise.trains), t.returned, exercise.trains) for t in among)
+        return all(_same(_answer_of(w, t.question, exercise.trains), t, exercise.trains) for t in among)
+
+    def tells(w: WrongAnswer, among: list[Trial]) -> bool:
+        return any(_evidence(_answer_of(w, t.question, exercise.trains), t) for t in among)
 
     everywhere = [w for w in candidates if agree(w, trials)]
     if everywhere:
-        return everywhere[:1]
-    where_it_fails = [w for w in candidates if agree(w, failing)]
+        sure = [w for w in everywhere if tells(w, failing)]
+        return sure[:1] or (everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing))
+    where_it_fails = [w for w in candidates if agree(w, failing) and tells(w, failing)]
     if len(where_it_fails) == 1:
         return where_it_fails
     found = []
     for part in dict.fromkeys(t.case.part for t in failing):
-        of_part = [w for w in candidates if agree(w, [t for t in trials if t.case.part == part])]
-        if len(of_part) == 1 and of_part[0] not in found:
-            found.append(of_part[0])
+        of_part = [t for t in trials if t.case.part == part]
+        agreeing = [w for w in candidates if agree(w, of_part) and tells(w, [t for t in of_part if not t.passed])]
+        if len(agreeing) == 1 and agreeing[0] not in found:
+            found.append(agreeing[0])
     return found
+
+
+def _evidence(answer: Returned, trial: Trial) -> bool:
+    """Whether an answer that agrees with the piece's says something by its numbers, or by where it has none.
+
+    An argument handed back does not: many mistakes come to that in some case.
+    """
+    if answer.fault is not None or any(isinstance(a, Tensor) and same_answer(a, answer.value) for a in trial.arguments):
+        return False
+    found = [as_tensor(leaf) for leaf in leaves(answer.value)]
+    return any(
+        tensor is not None and (tensor.is_complex() or not tensor.numel() or bool(tensor.isfinite().any()))
+        for tensor in found
+    )
+
+
+def _with_the_same_words(candidates: list[WrongAnswer], failing: list[Trial]) -> list[WrongAnswer]:
+    """The first that raises the very same error."""
+    said = {t.returned.fault.message for t in failing if t.returned.fault is not None}
+
+    def words(w: WrongAnswer) -> set[str]:
+        answers = [_answer_of(w, t.question, False) for t in failing]
+        return {answer.fault.message for answer in answers if answer.fault is not None}
+
+    return [w for w in candidates if said and words(w) == said][:1]
 
 
 @lru_cache(maxsize=8192)
@@ -144,10 +250,13 @@ def _answer_of(mistake: WrongAnswer, question: Question, gradients: bool) -> Ret
     return LocalCaller(mistake.function)(question.arguments, gradients=gradients)
 
 
-def _same(one: Returned, other: Returned, gradients: bool) -> bool:
+def _same(one: Returned, trial: Trial, gradients: bool) -> bool:
+    other, expected = trial.returned, trial.expected
     if one.fault is not None or other.fault is not None:
         return one.fault is not None and other.fault is not None and one.fault.name == other.fault.name
-    return same_answer(one.value, other.value) and (not gradients or same_answer(one.gradients, other.gradients))
+    return same_answer(one.value, other.value, expected.leaves) and (
+        not gradients or same_answer(one.gradients, other.gradients, expected.gradients)
+    )
 
 
 def _shifted(exercise: Exercise, trial: Trial, shift: int) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lab.grading.judge.calling import LocalCaller, leaves
+from diffusion_lab.grading.judge.calling import LocalCaller, Returned, leaves
 
 SLACK = 64.0
 """How many times the measured rounding error an answer may be off: another order of operations rounds otherwise."""
@@ -62,25 +62,45 @@ def laid_out_otherwise(arguments: tuple) -> tuple:
     return tuple(spread(a) for a in arguments)
 
 
+def in_both(arguments: tuple, finer: tuple, tables: tuple[int, ...]) -> tuple:
+    """The arguments as a run has them: those at these positions in float64, the others in float32."""
+    return tuple(fine if i in tables else a for i, (a, fine) in enumerate(zip(arguments, finer, strict=True)))
+
+
 def expect(reference: Callable, arguments: tuple, trains: bool = False) -> Expected:
     """The reference's answer to these arguments, computed in float64, with tolerances for the arguments' own dtype.
 
     An entry may be off by `SLACK` times the larger of two measured errors: that of the reference in the arguments'
     dtype, and the change of the answer when the inputs change by one unit of rounding; and by a few units of its own.
+    Without floating-point tensors among the arguments the dtype is float32.
     """
-    call = LocalCaller(reference)
-    plain = call(arguments, gradients=trains)
-    exact_arguments = tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments)
-    exact = call(exact_arguments, gradients=trains)
-    for returned in (plain, exact):
-        if returned.fault is not None:
-            raise RuntimeError(f"the reference {reference.__name__} failed: {returned.fault}")
-    unit = max(
-        (torch.finfo(a.dtype).eps for a in arguments if isinstance(a, Tensor) and a.is_floating_point()),
-        default=torch.finfo(torch.float32).eps,
-    )
+    units = [torch.finfo(a.dtype).eps for a in arguments if isinstance(a, Tensor) and a.is_floating_point()]
+    return _expect(reference, arguments, trains, max(units, default=torch.finfo(torch.float32).eps))
+
+
+def expect_finer(reference: Callable, finer: tuple) -> Expected:
+    """The same with the digits of float64, or of the dtype that the reference returns where no argument has any."""
+    if any(isinstance(a, Tensor) and a.is_floating_point() for a in finer):
+        return expect(reference, finer)
+    found = [leaf for leaf in leaves(_answer(reference, finer, False).value) if isinstance(leaf, Tensor)]
+    units = [torch.finfo(leaf.dtype).eps for leaf in found if leaf.is_floating_point()]
+    return _expect(reference, finer, False, max(units, default=torch.finfo(torch.float32).eps))
+
+
+def _answer(reference: Callable, arguments: tuple, trains: bool) -> Returned:
+    returned = LocalCaller(reference)(arguments, gradients=trains)
+    if returned.fault is not None:
+        raise RuntimeError(f"the reference {reference.__name__} failed: {returned.fault}")
+    return returned
+
+
+def _expect(reference: Callable, arguments: tuple, trains: bool, unit: float) -> Expected:
     unit = max(unit, FINEST)
-    generator = torch.Generator().manual_seed(0)
+    exact_arguments = tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments)
+    exact = _answer(reference, exact_arguments, trains)
+    same = all(a.dtype == b.dtype for a, b in zip(arguments, exact_arguments, strict=True) if isinstance(a, Tensor))
+    plain = exact if same else _answer(reference, arguments, trains)
+    call, generator = LocalCaller(reference), torch.Generator().manual_seed(0)
     disturbed = []
     for _ in range(TRIALS):
         returned = call(tuple(_disturb(a, unit, generator) for a in exact_arguments), gradients=trains)

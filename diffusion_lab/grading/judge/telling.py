@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from diffusion_lab.exercises import CARE
 from diffusion_lab.grading.judge.checking import Outcome, Verdict
 
 WIDTH = 100
@@ -23,6 +24,7 @@ def told(verdict: Verdict) -> str:
     lines = [f"✗ {head}"]
     for idea in verdict.ideas:
         lines += _wrapped(f"  Idea: {_flat(idea.hint)}", "        ")
+    said = {_flat(idea.hint) for idea in verdict.ideas}
     for part, (got, most) in verdict.parts.items():
         outcomes = [o for o in verdict.outcomes if o.part == part]
         failed = [o for o in outcomes if not o.passed]
@@ -31,7 +33,7 @@ def told(verdict: Verdict) -> str:
             f"  {mark} {part}: {points(got)} of {most} ({len(outcomes) - len(failed)} of {len(outcomes)} checks)"
         )
         for outcome in failed[:SHOWN]:
-            lines += _outcome(outcome)
+            lines += _outcome(outcome, said)
         if len(failed) > SHOWN:
             lines.append(f"      and {len(failed) - SHOWN} more")
     if verdict.note:
@@ -39,23 +41,38 @@ def told(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def to_try(verdict: Verdict) -> str:
+    """How to get the first visible case that failed, in a notebook; empty where none did."""
+    failed = [o.number for o in verdict.outcomes if not o.passed and o.number]
+    if not failed or not verdict.visible:
+        return ""
+    return f'  To try it yourself: arguments, expected = lab.case("{verdict.exercise}", {failed[0]})'
+
+
 def points(value: float) -> str:
     """3.0 -> "3", 2.5 -> "2.5"."""
     return f"{value:g}"
 
 
-def _outcome(outcome: Outcome) -> list[str]:
-    lines = _wrapped(f"      {outcome.label}", "      ")
-    if outcome.raised is not None:
-        fault = outcome.raised
-        lines += _wrapped(f"        it raised {fault.name}: {fault.message}", "          ")
-        if fault.line:
-            lines.append(f"        at {_flat(fault.line)}")
-    if outcome.fault is not None:
-        lines += _wrapped(f"        {outcome.fault.summary}", "          ")
-        if outcome.fault.expected:
-            lines.append(f"        expected  {outcome.fault.expected}")
-            lines.append(f"        yours     {outcome.fault.yours}")
+def _outcome(outcome: Outcome, said: set[str]) -> list[str]:
+    """What went wrong. `said` is what was told before, and is not told again."""
+    fault, raised = outcome.fault, outcome.raised
+    number = f"case {outcome.number}: " if outcome.number else ""
+    lines = _wrapped(f"      {number}{outcome.label}", "      ")
+    if outcome.inputs:
+        lines += _wrapped(f"        with {_flat(outcome.inputs)}", "          ")
+    summary = _flat(
+        f"it raised {raised.name}: {raised.message}" if raised is not None else fault.summary if fault else ""
+    )
+    if summary in said:
+        return [*lines, "        the same as above"] if outcome.part != CARE else lines
+    said.add(summary)
+    lines += _wrapped(f"        {summary}", "          ")
+    if raised is not None and raised.line:
+        lines.append(f"        at {_flat(raised.line)}")
+    if fault is not None and fault.expected:
+        lines.append(f"        expected  {fault.expected}")
+        lines.append(f"        yours     {fault.yours}")
     return lines
 
 

@@ -32,11 +32,11 @@ CONFIGURATION = "nbgrader_config.py"
 SET_UP = """
 import math
 
+from diffusion_lab.grading import start  # before torch: it keeps torch's threads from slowing a busy machine down
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from diffusion_lab.grading import start
 
 lab = start("{chapter}", globals())
 """
@@ -49,6 +49,12 @@ HOW = """
   `Tensor`, `nn` and `functional` are there already.
 - The cell below each function checks it, in less than a second. It shows what points you have and for what, a case in
   which your function is wrong, and, if the mistake is a known one, the idea behind it.
+- The last point of each exercise, "any input", is for a function that you can rely on. It leaves its inputs as they
+  are, and answers the same when called twice. It takes float32 and float64, and keeps their dtype and all their digits,
+  so a tensor you make takes the dtype of an input: `torch.full((B,), t)` alone would be float32. It also works with a
+  float64 table such as `alpha_bar` beside float32 data, and on a transposed tensor, where `view` fails and `reshape`
+  does not. A network comes back in the mode it came in.
+- When a case fails, `arguments, expected = lab.case("{first}", 1)` gives you its inputs, and you can try it yourself.
 - The cases that count for marks ask for the same things with other numbers.
 - The order is up to you. Where a function needs one that is not right yet, the course's own stands in, as it does in
   the run at the end.
@@ -92,7 +98,7 @@ def source(chapter: Notebook) -> NotebookNode:
     number, path = CHAPTERS.index(chapter.chapter) + 1, f"{EXERCISES}/{path_of(chapter.chapter)}"
     title = f"# Chapter {number}: {chapter_record(chapter.chapter).title}"
     link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
-    how = HOW.format(count=len(chapter.exercises), points=chapter.points, path=path)
+    how = HOW.format(count=len(chapter.exercises), points=chapter.points, path=path, first=chapter.exercises[0].name)
     cells = [
         _text("title", f"{title}\n\n{chapter.recall.strip()}\n\n{link}"),
         _text("how-to-work", how),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ def choose(
     unchecked: bool = False,
     faults: Mapping[str, str] | None = None,
     seed: int = VISIBLE_SEED,
+    pieces: Collection[str] | None = None,
 ) -> Choice:
     """Check the student's pieces and take those that pass.
 
@@ -80,11 +81,11 @@ def choose(
         namespace: the student's globals.
         chapters: the chapters that are to be run. Pieces of other chapters are taken where the student has them.
         unchecked: take the student's pieces even where their check fails.
-        faults: as in `check_pieces`.
+        faults, pieces: as in `check_pieces`.
     """
     wanted = [exercise.name for chapter in chapters for exercise in notebook(chapter).exercises]
     names = [name for name in library() if name in wanted or callable(namespace.get(name))]
-    states = {verdict.exercise: verdict.state for verdict in check_pieces(namespace, names, seed, faults)}
+    states = {verdict.exercise: verdict.state for verdict in check_pieces(namespace, names, seed, faults, pieces)}
     failing = tuple(name for name, state in states.items() if state == "failed")
     yours = tuple(name for name, state in states.items() if state == "passed")
     taken = (*yours, *failing) if unchecked else yours

@@ -6,8 +6,8 @@ Everything is printed to standard output: nbgrader gives no mark to a cell that 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
+import secrets
 import sys
 import time
 import warnings
@@ -18,14 +18,14 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, points, told
+from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, as_html, points, seed_of, shown, to_try, told
 from diffusion_lab.grading.notebook.choosing import Choice, choose
 from diffusion_lab.grading.notebook.references import comparison, table
 from diffusion_lab.grading.notebook.stand_ins import check_piece
 from diffusion_lab.report import Report
 
 SEED_VARIABLE = "DIFFUSION_LAB_GRADING_SEED"
-"""The environment variable that holds the seed of the cases that count: a number, or any text."""
+"""The environment variable that holds the seed of the cases that count, any text; `grade --seed-file` draws alike."""
 BUDGET_VARIABLE = "DIFFUSION_LAB_RUN_BUDGET"
 """The environment variable that replaces the budget of every run in a notebook."""
 GRADING_VARIABLE = "NBGRADER_EXECUTION"
@@ -62,13 +62,29 @@ class Session:
         """Check a function on the visible cases, print what came of it, and return its points."""
         return self._check(name, VISIBLE_SEED)
 
+    def case(self, name: str, number: int) -> tuple[dict[str, Any], Any]:
+        """A visible case to try by hand: its arguments by name, and the expected answer.
+
+            arguments, expected = lab.case("q_sample", 1)
+            q_sample(**arguments), expected
+
+        Args:
+            name: an exercise.
+            number: of the case, from 1, as a check prints it.
+
+        Raises:
+            LabError: where there is no such exercise or case.
+        """
+        return shown(exercise(str(name)), number)
+
     def grade(self, name: str) -> float:
         """Check a function on fresh cases, print what came of it, and return its points."""
         with _to_stdout():
-            seed, origin = grading_seed()
-            if origin == "fresh":
-                print(f"Fresh cases, drawn with {SEED_VARIABLE}={seed}")
-        return self._check(name, seed)
+            given = os.environ.get(SEED_VARIABLE, "").strip()
+            text = given or _fresh_seed()
+            if not given:
+                print(f"Fresh cases, drawn with {SEED_VARIABLE}={text}")
+        return self._check(name, seed_of(text))
 
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
@@ -82,7 +98,7 @@ class Session:
                 print(f"✗ {name} could not be checked, through a fault of the course: {type(error).__name__}: {error}")
                 return 0.0
             self.verdicts[verdict.exercise] = verdict
-            print(told(verdict))
+            _tell(verdict)
         return float(verdict.points)
 
     def show(self) -> None:
@@ -141,21 +157,10 @@ class Session:
         return report
 
 
-def grading_seed() -> tuple[int, str]:
-    """The seed of the cases that count, and "environment" or "fresh": where it comes from."""
-    given = os.environ.get(SEED_VARIABLE, "").strip()
-    if not given:
-        return _fresh_seed(), "fresh"
-    try:
-        return int(given), "environment"
-    except ValueError:
-        return int.from_bytes(hashlib.sha256(given.encode()).digest()[:6], "big"), "environment"
-
-
 @cache
-def _fresh_seed() -> int:
+def _fresh_seed() -> str:
     """One for each process, so that the cells of a notebook are checked alike."""
-    return int.from_bytes(os.urandom(6), "big") + 1
+    return secrets.token_hex(6)
 
 
 @contextlib.contextmanager
@@ -213,6 +218,17 @@ def _in_notebook() -> bool:
     from IPython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _tell(verdict: Verdict) -> None:
+    """The verdict, as a page where a browser shows it, and as text everywhere."""
+    text = "\n".join(filter(None, (told(verdict), to_try(verdict))))
+    if _in_notebook() and not os.environ.get(GRADING_VARIABLE):
+        from IPython.display import display
+
+        display({"text/plain": text, "text/html": as_html(verdict)}, raw=True)
+    else:
+        print(text)
 
 
 def _show_samples(report: Report) -> None:

@@ -1,21 +1,17 @@
-"""A student's pieces, read from a Python file or from one of the course's notebooks.
+"""A student's pieces, read from a Python file or from one of the course's notebooks, and made to run here.
 
-Reading (`read`) runs nothing. Running (`load`) takes each statement on its own, so that a fault in one cell loses that
-cell and no other.
+What counts of a file is `intake`'s to say. Each statement runs on its own, so that a fault loses that statement and no
+other.
 """
 
 from __future__ import annotations
-import __future__
 
-import ast
+import builtins
 import contextlib
-import io
 import linecache
-import logging
 import sys
-import traceback
 import types
-import warnings
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,26 +20,14 @@ from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import find
+from diffusion_lab.grading.judge import Fault, LocalCaller
+from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
+from diffusion_lab.grading.notebook.intake import PACKAGE, Cell, Intake, take_in
 
-LARGEST = 20 * 2**20
-"""Bytes of the largest file that is read: a notebook with pictures has a few MB."""
-METADATA = "diffusion_lab"
-"""The key of a notebook's metadata that holds its chapter and the release that it was made for."""
 MODULE = "diffusion_lab_pieces"
-"""What `__name__` is in a student's namespace; not "__main__", so that a file's script part does not run."""
-CHECK_SUFFIX = "-check"
-"""The grade_id of an exercise's test cell is its function's name and this."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Some of a student's code."""
-
-    name: str
-    """The exercise that the cell belongs to, or "" for imports and helpers."""
-    place: str
-    """Such as `05_mnist.ipynb, cell 7`; line numbers count from the top of the cell."""
-    source: str
+"""What `__name__` is in a file's namespace; not "__main__", which is this program's."""
+LIMIT = 5.0
+"""Seconds that one statement may run, as where marks are given."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +37,12 @@ class Submission:
     path: Path
     chapter: str | None
     """None for a Python file, which may hold pieces of any chapter."""
-    cells: tuple[Cell, ...]
-    faults: dict[str, str] = field(default_factory=dict)
-    """Exercises of the chapter that have no cell, and why."""
+    intake: Intake
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.path.suffix == ".ipynb"
 
 
 @dataclass(frozen=True)
@@ -69,6 +55,8 @@ class Sources:
     """What did not run: an exercise's name, or a place, and what was wrong."""
     chapter: str | None
     notes: tuple[str, ...] = ()
+    pieces: Collection[str] = field(default_factory=library)
+    """The exercises that may stand in for each other: those of the chapter, and for a Python file all."""
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +67,7 @@ class Sources:
 
 
 def load(path: str | Path, chapter: str | None = None) -> Sources:
-    """Read a file and run its definitions.
+    """Read a file and run what its pieces need.
 
     Args:
         path: a `.py` file, or a notebook of this course.
@@ -94,14 +82,36 @@ def load(path: str | Path, chapter: str | None = None) -> Sources:
         if submission.chapter not in (None, chapter):
             raise SourceError(f"{submission.path} is a notebook of chapter '{submission.chapter}', not of '{chapter}'")
     namespace, faults = run(submission)
-    # A function that is there after all, from another cell, has no fault.
-    missing = {name: fault for name, fault in submission.faults.items() if not callable(namespace.get(name))}
-    return Sources(submission.path, namespace, {**missing, **faults}, chapter or submission.chapter, submission.notes)
+    if submission.chapter is not None:
+        for name in _exercises(submission.chapter):
+            if name not in submission.intake.solutions:
+                fault = f"{submission.path.name} has no function {name} and no cell for it any more."
+                faults.setdefault(name, f"{fault} Take it from a fresh notebook.")
+    pieces = library() if submission.chapter is None else _exercises(submission.chapter)
+    return Sources(submission.path, namespace, faults, chapter or submission.chapter, submission.notes, pieces)
 
 
 def read(path: str | Path) -> Submission:
     """Take a file apart without running any of it. Raises SourceError as `load` does."""
     path = Path(path)
+    document = open_document(path)
+    try:
+        if not document.is_notebook:
+            intake = take_in(document, library())
+            return Submission(path, None, intake, tuple(intake.notes))
+        chapter = chapter_of(document)
+        intake = take_in(document, _exercises(chapter))
+    except LabError as error:
+        raise SourceError(f"{path}: {error}") from error
+    notes = list(intake.notes)
+    if document.chapter is not None and document.release not in (None, __version__):
+        made = f"{path.name} was made for release {document.release}, and this is {__version__}; names still count."
+        notes.insert(0, made)
+    return Submission(path, chapter, intake, tuple(notes))
+
+
+def open_document(path: Path) -> Document:
+    """What is in a file. Raises SourceError where it is neither a notebook nor Python."""
     if not path.exists():
         raise SourceError(f"there is no file {path}")
     if path.is_dir():
@@ -109,215 +119,137 @@ def read(path: str | Path) -> Submission:
         raise SourceError(f"{path} is a folder{'; name a file in it: ' + ', '.join(inside) if inside else ''}")
     if path.suffix not in (".py", ".ipynb"):
         raise SourceError(f"{path} is neither a Python file (.py) nor a notebook (.ipynb)")
-    if path.stat().st_size > LARGEST:
-        raise SourceError(
-            f"{path} has {path.stat().st_size / 2**20:.0f} MB, and more than {LARGEST / 2**20:.0f} are not read; "
-            "in a notebook, clear the outputs"
-        )
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not text in UTF-8: {error}") from error
+        data = content_of(path.resolve())
+        document = of_notebook(data) if path.suffix == ".ipynb" else of_file(data, str(path))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    return _notebook(path, text) if path.suffix == ".ipynb" else _file(path, text)
+    if not document.is_notebook and len(document.cells) == 1:
+        _parse(document)
+    return document
+
+
+def chapter_of(document: Document) -> str:
+    """The chapter that a notebook belongs to.
+
+    Raises:
+        LabError: where it belongs to none.
+    """
+    if document.chapter is not None:
+        return find(str(document.chapter))
+    # Some editors drop a notebook's metadata and keep its cells'; some drop these too.
+    homes = [library()[cell.grade_id].chapter for cell in document.cells if cell.grade_id in library()]
+    if not homes:
+        homes = [library()[name].chapter for name in take_in(document, library()).solutions]
+    if not homes:
+        raise SourceError("it is not a notebook of this course: it has none of its cells and functions")
+    return max(homes, key=homes.count)
 
 
 def run(submission: Submission) -> tuple[dict[str, Any], dict[str, str]]:
-    """Run the cells in one new namespace: the namespace, and what went wrong, by exercise or place."""
-    module = types.ModuleType(MODULE)
-    namespace, faults = module.__dict__, {}
-    before = sys.modules.get(MODULE)
-    sys.modules[MODULE] = module  # dataclasses look up the module of a class
-    sys.path.insert(0, str(submission.path.parent.resolve()))
-    try:
-        for cell in submission.cells:
-            for name, fault in _run(cell, namespace).items():
+    """Run what counts in one new namespace: the namespace, and what went wrong, by exercise or place."""
+    with _module(submission) as namespace:
+        failed = {cell.name: _run(cell, submission, namespace) for cell in submission.intake.order}
+    faults: dict[str, str] = {}
+    for cell in submission.intake.order:
+        if failed[cell.name]:
+            for name in cell.gives or [cell.name]:
                 if not callable(namespace.get(name)):
-                    faults.setdefault(name, fault)
-    finally:
-        sys.path.remove(str(submission.path.parent.resolve()))
-        if before is not None:
-            sys.modules[MODULE] = before
+                    faults[name] = failed[cell.name]
     return namespace, faults
 
 
-def _run(cell: Cell, namespace: dict[str, Any]) -> dict[str, str]:
-    """Run a cell statement by statement; what went wrong first, by the exercise, the function or the place."""
-    remember(cell)
+@contextlib.contextmanager
+def _module(submission: Submission) -> Iterator[dict[str, Any]]:
+    """A namespace as the pieces find it where marks are given; for a Python file, as Python gives it."""
+    if submission.is_notebook:
+        import math
+
+        import torch
+        from torch import Tensor, nn
+        from torch.nn import functional
+
+        given = {"math": math, "torch": torch, "Tensor": Tensor, "nn": nn, "functional": functional}
+        dtype = torch.get_default_dtype()
+        yield {"__name__": "__main__", "__builtins__": _builtins(submission.path)} | given
+        torch.set_default_dtype(dtype)
+        return
+    module = types.ModuleType(MODULE)
+    folder = str(submission.path.parent.resolve())
+    before = sys.modules.get(MODULE)
+    sys.modules[MODULE] = module  # dataclasses look up the module of a class
+    sys.path.insert(0, folder)
     try:
-        statements = ast.parse(cell.source, cell.place).body
-    except (SyntaxError, ValueError, RecursionError) as error:
-        return {cell.name or cell.place: _syntax(error, cell)}
-    faults: dict[str, str] = {}
-    flags = _future(statements)
-    output = io.StringIO()
-    for statement in statements:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                exec(compile(ast.Module([statement], []), cell.place, "exec", flags, dont_inherit=True), namespace)
-            except (Exception, SystemExit) as error:
-                name = cell.name or getattr(statement, "name", cell.place)
-                faults.setdefault(name, _raised(error, cell))
-    return faults
-
-
-def remember(cell: Cell) -> None:
-    """Let tracebacks show the lines of this cell."""
-    lines = cell.source.splitlines(keepends=True)
-    # Without a time of change, linecache does not look for a file of that name.
-    linecache.cache[cell.place] = (len(cell.source), None, lines, cell.place)
-
-
-def _future(statements: list[ast.stmt]) -> int:
-    """The compiler flags of `from __future__ import ...`, which hold for the whole file."""
-    flags = 0
-    for statement in statements:
-        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-            for alias in statement.names:
-                flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
-    return flags
-
-
-def _syntax(error: Exception, cell: Cell) -> str:
-    if not isinstance(error, SyntaxError):
-        return f"{cell.place}: {type(error).__name__}: {error}"
-    text = f", in `{error.text.strip()}`" if error.text and error.text.strip() else ""
-    return f"{cell.place}, line {error.lineno}: {type(error).__name__}: {error.msg}{text}"
-
-
-def _raised(error: BaseException, cell: Cell) -> str:
-    if isinstance(error, SyntaxError):  # such as `return` outside a function, which only the compiler finds
-        return _syntax(error, cell)
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == cell.place]
-    message = " ".join(str(error).split())[:400]
-    where = f"{cell.place}, line {own[-1].lineno}" if own else cell.place
-    return f"{where}: {type(error).__name__}: {message}" + (f", in `{own[-1].line}`" if own and own[-1].line else "")
-
-
-def _file(path: Path, text: str) -> Submission:
-    cell = Cell("", str(path), text)
-    try:
-        ast.parse(text, str(path))
-    except (SyntaxError, ValueError, RecursionError) as error:
-        remember(cell)
-        raise SourceError(f"this is not Python: {_syntax(error, cell)}") from error
-    return Submission(path, None, (cell,))
-
-
-def _notebook(path: Path, text: str) -> Submission:
-    content = _parse(path, text)
-    code = [
-        (number, cell, _nbgrader(cell))
-        for number, cell in enumerate(content.cells, 1)
-        if cell.cell_type == "code" and isinstance(cell.source, str)
-    ]
-    solutions = {marks["grade_id"] for _, _, marks in code if marks.get("solution") and marks.get("grade_id")}
-    chapter, notes = _chapter(path, content, solutions)
-    cells, notes = [], list(notes)
-    for number, cell, marks in code:
-        place = f"{path.name}, cell {number}"
-        if marks.get("solution") and marks.get("grade_id"):
-            cells.append(Cell(marks["grade_id"], place, _without_magics(cell.source)))
-        elif not marks.get("grade"):
-            try:
-                source = _definitions(_without_magics(cell.source), without=solutions)
-            except (SyntaxError, ValueError, RecursionError) as error:
-                notes.append(f"left out: {_syntax(error, Cell('', place, cell.source))}")
-                continue
-            if source.strip():
-                cells.append(Cell("", place, source))
-    faults = {
-        exercise.name: f"{path.name} has no cell for {exercise.name} any more. Take it from a fresh notebook."
-        for exercise in notebook(chapter).exercises
-        if exercise.name not in solutions
-    }
-    return Submission(path, chapter, tuple(cells), faults, tuple(notes))
-
-
-def _parse(path: Path, text: str) -> Any:
-    try:
-        import nbformat
-    except ImportError as error:
-        raise SourceError(f"to read {path}, install nbformat: pip install 'diffusion-lab[notebook]'") from error
-    logger = logging.getLogger("traitlets")
-    disabled, logger.disabled = logger.disabled, True  # it would write about an invalid notebook to standard error
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            content = nbformat.reads(text, as_version=4)
-        for cell in content.cells:
-            _ = cell.cell_type, cell.source, cell.metadata
-    except Exception as error:  # nbformat raises whatever its many readers of old formats come across
-        what = "JSON" if isinstance(error, nbformat.reader.NotJSONError) else "a Jupyter notebook"
-        raise SourceError(f"{path} is not {what}: {' '.join(str(error).split())[:200]}") from error
+        yield module.__dict__
     finally:
-        logger.disabled = disabled
-    return content
+        sys.path.remove(folder)
+        if before is not None:
+            sys.modules[MODULE] = before
 
 
-def _nbgrader(cell: Any) -> dict[str, Any]:
-    marks = cell.metadata.get("nbgrader") if isinstance(cell.metadata, dict) else None
-    return marks if isinstance(marks, dict) and isinstance(marks.get("grade_id", ""), str) else {}
+def _builtins(path: Path) -> Mapping[str, Any]:
+    """Python's own, with an import that finds no more than there is where marks are given."""
+    folder = path.parent.resolve()
+
+    def guarded(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        root = name.partition(".")[0]
+        if root == PACKAGE:
+            raise ModuleNotFoundError(f"No module named {name!r}: the course's package is not there for marks")
+        beside = [folder / f"{root}.py", folder / root / "__init__.py"]
+        if root not in sys.stdlib_module_names and any(file.is_file() for file in beside):
+            raise ModuleNotFoundError(f"No module named {name!r}: only the notebook is handed in, not {root} beside it")
+        return builtins.__import__(name, globals, locals, fromlist, level)
+
+    return vars(builtins) | {"__import__": guarded}
 
 
-def _chapter(path: Path, content: Any, solutions: set[str]) -> tuple[str, list[str]]:
-    """The chapter that a notebook belongs to, and what to say about its release."""
-    about = content.metadata.get(METADATA)
-    if not isinstance(about, dict) or "chapter" not in about:
-        # Some editors drop a notebook's metadata and keep its cells'.
-        homes = [library()[name].chapter for name in solutions if name in library()]
-        if not homes:
-            raise SourceError(f"{path} is not a notebook of this course: it has none of its cells")
-        return max(homes, key=homes.count), []
-    try:
-        chapter = find(about["chapter"])
-    except LabError as error:
-        raise SourceError(f"{path}: {error}") from error
-    release = about.get("release")
-    if release in (None, __version__):
-        return chapter, []
-    return chapter, [f"{path.name} was made for release {release}, and this is {__version__}; names still count."]
+def _run(cell: Cell, submission: Submission, namespace: dict[str, Any]) -> str:
+    """Run one statement; what went wrong, or "".
 
-
-def _without_magics(source: str) -> str:
-    """A cell without the lines that only IPython understands, such as `%matplotlib inline`; numbers of lines stay."""
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError):
-        ast.parse(source)
-        return source
-    return "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in source.split("\n"))
-
-
-def _definitions(source: str, without: set[str]) -> str:
-    """The imports, functions, classes and plain constants of a cell, each in its lines; the rest is blank.
-
-    A student's own cells hold helpers, and also trials that may take long and that no check needs.
-
-    Args:
-        without: functions that have a cell of their own.
+    Tracebacks show the lines of the cell as the student wrote it.
     """
-    lines = [line.encode() for line in source.split("\n")]
-    kept = [b""] * len(lines)
-    for node in ast.parse(source).body:
-        if not _is_definition(node) or getattr(node, "name", None) in without:
-            continue
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        for i in range(first - 1, node.end_lineno):
-            start = node.col_offset if i == node.lineno - 1 else 0
-            end = node.end_col_offset if i == node.end_lineno - 1 else None
-            kept[i] = b"; ".join(part for part in (kept[i], lines[i][start:end]) if part)
-    return b"\n".join(kept).decode()
-
-
-def _is_definition(node: ast.stmt) -> bool:
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return True
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not all(isinstance(t, ast.Name) for t in targets):
-        return False
+    place = f"{submission.path.name}, {cell.place}" if submission.is_notebook else cell.place
+    source = cell.source
+    if submission.is_notebook:
+        _remember(place, cell.written)
+    elif place not in linecache.cache:
+        linecache.updatecache(place)
     try:
-        ast.literal_eval(node.value)
-    except (ValueError, TypeError):
-        return False
-    return True
+        code = compile(source, place, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return _syntax(error, place)
+    fault = LocalCaller(types.FunctionType(code, namespace), LIMIT)(()).fault
+    return "" if fault is None else _raised(fault, place)
+
+
+def _remember(place: str, text: str) -> None:
+    # Without a time of change, linecache does not look for a file of that name.
+    linecache.cache[place] = (len(text), None, [f"{line}\n" for line in text.split("\n")], place)
+
+
+def _syntax(error: Exception, place: str) -> str:
+    if not isinstance(error, SyntaxError):
+        return f"{place}: {type(error).__name__}: {error}"
+    text = f", in `{error.text.strip()}`" if error.text and error.text.strip() else ""
+    return f"{place}, line {error.lineno}: {type(error).__name__}: {error.msg}{text}"
+
+
+def _raised(fault: Fault, place: str) -> str:
+    where, _, text = fault.line.partition(": ")
+    place = f"{place}, {where}" if where else place
+    return f"{place}: {fault.name}: {fault.message}" + (f", in `{text}`" if text else "")
+
+
+def _parse(document: Document) -> None:
+    """Raises SourceError for a Python file that is none."""
+    cell = document.cells[0]
+    try:
+        compile(cell.text, cell.place, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise SourceError(f"this is not Python: {_syntax(error, cell.place)}") from error
+
+
+def _exercises(chapter: str) -> list[str]:
+    return [exercise.name for exercise in notebook(chapter).exercises]

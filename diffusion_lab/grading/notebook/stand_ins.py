@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import dis
 import functools
 import inspect
 import sysconfig
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import exercise, library
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, without_points
+from diffusion_lab.grading.notebook.statements import looked_up
 
 Namespace = dict[str, Any]
 Site = tuple[int, str]
@@ -30,6 +30,7 @@ def check_pieces(
     names: Iterable[str],
     seed: int = VISIBLE_SEED,
     faults: Mapping[str, str] | None = None,
+    pieces: Collection[str] | None = None,
 ) -> list[Verdict]:
     """Check each of these exercises' functions, as far as `namespace` has them.
 
@@ -38,17 +39,28 @@ def check_pieces(
         names: exercises.
         seed: of the cases.
         faults: exercise -> why it is not there, from `sources.load`.
+        pieces: as in `check_piece`.
     """
-    return [check_piece(name, namespace, seed, (faults or {}).get(name, "")) for name in names]
+    return [check_piece(name, namespace, seed, (faults or {}).get(name, ""), pieces) for name in names]
 
 
-def check_piece(name: str, namespace: Namespace, seed: int = VISIBLE_SEED, fault: str = "") -> Verdict:
+def check_piece(
+    name: str,
+    namespace: Namespace,
+    seed: int = VISIBLE_SEED,
+    fault: str = "",
+    pieces: Collection[str] | None = None,
+) -> Verdict:
     """Check one exercise's function.
 
     Other exercises that it calls by their global names are checked too, and those that do not pass are replaced by the
     reference for the time of the check; the verdict's note names them.
+
+    Args:
+        pieces: the exercises that this is done with, such as a notebook's own: a helper in it may well have the name of
+            another chapter's exercise. By default all.
     """
-    return _Checking(namespace, seed).verdict(name, fault)
+    return _Checking(namespace, seed, library() if pieces is None else pieces).verdict(name, fault)
 
 
 def stand_in_note(names: Iterable[str]) -> str:
@@ -68,7 +80,7 @@ def missing_note(name: str, there: Iterable[str]) -> str:
     near += difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     if near:
         return f"You have {near[0]}; the course asks for {name}."
-    return f"There is no function {name}. Write it, or run its cell: {exercise(name).signature}"
+    return f"There is no function {name} yet: {exercise(name).signature}"
 
 
 def _plain(name: str) -> str:
@@ -94,6 +106,7 @@ class _Checking:
 
     namespace: Namespace
     seed: int
+    pieces: Collection[str]
     open: list[str] = field(default_factory=list)
     """Exercises whose check has begun: where two call each other, ours stands in for the first."""
 
@@ -104,17 +117,22 @@ class _Checking:
             there = [key for key, value in self.namespace.items() if inspect.isroutine(value)]
             what = f"`{name}` is {_article(type(function).__name__)} here, and must be a function."
             return without_points(
-                item, "missing", fault or (what if function is not None else missing_note(name, there))
+                item, "missing", fault or (what if function is not None else self._missing(name, there))
             )
         self.open.append(name)
         used = reached(function, self.namespace)
-        wrong = [other for other in _exercises(used, name) if not self.passes(other, used)]
+        others = [other for other in _exercises(used, name) if other in self.pieces]
+        wrong = [other for other in others if not self.passes(other, used)]
         with standing_in(used, wrong):
             result = check(item, LocalCaller(function), self.seed)
         self.open.remove(name)
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
         return replace(result, note=note)
+
+    def _missing(self, name: str, there: list[str]) -> str:
+        note = missing_note(name, there)
+        return f"{note}. Have you run its cell?" if "get_ipython" in self.namespace and "yet:" in note else note
 
     def passes(self, name: str, used: Mapping[Site, Namespace]) -> bool:
         """Whether the function of that name, in the globals where it is used, passes its own check."""
@@ -172,7 +190,7 @@ def reached(function: Callable, namespace: Namespace) -> dict[Site, Namespace]:
             continue
         seen.add(id(value))
         for home, code in _codes(value, namespace):
-            for key in _global_names(code):
+            for key in looked_up(code):
                 sites[id(home), key] = home
                 waiting.append(home.get(key))
         waiting.extend(_parts(value))
@@ -217,11 +235,3 @@ def _filled(cell: types.CellType) -> bool:
     except ValueError:  # a name that is not assigned yet
         return False
     return True
-
-
-def _global_names(code: types.CodeType) -> set[str]:
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names

@@ -203,6 +203,8 @@ class Book(Assignment):
         """Have nbgrader write feedback: the files, and for whom there is none and why."""
         from nbgrader.converters import GenerateFeedback
 
+        from diffusion_lab.grading.classroom.gradebook import feedback_page
+
         recorded: dict[Path, str] = {}
         failures: dict[str, str] = {}
         for student in students:
@@ -229,7 +231,7 @@ class Book(Assignment):
         if recorded:
             try:
                 with self.at_once():
-                    self.run(_OfThese, students=list(recorded.values()))
+                    self.run(_OfThese, feedback_page.settings(copy.deepcopy(self.settings)), recorded.values())
             except RecordingError as error:
                 why = str(error)
         if on_step is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from nbformat import NotebookNode
@@ -18,8 +19,8 @@ CHECK = "-check"
 """At the end of the name of an exercise's test cell."""
 LONGEST_SOURCE = 50_000
 """Characters of a solution that are shown; nobody reads more, and colouring them takes a while."""
-LONGEST_LINE, MOST_LINES = 1000, 400
-"""Of a message."""
+LONGEST_LINE, MOST_LINES, LONGEST_PAGE = 1000, 400, 100_000
+"""Of a message, and of the same as HTML."""
 
 
 def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
@@ -39,7 +40,7 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
         marks = cell.metadata.nbgrader
         if is_test(cell):
             item = told.get(name.removesuffix(CHECK)) or _refused(result, name, float(marks.points))
-            _put(cell, plain(item["text"]), _checked(name, item["points"], float(marks.points)))
+            _put(cell, item, _checked(name, item["points"], float(marks.points)))
         elif marks.solution and name in (result.solutions or {}):
             cell.source = _cut(plain(result.solutions[name]))
         elif marks.solution and marks.grade and result.state != REFUSED:
@@ -74,13 +75,19 @@ def _checked(name: str, given: Any, most: float) -> float:
     return float(given)
 
 
-def _put(cell: NotebookNode, text: str, marks: float) -> None:
-    lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in text.splitlines()]
+def _put(cell: NotebookNode, item: Mapping[str, Any], marks: float) -> None:
+    page = plain(item.get("html", ""))
+    lines = [
+        line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in plain(item["text"]).splitlines()
+    ]
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more lines"]
     cell.execution_count = 1
+    text = "\n".join(lines)
     cell.outputs = [
-        _stream("\n".join(lines)),
+        _stream(text)
+        if not page or len(page) > LONGEST_PAGE
+        else new_output("display_data", data={"text/plain": text, "text/html": page}),
         new_output("execute_result", data={"text/plain": repr(marks)}, execution_count=1),
     ]
 

@@ -23,7 +23,8 @@ from diffusion_lab.exercises.catalogue import CHAPTERS, find
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.classroom.gradebook import Book, plain
-from diffusion_lab.grading.classroom.reports.class_report_frame import PAGE, STYLE
+from diffusion_lab.grading.classroom.page import PAGE
+from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE
 from diffusion_lab.grading.classroom.reports.exports import write_exports
 from diffusion_lab.grading.judge import points
 

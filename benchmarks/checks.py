@@ -1,0 +1,63 @@
+"""How long a learner waits for a check: processor seconds of the visible cases, over all right answers.
+
+    python benchmarks/checks.py                 # the slowest ten, later calls
+    python benchmarks/checks.py --first         # in a fresh process for each exercise: what the first check takes
+
+The first check of an exercise computes the expected answers too, and wakes what PyTorch loads at its first use; the
+import of the package comes before it, in the notebook's first cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import torch
+
+from diffusion_lab.exercises import Exercise, exercise, library
+from diffusion_lab.grading.judge import LocalCaller, check
+
+SHOWN = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", action="store_true", help="a fresh process for each exercise")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.only:
+        print(json.dumps(measured(exercise(arguments.only), repeat=False)))
+        return
+    rows = []
+    for name, item in library().items():
+        if arguments.first:
+            command = [sys.executable, __file__, "--only", name]
+            rows += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        else:
+            rows += measured(item, repeat=True)
+    rows.sort(reverse=True)
+    print("| exercise | right answer | processor seconds |\n| --- | --- | ---: |")
+    for seconds, name, answer in rows[:SHOWN]:
+        print(f"| {name} | {answer} | {seconds:.2f} |")
+    print(f"\n{len(rows)} checks, {sum(seconds >= 1 for seconds, *_ in rows)} of them of a second or more")
+
+
+def measured(item: Exercise, repeat: bool) -> list[tuple[float, str, str]]:
+    """Seconds, exercise and answer; without `repeat` for the reference alone, and with what a first check adds."""
+    answers = [("the reference", item.reference), *((answer.name, answer.function) for answer in item.right_answers)]
+    if repeat:
+        check(item, LocalCaller(item.reference))
+    found = []
+    for name, function in answers if repeat else answers[:1]:
+        began = time.process_time()
+        check(item, LocalCaller(function))
+        found.append((time.process_time() - began, item.name, name))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Which files of a folder are for training and which are held out, and what their classes are, by their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from diffusion_lab.errors import DataError
+
+TRAIN = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation", "dev", "eval", "holdout", "held_out")
+"""In capitals or not. Where several are there, the first of this list is held out."""
+
+
+class Layout(NamedTuple):
+    """What the names of files say about them."""
+
+    splits: list[str]
+    """For each file "train", "test" or "", which is left out."""
+    labels: list[int]
+    """For each file the number of its class; 0 where there are no classes."""
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def layout_of(path: Path, names: Sequence[str]) -> Layout:
+    """Splits and classes of the files of `path` by their relative names, such as `train/cat/1.png`.
+
+    The innermost folder that is no split is the class. One folder around everything is no class.
+
+    Raises:
+        DataError: some files lie in a class folder and others do not; held-out files of a class that has no others;
+            nothing to train on.
+    """
+    parts = [PurePosixPath(name).parts[:-1] for name in names]
+    found = [next((part for part in folders if _is_split(part)), "") for folders in parts]
+    folders = [next((part for part in reversed(parents) if not _is_split(part)), "") for parents in parts]
+    kinds = sorted({part.lower() for part in found if part.lower() in HELD_OUT}, key=HELD_OUT.index)
+    splits = [_split(part.lower(), kinds) for part in found]
+    notes = []
+    if len(kinds) > 1:
+        left_out = ", ".join(f"{sum(part.lower() == kind for part in found):,} in `{kind}`" for kind in kinds[1:])
+        notes.append(f"`{kinds[0]}` of {path} is held out; left out are {left_out}")
+    train = {folder for folder, split in zip(folders, splits, strict=True) if split == "train"}
+    if not train:
+        raise DataError(f"{path} has images under `{kinds[0]}` and none to train on")
+    for name, folder, split in zip(names, folders, splits, strict=True):
+        if split == "test" and folder not in train:
+            raise DataError(_strange(path, name, folder, kinds[0], any(part.lower() in TRAIN for part in found)))
+    loose = [name for name, folder in zip(names, folders, strict=True) if not folder]
+    if loose and len(set(folders)) > 1 and set(train) != {""}:
+        raise DataError(
+            f"{path}/{loose[0]} lies in no class folder, and others do ({len(loose):,} of {len(names):,} do not); "
+            "put it into the folder of its class, or move it out of the way"
+        )
+    classes = tuple(sorted(train)) if len(train) > 1 else ()
+    labels = [classes.index(folder) if split and classes else 0 for folder, split in zip(folders, splits, strict=True)]
+    return Layout(splits, labels, classes, tuple(notes))
+
+
+def _is_split(folder: str) -> bool:
+    return folder.lower() in TRAIN + HELD_OUT
+
+
+def _split(folder: str, kinds: Sequence[str]) -> str:
+    if folder in HELD_OUT:
+        return "test" if folder == kinds[0] else ""
+    return "train"
+
+
+def _strange(path: Path, name: str, folder: str, kind: str, has_train: bool) -> str:
+    what = f"of class `{folder}`" if folder else "of no class"
+    remedy = "move it to the others of its kind, or out of the way"
+    if not has_train:
+        remedy = f"`{kind}` names held-out images: put the others under `train`, or rename `{kind}` if it is a class"
+    return f"{path}/{name} is held out, {what}, and there is nothing {what} to train on; {remedy}"

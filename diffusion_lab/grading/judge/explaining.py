@@ -1,0 +1,197 @@
+"""Name a mistake that nobody has listed, by the small edits that undo it or make it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from diffusion_lab.exercises import Exercise
+from diffusion_lab.grading.judge import fingerprints
+from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.comparing import as_tensor
+from diffusion_lab.grading.judge.edits import Edit
+from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
+from diffusion_lab.grading.judge.questions import Question, Trial, questions
+from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
+from diffusion_lab.grading.judge.searching import CALL, Clock, edited, is_right, same_returned, size
+from diffusion_lab.grading.judge.wording import Mistake, mistake
+
+ONE, TWO = 0.4, 0.4
+"""Seconds of processor time to look for one edit of the student's code, and for a pair."""
+PLAIN = 2
+"""An explanation that costs no more is good enough to stop at."""
+FAR_FETCHED = 4
+"""Two edits that cost more together explain too much."""
+PROOF_SEED = 1
+"""Other cases, on which an explanation must hold too: a fit to a few numbers can be chance."""
+HITS = 12
+"""How many fingerprints that fit are looked into."""
+
+
+def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tuple[Mistake, ...]:
+    """What is wrong, by the least far-fetched edits that explain all answers: one mistake, two, or none.
+
+    Args:
+        caller: the student's function. Its code is edited only where it is a function of this process whose source
+            Python knows; one in another process is only called, on the visible cases.
+        trials: all that it was asked, on whichever cases.
+    """
+    if any(t.returned.fault is not None and t.returned.fault.kind == "time" for t in trials):
+        return ()
+    if all(t.returned.fault is not None for t in trials if not t.passed):
+        return ()  # errors have messages of their own, and too much explains them
+    search = _Search(exercise, caller, trials)
+    found = [*search.made(), *search.undone()]
+    if found:
+        return (min(found, key=lambda m: (m.cost, not m.line)),)
+    return search.pair()
+
+
+class _Search:
+    """The search for what explains one function."""
+
+    def __init__(self, exercise: Exercise, caller: Caller, trials: Sequence[Trial]):
+        self.exercise, self.caller, self.trains = exercise, caller, exercise.trains
+        self.trials = sorted(trials, key=lambda t: (t.passed, size(t.question)))
+        self.table: Table | None = fingerprints.load(exercise)
+        self.source: Source | None = None
+        function = getattr(caller, "function", None)
+        if isinstance(caller, LocalCaller) and function is not None:
+            try:
+                self.source = Source(function)
+            except Unreadable:
+                self.source = None
+
+    def made(self) -> list[Mistake]:
+        """An edit of right code that gives the student's answers."""
+        if self.table is None:
+            return []
+        known = {id(t.question): t.returned for t in self.trials}
+        small, others = fingerprints.asked(self.exercise)
+        answers = []
+        for question in (*small, *others):
+            answers.append(known.get(id(question)) or self._call(self.caller, question))
+        seen = fingerprints.print_from(answers, len(small), self.trains)
+        rows = self.table.at_first(seen.first, seen.size_first)
+        hits = self.table.among(rows, seen.rest, seen.size_rest)
+        for call, found in self._by_cost(hits):
+            if self._same(call, self.caller, known):
+                return [found]
+        return []
+
+    def undone(self) -> list[Mistake]:
+        """An edit of the student's code that makes it right."""
+        found: list[Mistake] = []
+        clock = Clock(ONE)
+        for edit, call in self._edits_of_student(clock):
+            if self._right(call):
+                found.append(mistake(edit, of_reference=False))
+                if found[-1].cost <= PLAIN or len(found) == 3:
+                    break
+        return found
+
+    def pair(self) -> tuple[Mistake, ...]:
+        """An edit of the student's code that makes it the same as an edit of right code: two mistakes."""
+        if self.table is None:
+            return ()
+        small, others = fingerprints.asked(self.exercise)
+        clock = Clock(TWO)
+        best: tuple[Mistake, ...] = ()
+        for edit, call in self._edits_of_student(clock):
+            if not _may_be_half(edit):
+                continue
+            if edit.cost >= FAR_FETCHED or (best and edit.cost + 1 >= sum(m.cost for m in best)):
+                break
+            first = [self._call(call, q) for q in small]
+            if not all(_keeps_its_shape(r, q) for r, q in zip(first, small, strict=True)):
+                continue
+            rows = self.table.at_first(*fingerprints.projection(first, self.trains))
+            if not len(rows):
+                continue
+            rest = [self._call(call, q) for q in others]
+            if not all(_keeps_its_shape(r, q) for r, q in zip(rest, others, strict=True)):
+                continue
+            hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
+            known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
+            for other, second in self._by_cost(hits):
+                cost = edit.cost + second.cost
+                if cost > FAR_FETCHED or (best and cost >= sum(m.cost for m in best)):
+                    break
+                one = mistake(edit, of_reference=False)
+                if one.name != second.name and self._same(other, call, known):
+                    best = (one, second)
+                    break
+        return best
+
+    def _edits_of_student(self, clock: Clock) -> Iterator[tuple[Edit, LocalCaller]]:
+        for edit in sorted(self.source.edits() if self.source else (), key=lambda e: e.cost):
+            if clock.over:
+                return
+            call = edited(self.source, edit)
+            if call is not None:
+                yield edit, call
+
+    def _by_cost(self, hits: Sequence[tuple[int, int]]) -> Iterator[tuple[LocalCaller, Mistake]]:
+        """What those fingerprints stand for: the function, and the mistake in it."""
+        sources = right_sources(self.exercise)
+        found: list[tuple[int, LocalCaller, Any]] = []
+        for place, number in hits[:HITS]:
+            if place == LISTED and number < len(self.exercise.wrong_answers):
+                wrong = self.exercise.wrong_answers[number]
+                what = Mistake(wrong.name, wrong.hint, wrong.name, 1, known=True)
+                found.append((1, LocalCaller(wrong.function, CALL), what))
+            elif place < len(sources) and number < len(sources[place].edits()):
+                source, edit = sources[place], sources[place].edits()[number]
+                call = edited(source, edit)
+                if call is not None:
+                    what = mistake(edit, of_reference=True, body=source.trees.get(edit.function))
+                    found.append((edit.cost, call, what))
+        for _, call, what in sorted(found, key=lambda f: f[0]):
+            yield call, what
+
+    def _call(self, caller: Caller, question: Question) -> Returned:
+        return caller(question.arguments, gradients=self.trains)
+
+    def _right(self, call: LocalCaller) -> bool:
+        """Right everywhere: most edits fail at the first case, which the student's function fails too."""
+        asked = [t.question for t in self.trials]
+        return all(is_right(self._call(call, q), q, self.trains) for q in asked) and all(
+            is_right(self._call(call, q), q, self.trains) for q in questions(self.exercise, PROOF_SEED)
+        )
+
+    def _same(self, one: Caller, other: Caller, known: dict[int, Returned]) -> bool:
+        """Whether both give the same in all cases, and in some that were not looked at before."""
+        cases = [t.question for t in self.trials] + list(questions(self.exercise, PROOF_SEED))
+        for q in cases:
+            if not same_returned(self._call(one, q), known.get(id(q)) or self._call(other, q), self.trains):
+                return False
+        return True
+
+
+def _may_be_half(edit: Edit) -> bool:
+    """Whether an edit of the student's code may be half of an explanation.
+
+    One that changes an argument for all that follows would be made in right code too, and cancel out; so would one
+    that throws away all entries but one.
+    """
+    if edit.function == SHELL and not isinstance(edit.old, ast.Call):
+        return False
+    constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
+    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "shape")
+
+
+def _keeps_its_shape(returned: Returned, question: Question) -> bool:
+    """Whether an answer has the shapes of the right one, and numbers where that has numbers."""
+    if returned.fault is not None:
+        return False
+    given = leaves(returned.value)
+    if len(given) != len(question.expected.leaves):
+        return False
+    for value, leaf in zip(given, question.expected.leaves, strict=True):
+        tensor = as_tensor(value)
+        if tensor is None or tensor.shape != leaf.value.shape:
+            return False
+        if not bool((tensor.double().isfinite() | ~leaf.value.double().isfinite()).all()):
+            return False
+    return True

@@ -1,0 +1,154 @@
+"""A function's own code, ready to be edited and built again; the function and its globals stay as they are."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+import types
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from diffusion_lab.grading.judge.edits import Edit, at, edits, put
+
+SHELL = "__shell__"
+"""The name of a function around the whole, whose edits change an argument or the answer."""
+NOT_CALLED = {"open", "exec", "eval", "input", "compile", "__import__", "exit", "quit", "globals", "setattr", "delattr"}
+NOT_USED = {"os", "sys", "subprocess", "shutil", "pathlib", "socket", "requests", "urllib", "builtins", "importlib"}
+"""Code that reaches out of itself is never run in an edited form."""
+LONGEST = 400
+"""Lines of code beyond which no one looks for a small mistake."""
+
+
+class Unreadable(Exception):
+    """The function's code cannot be had, or must not be run in another form."""
+
+
+class Source:
+    """The code of a function and of the functions of its own file that it calls.
+
+    Args:
+        function: a plain function whose source Python can find: from a file, or from a notebook's cell.
+        helpers: whether functions of its own module that it calls can be edited too.
+
+    Raises:
+        Unreadable: where there is no source, or where it does more than compute.
+    """
+
+    def __init__(self, function: Callable, helpers: bool = True):
+        if not isinstance(function, types.FunctionType):
+            raise Unreadable("not a plain function")
+        self.function, self.name = function, function.__name__
+        self.namespace: dict[str, Any] = {**function.__globals__, **_closed_over(function), "torch": torch}
+        self.trees: dict[str, ast.FunctionDef] = {}
+        waiting = [function]
+        while waiting:
+            one = waiting.pop()
+            tree = _parsed(one)
+            if one.__name__ in self.trees:
+                continue
+            self.trees[one.__name__] = tree
+            if helpers:
+                names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+                found = [function.__globals__.get(name) for name in sorted(names)]
+                waiting += [f for f in found if _is_neighbour(f, function) and f.__name__ not in self.trees]
+        parameters = list(inspect.signature(function).parameters)
+        self._shell = _shell(self.name, parameters)
+        self._codes = {name: _compiled(tree) for name, tree in self.trees.items()}
+        self._edits: list[Edit] | None = None
+
+    def edits(self) -> list[Edit]:
+        """All small edits, in an order that depends on the code alone."""
+        if self._edits is None:
+            self._edits = [e for tree in (self._shell, *self.trees.values()) for e in edits(tree)]
+        return self._edits
+
+    def with_edits(self, chosen: Iterable[Edit]) -> Callable:
+        """The function with these edits made. Raises SyntaxError or ValueError where that is no function."""
+        chosen = list(chosen)
+        before = [(slot, at(slot)) for edit in chosen for slot, _ in edit.changes]
+        try:
+            for edit in chosen:
+                for slot, new in edit.changes:
+                    put(slot, new)
+            changed = {edit.function for edit in chosen}
+            codes = {**self._codes, **{name: _compiled(self.trees[name]) for name in changed - {SHELL}}}
+            shell = _compiled(self._shell) if SHELL in changed else None
+        finally:
+            for slot, old in reversed(before):
+                put(slot, old)
+        namespace = dict(self.namespace)
+        for code in codes.values():
+            exec(code, namespace)
+        if shell is not None:
+            exec(shell, namespace)
+        return namespace[SHELL if shell is not None else self.name]
+
+    def line(self, number: int) -> str:
+        """That line of the file or the cell, or nothing."""
+        import linecache
+
+        return linecache.getline(self.function.__code__.co_filename, number).strip()
+
+
+def _parsed(function: types.FunctionType) -> ast.FunctionDef:
+    try:
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError, IndentationError, ValueError) as error:
+        raise Unreadable(str(error)) from error
+    node = tree.body[0] if tree.body else None
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list or len(lines) > LONGEST:
+        raise Unreadable("not a plain function definition")
+    if node.name != function.__name__:
+        raise Unreadable("the source is another function's")
+    ast.increment_lineno(node, first - 1)
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom, ast.Await)):
+            raise Unreadable("it changes names outside itself")
+        if isinstance(inner, ast.Name) and inner.id in NOT_CALLED | NOT_USED:
+            raise Unreadable(f"it uses {inner.id}")
+        if isinstance(inner, ast.arg):
+            inner.annotation = None
+        if isinstance(inner, ast.FunctionDef):
+            inner.returns = None
+    if ast.get_docstring(node) is not None:
+        node.body = node.body[1:] or [ast.Pass()]
+    return node
+
+
+def _closed_over(function: types.FunctionType) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError as error:
+            raise Unreadable(f"{name} is not assigned yet") from error
+    return found
+
+
+def _is_neighbour(value: Any, function: types.FunctionType) -> bool:
+    return (
+        isinstance(value, types.FunctionType)
+        and value.__globals__ is function.__globals__
+        and value.__code__.co_filename == function.__code__.co_filename
+        and not hasattr(builtins, value.__name__)
+        and value.__closure__ is None
+    )
+
+
+def _shell(name: str, parameters: list[str]) -> ast.FunctionDef:
+    given = ", ".join(parameters)
+    tree = ast.parse(f"def {SHELL}({given}):\n    return {name}({given})").body[0]
+    tree.body[0].value.is_shell = True  # so that words can call it the answer
+    return tree
+
+
+def _compiled(tree: ast.FunctionDef) -> types.CodeType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd code, which edits make
+        return compile(ast.Module([tree], []), "<edited>", "exec", dont_inherit=True)

@@ -1,0 +1,170 @@
+"""How a wrong answer is made from the right one, where that is simple."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from diffusion_lab.grading.judge.calling import leaves
+from diffusion_lab.grading.judge.comparing import agrees, as_tensor
+from diffusion_lab.grading.judge.expecting import Leaf
+
+CONSTANTS = {
+    "2": 2.0,
+    "3": 3.0,
+    "4": 4.0,
+    "pi": math.pi,
+    "2 pi": 2 * math.pi,
+    "log(2)": math.log(2),
+    "log(10)": math.log(10),
+    "10 / log(10)": 10 / math.log(10),
+    "20 / log(10)": 20 / math.log(10),
+}
+"""Factors that people lose or find, by name."""
+
+
+def relation(
+    answer: Any,
+    expected: tuple[Leaf, ...],
+    other_times: Callable[[int], Any],
+    sizes: Mapping[str, float] | None = None,
+) -> str | None:
+    """The relation in words, or None.
+
+    Args:
+        other_times: shift -> the right answer with the step count shifted, or None.
+        sizes: numbers of this case by name, such as the batch size, which a factor may turn out to be.
+    """
+    given = [as_tensor(leaf) for leaf in leaves(answer)]
+    if len(given) != len(expected) or any(g is None for g in given):
+        return None
+    if len(given) == 2 and _all_agree(given[::-1], expected):
+        return "the two values have changed places"
+    for tensor, leaf in zip(given, expected, strict=True):
+        if tensor.is_complex():
+            return "it is complex"
+        if tensor.shape == leaf.value.shape and bool(agrees(tensor, leaf).all()):
+            continue
+        if tensor.shape != leaf.value.shape:
+            found = _of_shapes(tensor, leaf, sizes or {})
+        else:
+            found = _of_values(tensor, leaf, sizes or {})
+        if found:
+            return found
+        break
+    for shift, words in ((1, "one step later"), (-1, "one step earlier")):
+        other = other_times(shift)
+        if other is not None and _all_agree(given, other):
+            return f"it is the right answer {words}: t is off by one"
+    return None
+
+
+def _all_agree(given: list[Tensor], expected: tuple[Leaf, ...]) -> bool:
+    return all(g.shape == e.value.shape and bool(agrees(g, e).all()) for g, e in zip(given, expected, strict=True))
+
+
+def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | None:
+    value = leaf.value
+    if value.is_floating_point() and not answer.is_floating_point():
+        return (
+            "it has whole numbers, and the numbers that are asked for are not whole: an index is not what it points at"
+        )
+    if answer.numel() == value.numel() and _same_numbers(answer, leaf):
+        return "it has the right numbers, in another shape"
+    if answer.ndim == 0 and value.ndim == 1 and len(value) == sizes.get("the batch size B"):
+        return "one number for each sample is expected: do not take the mean, or the sum, over the batch"
+    if answer.ndim == 0:
+        return f"it is a single number, and shape {tuple(value.shape)} is expected: a mean or a sum goes over too much"
+    if value.ndim == 0:
+        return "one number is expected"
+    if answer.numel() > value.numel() and _spread(answer, value):
+        return (
+            "a factor was multiplied along the wrong axis: give it one axis of size 1 for each axis it must not touch"
+        )
+    if answer.ndim < value.ndim:
+        return "an axis is missing: it was summed over, averaged or indexed away, and should stay"
+    if answer.ndim > value.ndim:
+        return "there is an axis too many: it was to be summed over or averaged, or should not have been made"
+    return None
+
+
+def _same_numbers(answer: Tensor, leaf: Leaf) -> bool:
+    """Whether it has the right entries, in whatever order."""
+    value, order = leaf.value.double().flatten().sort()
+    found = answer.double().flatten().sort().values
+    slack = leaf.tolerance.flatten()[order].max() if leaf.tolerance.numel() else 0.0
+    return bool(((found - value).abs() <= slack).all())
+
+
+def _spread(answer: Tensor, value: Tensor) -> bool:
+    """Whether its shape is the expected one with some axis repeated, as broadcasting makes them."""
+    return set(answer.shape) <= set(value.shape) | {1}
+
+
+def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | None:
+    answer, value = answer.double(), leaf.value.double()
+    if not bool(answer.isfinite().all()) and bool(value.isfinite().all()):
+        bad = "nan" if bool(answer.isnan().any()) else "infinite"
+        return (
+            f"some entries are {bad}: look for a division by 0, a logarithm or root of a negative number, an overflow"
+        )
+
+    def close(tensor: Tensor) -> bool:
+        return bool(agrees(tensor, leaf).all())
+
+    if close(-answer):
+        return "the sign is turned around"
+    if value.ndim and value.numel() > 1:
+        for axis in range(value.ndim):
+            if value.shape[axis] > 1 and close(answer.flip(axis)):
+                return "it runs in the opposite order" + (f" along axis {axis}" if value.ndim > 1 else "")
+        if value.ndim >= 2 and value.shape[-1] == value.shape[-2] and close(answer.transpose(-1, -2)):
+            return "it is transposed"
+    if bool((answer >= 0).all()) and close(answer.sqrt()):
+        return "it is the square of the right answer"
+    if close(answer.square()):
+        return "it is the root of the right answer"
+    if bool((answer != 0).all()) and close(1 / answer):
+        return "it is one divided by the right answer"
+    if close(1 - answer):
+        return "it is one minus the right answer"
+    large = value.abs() > 0.05 * value.abs().max()
+    if bool(large.any()) and value.numel() > 1:
+        middle = float((answer[large] / value[large]).median())
+        if abs(middle) > 1e-12 and close(answer / middle):
+            return f"it is the right answer times {middle:.6g}{_name_of(middle, sizes)}"
+        offset = float((answer - value).median())
+        if close(answer - offset):
+            return f"it is the right answer plus {offset:.6g}"
+    worst = float((answer - value).abs().max() / value.abs().max().clamp(min=1e-300))
+    if 0 < worst < 1e-3:
+        return (
+            f"it agrees with the right answer to {int(-math.log10(worst))} digits: something small is added on the "
+            "way, or something is rounded"
+        )
+    return None
+
+
+def _name_of(factor: float, sizes: Mapping[str, float]) -> str:
+    """ ", which is 1 / log(2)", where the factor is made of a number that has a name; sizes of the case come first."""
+    for name, size in {**sizes, **CONSTANTS}.items():
+        if size in (0, 1) or f"{factor:.6g}" == name:
+            continue
+        words = f"{name}, {size:g}" if name in sizes else name
+        said = {
+            1.0: words,
+            -1.0: f"1 / {_bracketed(name)}",
+            0.5: f"the root of {words}",
+            -0.5: f"1 / the root of {words}",
+        }
+        for power, text in (said | {2.0: f"the square of {words}"} if name in sizes else said).items():
+            if math.isclose(abs(factor), size**power, rel_tol=2e-5):
+                return f", which is {'minus ' if factor < 0 else ''}{text}{' here' if name in sizes else ''}"
+    return ""
+
+
+def _bracketed(name: str) -> str:
+    return f"({name})" if " / " in name else name

@@ -1,0 +1,73 @@
+"""Look for the edit that explains a wrong function: of its own code, which makes it right, or of right code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from diffusion_lab.grading.judge.calling import LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.comparing import agrees, as_tensor, same_answer
+from diffusion_lab.grading.judge.edits import Edit
+from diffusion_lab.grading.judge.expecting import Leaf
+from diffusion_lab.grading.judge.questions import Question
+from diffusion_lab.grading.judge.rebuilding import Source
+
+CALL = 0.25
+"""Seconds that an edited function may take for one case; it may loop for ever."""
+
+
+@dataclass
+class Clock:
+    """A budget of processor time."""
+
+    seconds: float
+    start: float = field(default_factory=time.process_time)
+
+    @property
+    def over(self) -> bool:
+        return time.process_time() - self.start > self.seconds
+
+
+def is_right(returned: Returned, question: Question, trains: bool) -> bool:
+    """Whether an answer is right to the question's tolerance, its gradients too where the exercise trains."""
+    if returned.fault is not None or not _agree(returned.value, question.expected.leaves):
+        return False
+    expected = question.expected.gradients
+    return not trains or not expected or (returned.graph and _agree(returned.gradients, expected))
+
+
+def _agree(answer: Any, expected: Sequence[Leaf]) -> bool:
+    given = leaves(answer)
+    if len(given) != len(expected):
+        return False
+    for value, leaf in zip(given, expected, strict=True):
+        tensor = as_tensor(value)
+        if tensor is None or tensor.shape != leaf.value.shape or not bool(agrees(tensor, leaf).all()):
+            return False
+    return True
+
+
+def same_returned(one: Returned, other: Returned, trains: bool) -> bool:
+    """Whether two functions do the same: the same numbers and gradients, or an error of the same kind."""
+    if one.fault is not None or other.fault is not None:
+        return one.fault is not None and other.fault is not None and one.fault.name == other.fault.name
+    if not same_answer(one.value, other.value):
+        return False
+    return not trains or (one.graph == other.graph and same_answer(one.gradients, other.gradients))
+
+
+def size(question: Question) -> int:
+    """How many numbers a question holds: small ones are asked first."""
+    return sum(a.numel() for a in question.arguments if isinstance(a, Tensor))
+
+
+def edited(source: Source, edit: Edit) -> LocalCaller | None:
+    """The function with one edit made, to be called; None where that is no function."""
+    try:
+        return LocalCaller(source.with_edits([edit]), CALL)
+    except (SyntaxError, ValueError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,325 @@
+"""An edit in words: what is wrong, with the quantities as the exercise calls them, and the idea behind it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+from dataclasses import dataclass
+
+from diffusion_lab.grading.judge.edits import AXES, CASTS, MIRROR, MODULES, Edit
+from diffusion_lab.grading.judge.rebuilding import SHELL
+
+LONGEST = 44
+"""Characters of code that a hint quotes; more would be a solution, or hide what matters."""
+SHAPES = {"reshape", "view", "unsqueeze", "squeeze", "expand", "expand_as", "flatten"}
+"""Calls that change how numbers lie, and not the numbers."""
+WHOLE = "the answer"
+
+SENTENCES = {
+    "root missing": "The square root of {about} is missing.",
+    "root too many": "The square root of {about} was taken where {about} itself belongs.",
+    "square missing": "{about} is not squared, and must be.",
+    "square too many": "{about} is squared, and must not be.",
+    "factor missing": "The factor {about} is missing{beside}.",
+    "factor too many": "There is a factor {about} too many{beside}.",
+    "divisor missing": "It is not divided by {about}{beside}.",
+    "divisor too many": "There is a division by {about} too many{beside}.",
+    "term missing": "The term {about} is missing{beside}.",
+    "term too many": "The term {about} does not belong here{beside}.",
+    "complement missing": "You have {about} where one minus it belongs.",
+    "complement too many": "You have one minus {about} where {about} itself belongs.",
+    "sign": "The sign of {about} is wrong.",
+    "reversed": "The difference is taken the wrong way round: {right} against {yours}.",
+    "upside down": "{about} is upside down: numerator and denominator have changed places.",
+    "multiplied for divided": "It is multiplied by {about} where it must be divided.",
+    "divided for multiplied": "It is divided by {about} where it must be multiplied.",
+    "added for multiplied": "Two things are added that must be multiplied, in {where}.",
+    "multiplied for added": "Two things are multiplied that must be added, in {where}.",
+    "name": "{yours} is used where {right} belongs.",
+    "index": "{yours} is used where {right} belongs: the index is off.",
+    "index missing": "All of {about} is used, and not the entry that belongs here.",
+    "axis": "The axis is wrong: {yours} should go along another one.",
+    "constant": "The number {yours} is not the right one here.",
+    "constant of ours": "Where {right} belongs, you seem to have {yours}.",
+    "one in front": "There is a 1 in front of the answer that must not be there.",
+    "one entry": "Only one entry of it is given: {yours}.",
+    "first entry missing": "The first entry of {about} is missing.",
+    "last entry missing": "The last entry of {about} is missing.",
+    "first entry too many": "There is an entry too many at the start of {about}.",
+    "last entry too many": "There is an entry too many at the end of {about}.",
+    "case ignored": "The case {about} is not treated on its own, and must be.",
+    "case too many": "All is right but for the case {about}: look at what you do there.",
+    "argument too many": "In {where}, {about} is given and must not be.",
+    "index too many": "One entry of {about} is used where all of it belongs.",
+    "text": "The case {yours} is asked for where {right} is meant.",
+    "function": "{yours} is computed where {right} belongs.",
+    "boundary": "At the boundary itself the condition is wrong: {yours} or {right}?",
+    "comparison": "The condition {yours} asks the wrong question.",
+    "condition ignored": "The case {about} is not treated on its own, and must be.",
+    "condition too many": "The case {about} is treated on its own, and must not be.",
+    "cases exchanged": "The two cases of {about} have changed places.",
+    "call missing": "{about} is left out.",
+    "call too many": "{about} is too many.",
+    "line missing": "The step that sets {about} is left out.",
+    "line too many": "The step that sets {about} is too many.",
+    "bracket": "A bracket is missing or in the wrong place: {yours} is not what is meant.",
+    "order": "The order is wrong in {yours}.",
+    "slice": "The wrong range of entries is taken: {yours}.",
+    "argument missing": "In {where}, {about} does not get the part it should have.",
+    "own randomness": "{yours} draws random numbers of its own; {right} is passed in for that.",
+    "shape": "The shape {yours} fits one number of axes only; inputs can have any.",
+}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong, found by an edit."""
+
+    kind: str
+    hint: str
+    name: str
+    """Short and stable, for counting: "edit: root missing alpha_bar[t]"."""
+    cost: int
+    known: bool = False
+    """Whether it is one of the exercise's own wrong answers."""
+    line: int = 0
+    """In the student's file or cell; 0 where it was found in the answers alone."""
+
+
+def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mistake:
+    """What an edit says about the student's function.
+
+    Args:
+        edit: of right code, which makes it compute what the student's computes; or of the student's code, which
+            makes it right.
+        of_reference: which of the two.
+        body: the edited function, whose local names are replaced by what they stand for.
+    """
+    kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
+    known = _meanings(body) if of_reference and body is not None else {}
+    right, yours = (edit.old, edit.new) if of_reference else (edit.new, edit.old)
+    about = edit.about if edit.about is not None else edit.old
+    if kind in ("line missing", "line too many"):
+        about = _target(about)
+    words = {
+        "about": _all_quoted(edit, known) or quoted(about, known),
+        "right": quoted(right, known),
+        "yours": quoted(yours, known),
+        "where": quoted(edit.old, known),
+        "beside": _beside(edit, kind, known),
+    }
+    kind, words = _sharpened(kind, words, right, yours)
+    if kind in ("call missing", "call too many") and about is not None:
+        words["about"] = _call_in_words(about, known)
+    if kind == "constant" and of_reference:
+        kind = "constant of ours"
+    if edit.function == SHELL and kind in ("index", "slice"):
+        kind, words["about"] = _of_range(kind, right, yours), quoted(_whole(right, yours), known)
+    sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
+    if len(edit.changes) > 1 and " and " not in words["about"]:
+        sentence += " It is so at every place where this stands."
+    sentence = sentence[0].upper() + sentence[1:]
+    if edit.case is not None and kind != "case too many":
+        case = quoted(edit.case, known)
+        sentence = f"In the case {case}: {sentence}" if case.startswith("`") else sentence
+    idea = idea_behind(kind, f"{words['about']} {words['right']} {words['yours']}")
+    start = f"Line {edit.line}: " if not of_reference and edit.function != SHELL and edit.line else ""
+    key = re.sub(r"[`\s]+", " ", f"edit: {kind} {words['about'] if edit.about is not None else words['right']}").strip()
+    hint = f"{start}{sentence}{' ' + idea if idea else ''}"
+    return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
+
+
+def _all_quoted(edit: Edit, known: dict[str, ast.AST]) -> str:
+    """All that was changed at once, where that is not the same everywhere."""
+    if edit.kind not in ("root missing", "square missing", "complement missing"):
+        return ""
+    texts = list(dict.fromkeys(quoted(new, known) for _, new in edit.changes))
+    return " and ".join(texts[:3]) if 1 < len(texts) <= 3 else ""
+
+
+def _call_in_words(node: ast.AST, known: dict[str, ast.AST]) -> str:
+    """`clamp(-1, 1)` on `x0`: the call by its name and its settings, and what it is called on where that is short."""
+    if isinstance(node, ast.Attribute):
+        inner, name, settings = node.value, node.attr, ""
+    elif isinstance(node, ast.Call):
+        function, arguments = node.func, list(node.args)
+        if isinstance(function, ast.Attribute):
+            of_module = isinstance(function.value, ast.Name) and function.value.id in MODULES
+            inner = (arguments.pop(0) if arguments else None) if of_module else function.value
+            name = function.attr
+        else:
+            inner, name = (arguments.pop(0) if arguments else None), getattr(function, "id", "")
+        given = [ast.unparse(a) for a in arguments] + [f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords]
+        settings = f"({', '.join(given)})" if len(", ".join(given)) <= LONGEST else "(…)"
+    else:
+        return quoted(node, known)
+    text = quoted(inner, known) if inner is not None else ""
+    return f"`{name}{settings}`" + (f" on {text}" if text.startswith("`") or text == WHOLE else "")
+
+
+def _whole(right: ast.AST, yours: ast.AST) -> ast.AST:
+    return yours if isinstance(right, ast.Subscript) else right
+
+
+def _of_range(kind: str, right: ast.AST, yours: ast.AST) -> str:
+    """What is wrong with the range, where one of the two is a part of the other."""
+    part, missing = (yours, True) if isinstance(yours, ast.Subscript) else (right, False)
+    if kind == "index" or not isinstance(part, ast.Subscript) or not isinstance(part.slice, ast.Slice):
+        return "one entry" if missing and isinstance(part, ast.Subscript) else kind
+    if part.slice.lower is not None:
+        return "first entry missing" if missing else "first entry too many"
+    if ast.unparse(part.slice.upper) == "-1":
+        return "last entry missing" if missing else "last entry too many"
+    return "one entry" if missing else kind
+
+
+def idea_behind(kind: str, text: str) -> str:
+    """The idea that usually stands behind such a mistake, or nothing."""
+    if kind == "root missing" and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
+        return "A variance is not a standard deviation: what multiplies data or noise is the root of a variance."
+    if kind in ("root too many", "square missing") and re.search(r"\b(std|sigma|sd)", text):
+        return "A standard deviation is not a variance: variances add, and they are the squares."
+    if kind == "index" and re.search(r"\[[^\]]*(t|i|s|n)\b[^\]]*\]|range|arange", text):
+        return "Watch which step it belongs to, and that steps count from 0."
+    if kind.startswith("complement") and re.search(r"alpha|abar|kept|beta", text):
+        return "Ask which share belongs to the data and which to the noise."
+    if kind == "axis":
+        return "Which axis is the batch, and which stays?"
+    if kind in ("function", "call missing", "call too many"):
+        if re.search(r"`mean`.*`sum`|`sum`.*`mean`", text):
+            return "A sum grows with the number of entries, a mean does not."
+        if re.search(r"cumprod|prod", text):
+            return "Shares of the signal multiply up from step to step."
+        if "detach" in text or "no_grad" in text:
+            return "Think of where gradients must flow, and where they must not."
+        if "clamp" in text or "clip" in text:
+            return "Ask which values are possible here."
+    if kind in ("condition ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
+        return "Think the first and the last step through by hand."
+    if kind == "shape":
+        return "A factor for each sample needs an axis of size 1 for every other axis of the data."
+    return ""
+
+
+def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST) -> tuple[str, dict[str, str]]:
+    """Where only a function's name differs, that is what is told, not the whole expression."""
+    if kind == "function" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
+        names = [f"`{getattr(n.func, 'attr', getattr(n.func, 'id', ''))}`" for n in (right, yours)]
+        return kind, {**words, "right": names[0], "yours": names[1]}
+    if kind == "function" and isinstance(right, ast.BinOp) and isinstance(yours, ast.BinOp):
+        named = {ast.Div: "a true division", ast.FloorDiv: "a whole-number division", ast.MatMult: "a matrix product"}
+        named[ast.Mult] = "a product entry by entry"
+        return kind, {**words, "right": named[type(right.op)], "yours": named[type(yours.op)]}
+    if kind == "constant" and isinstance(getattr(right, "value", None), str):
+        return "text", words
+    return kind, words
+
+
+def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None) -> str:
+    """The code of an expression, in backquotes: short, without casts and reshapes, local names spelled out."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CASTS | SHAPES:
+        return f"`{node.func.attr}`"
+    plain = _Plain(known or {}).visit(copy.deepcopy(node))
+    try:
+        text = ast.unparse(ast.fix_missing_locations(plain))
+    except (AttributeError, ValueError, RecursionError):
+        return "this expression"
+    text = " ".join(text.replace(f"{SHELL}", "").split())
+    if "__answer__" in text:
+        return text.replace("__answer__", WHOLE) if text != "__answer__" else WHOLE
+    if len(text) > LONGEST:
+        names = list(dict.fromkeys(n.id for n in ast.walk(plain) if isinstance(n, ast.Name)))
+        names = [f"`{n}`" for n in names if n not in ("torch", "sqrt", "cumprod")][:4]
+        return f"the expression with {', '.join(names)}" if names else "this expression"
+    return f"`{text}`"
+
+
+class _Plain(ast.NodeTransformer):
+    """Code as one would say it: `kept.reshape(-1, 1).sqrt()` is `sqrt(alpha_bar[t])`."""
+
+    def __init__(self, known: dict[str, ast.AST], depth: int = 3):
+        self.known, self.depth = known, depth
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.known and self.depth:
+            return _Plain(self.known, self.depth - 1).visit(copy.deepcopy(self.known[node.id]))
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        function = node.func
+        inner = None
+        if isinstance(function, ast.Attribute):
+            of_module = isinstance(function.value, ast.Name) and function.value.id in ("torch", "math", "np", "F")
+            inner = (node.args[0] if node.args else None) if of_module else function.value
+            if inner is not None and function.attr in CASTS | SHAPES and not isinstance(inner, ast.Starred):
+                return self.visit(inner)
+            if inner is not None and function.attr in ("sqrt", "square", "exp", "log", "cumprod", "abs"):
+                return ast.Call(ast.Name(function.attr, ast.Load()), [self.visit(inner)], [])
+        if isinstance(function, ast.Name) and function.id in ("float", "int") and node.args:
+            return self.visit(node.args[0])
+        if _is_shell_call(node):
+            return ast.Name("__answer__", ast.Load())
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        left, right = node.left, node.right
+        if isinstance(node.op, ast.Pow) and isinstance(right, ast.Constant) and right.value == 0.5:
+            return ast.Call(ast.Name("sqrt", ast.Load()), [self.visit(left)], [])
+        if isinstance(left, ast.BinOp) and {type(left.op), type(node.op)} == {ast.Add, ast.Sub}:
+            if ast.dump(left.right) == ast.dump(right):
+                return self.visit(left.left)  # t - 1 + 1
+        return self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if _only_axes(node.slice):
+            return self.visit(node.value)
+        return self.generic_visit(node)
+
+
+def _is_shell_call(node: ast.Call) -> bool:
+    return bool(getattr(node, "is_shell", False))
+
+
+def _only_axes(index: ast.AST) -> bool:
+    """As in x[:, None]: new axes and nothing else."""
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    kinds = [
+        (isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None)
+        or (isinstance(p, ast.Constant) and (p.value is None or p.value is ...))
+        for p in parts
+    ]
+    return all(kinds) and any(isinstance(p, ast.Constant) for p in parts)
+
+
+def _meanings(body: ast.AST) -> dict[str, ast.AST]:
+    """Local names that are set once, to something short, and what they stand for."""
+    times: dict[str, int] = {}
+    found: dict[str, ast.AST] = {}
+    for node in ast.walk(body):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            times[node.id] = times.get(node.id, 0) + 1
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+    arguments = {a.arg for a in body.args.args} if isinstance(body, ast.FunctionDef) else set()
+    short = {name: value for name, value in found.items() if times[name] == 1 and name not in arguments}
+    return {name: value for name, value in short.items() if sum(1 for _ in ast.walk(value)) <= 40}
+
+
+def _target(node: ast.AST) -> ast.AST:
+    if isinstance(node, ast.Assign):
+        return node.targets[0]
+    return getattr(node, "target", node)
+
+
+def _beside(edit: Edit, kind: str, known: dict[str, ast.AST]) -> str:
+    """What a missing or surplus factor or term stands beside."""
+    whole = edit.old if isinstance(edit.old, ast.BinOp) and edit.about in (edit.old.left, edit.old.right) else None
+    other = (whole.left if edit.about is whole.right else whole.right) if whole is not None else None
+    if other is None and isinstance(edit.new, ast.BinOp):
+        other = edit.old
+    if other is None or isinstance(other, ast.Constant):
+        return ""
+    text = quoted(other, known)
+    word = "after" if kind.startswith("divisor") else "beside"
+    return f" {word} {text}" if text.startswith("`") and not any(f"{axis}=" in text for axis in AXES) else ""

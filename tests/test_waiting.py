@@ -1,0 +1,54 @@
+"""However the course is started, PyTorch's threads sleep while they wait, so that a busy machine stays usable."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffusion_lab.exercises import notebook
+from diffusion_lab.grading.notebook import authoring
+
+ROOT = Path(__file__).parents[1]
+STARTS = {
+    "package": "import diffusion_lab, torch",
+    "notebook": authoring.SET_UP.format(chapter=notebook("normal_1d").chapter),
+    "command": "import diffusion_lab.cli, torch",
+    "book": "import sys; sys.path.insert(0, 'book'); import pages, torch",
+}
+STARTS |= {
+    f"{path.parent.name}/{path.name}": f"import runpy; runpy.run_path({str(path)!r}); import torch"
+    for folder in ("scripts", "benchmarks")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "\nimport torch" in path.read_text(encoding="utf-8")
+}
+
+
+def spins(code: str, **variables: str) -> set[str]:
+    """How often a thread looks before it sleeps, as OpenMP itself says it when Python runs this code."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**inherited, "OMP_DISPLAY_ENV": "verbose", **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {line.split("=")[1].strip(" '") for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
+@pytest.mark.parametrize("start", STARTS)
+def test_threads_sleep_while_they_wait(start: str):
+    assert spins(STARTS[start]) == {"0"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
+def test_a_setting_of_the_user_stays():
+    assert spins(STARTS["package"], OMP_WAIT_POLICY="active") == spins("import torch", OMP_WAIT_POLICY="active")
+    assert spins("import torch").isdisjoint({"0"} | spins("import torch", OMP_WAIT_POLICY="active"))
