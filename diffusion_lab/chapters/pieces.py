@@ -19,7 +19,6 @@ from diffusion_lab.samplers import Step
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 
-
 MOST_LEFT = 0.01
 """A schedule that leaves more of the data at its end is refused. 1,000 linear betas leave 0.00004, 200 leave 0.13."""
 
