@@ -50,6 +50,8 @@ class Report:
     """log-SNR levels, and the scores of the learned and the exact denoiser at each."""
     seconds: dict[str, float]
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+    """What to know about how the data were read."""
     files: dict[str, str] = field(default_factory=dict)
     samples: torch.Tensor | None = field(default=None, repr=False, compare=False)
     experiment: Any = field(default=None, repr=False, compare=False)
@@ -91,4 +93,4 @@ class Report:
                 f"  {score.name}: {score.value:.4g} {score.unit} (floor {score.floor:.4g}, {relation} "
                 f"{score.threshold:.4g}): {verdict}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

@@ -11,6 +11,7 @@ from torch import Tensor
 from diffusion_lab import losses, samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.readiness import require_sounds
 from diffusion_lab.data import Dataset, load
 from diffusion_lab.levels import Level
 from diffusion_lab.metrics import (
@@ -133,6 +134,7 @@ CHAPTER = Chapter(
     # to 5.9. After a minute of training they stretch errors as well, and the distance is larger with them.
     guidance=2.0,
     precision="bfloat16",
+    require=require_sounds,
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),
     denoise_score=removal_score,

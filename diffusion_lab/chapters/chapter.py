@@ -64,6 +64,8 @@ class Chapter:
     loss: Callable[[Target, Schedule, Dataset], Loss] = plain_loss
     exact: Callable[[Dataset], Any] | None = None
     """dataset -> an object of `diffusion_lab.exact` that knows the true distribution."""
+    require: Callable[[Dataset], None] | None = None
+    """dataset -> None; raises a LabError, before any training, where the result could not be scored."""
     floor: Callable[[Run], float] | None = None
     """The lowest mean training loss that any network can reach, where it is known."""
     process: DiscreteProcess | None = None

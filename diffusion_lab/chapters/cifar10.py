@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.images import Thresholds, image_scores
+from diffusion_lab.chapters.readiness import require_images
 from diffusion_lab.data import load
 from diffusion_lab.denoisers import dynamic_threshold
 from diffusion_lab.exact import FiniteSet
@@ -28,6 +29,7 @@ CHAPTER = Chapter(
     guidance=1.5,
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
+    require=require_images,
     evaluate=image_scores(real=Thresholds(40.0, 0.25, 0.3), bundled=Thresholds(150.0, 0.2, 0.5), crop=4, flip=True),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={

@@ -15,6 +15,7 @@ from diffusion_lab import denoisers, samplers
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.pieces import Pieces
 from diffusion_lab.data import Dataset
+from diffusion_lab.devices import own_randomness
 from diffusion_lab.discrete import token_denoiser
 from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level
@@ -123,7 +124,7 @@ class Experiment:
         for number, rows in enumerate(blocks):
             device = self.accelerator.device
             own = [None if c is None else c[rows].to(device) for c in (labels, mask)]
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), own_randomness(device, self.seed + number):
                 x, trajectory = samplers.sample(
                     self.denoiser(*own),
                     self.pieces.schedule,

@@ -16,11 +16,12 @@ from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
+from diffusion_lab.chapters.readiness import rehearse, require_writable
 from diffusion_lab.chapters.trial import Trial
 from diffusion_lab.checkpoints import save_network
 from diffusion_lab.data import Dataset
 from diffusion_lab.data.storage import user_cache
-from diffusion_lab.devices import make_accelerator
+from diffusion_lab.devices import make_accelerator, own_randomness
 from diffusion_lab.errors import CheckpointError, LabError
 from diffusion_lab.networks import build_network, count_parameters, describe
 from diffusion_lab.report import Report
@@ -70,7 +71,9 @@ def run_chapter(
         The report; `report.samples` holds the samples, `report.passed` the verdict.
 
     Raises:
+        LabError: where `out` cannot be written to, before any training.
         PieceError: for a piece that is unknown or does not fit, before any training.
+        DataError: also for data that cannot be scored, before any training.
         DataError, DeviceError, CheckpointError, TrainingError: as their names say.
     """
     refuse_unknown(pieces)
@@ -80,13 +83,19 @@ def run_chapter(
         allowance = replace(allowance, training=training)
     if resume and out is None:
         raise CheckpointError("to resume, say with `out` where the interrupted run wrote its state")
+    folder = None if out is None else Path(out) / chapter.name
+    if folder is not None:
+        require_writable(folder)
     began = time.perf_counter()
     accelerator = make_accelerator(device, chapter.precision)
     root = Path(data_root) if data_root is not None else None
     on_step("loading data", 0, 1)
     dataset = chapter.load(source, root, seed)
+    if chapter.require is not None:
+        chapter.require(dataset)
     own = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
-    Trial(chapter, dataset, own).run()
+    with own_randomness(accelerator.device, seed):
+        Trial(chapter, dataset, own).run()
     settings = settings_of(chapter, variant, dataset, own, budget, seed)
     trainer = Trainer(
         network=own.network,
@@ -99,7 +108,11 @@ def run_chapter(
         identity={**settings, **asdict(allowance.training), "processes": accelerator.num_processes},
         update_average=own.average,
     )
-    folder = None if out is None else Path(out) / chapter.name
+    # The trainer fills this network in place.
+    experiment = Experiment(chapter, dataset, own, allowance, seed, accelerator, trainer.average, judges())
+    if own.own:
+        rehearse(experiment)
+    experiment.on_step = on_step
     loaded = time.perf_counter()
     steps = allowance.training.steps
     network = trainer.fit(
@@ -108,17 +121,17 @@ def run_chapter(
         on_step=lambda done, loss: on_step("training", done, steps),
     )
     trained = time.perf_counter()
-    experiment = Experiment(chapter, dataset, own, allowance, seed, accelerator, network, judges(), on_step)
     experiment.draw()
     sampled = time.perf_counter()
     on_step("scoring", 0, 1)
-    scores = chapter.evaluate(experiment)
-    floor = (
-        chapter.floor(experiment)
-        if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own)
-        else None
-    )
-    denoised = experiment.denoised()
+    with own_randomness(accelerator.device, seed):
+        scores = chapter.evaluate(experiment)
+        floor = (
+            chapter.floor(experiment)
+            if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own)
+            else None
+        )
+        denoised = experiment.denoised()
     report = Report(
         chapter=chapter.name,
         number=chapter.number,
@@ -142,6 +155,7 @@ def run_chapter(
         samples_drawn=len(experiment.samples),
         final_loss=_mean(trainer.losses[-max(1, steps // 10) :]),
         loss_floor=floor,
+        notes=dataset.notes,
         scores=scores,
         denoising={"log_snr": denoised["levels"], **denoised["scores"]},
         seconds={},

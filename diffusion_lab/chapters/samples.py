@@ -9,6 +9,7 @@ from diffusion_lab import plots
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.figures import denoising_figure, samples_figure
 from diffusion_lab.chapters.opening import open_checkpoint, shipped
+from diffusion_lab.chapters.readiness import require_writable
 from diffusion_lab.checkpoints import save_tensors
 from diffusion_lab.errors import PieceError
 from diffusion_lab.metrics import nearest_word
@@ -18,8 +19,10 @@ def open_network(name: str, checkpoint: Path | None, folder: Path, **options: An
     """A chapter's network, and in a sentence which one it is.
 
     It is the one of `checkpoint`, else the one that a run has left in `folder`, else the one that ships with the
-    package. `options` go to `open_checkpoint`, whose errors are raised here too.
+    package. `options` go to `open_checkpoint`, whose errors are raised here too, and a LabError where nothing can be
+    written to `folder`.
     """
+    require_writable(folder)
     left = folder / "checkpoint.safetensors"
     path = checkpoint or (left if left.is_file() else None)
     experiment = open_checkpoint(path, name=name, **options)

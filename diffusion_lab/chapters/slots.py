@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -58,6 +58,21 @@ def call(slot: str, piece: Callable, *arguments: Any) -> Any:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.filename}:{where.lineno} in {where.name}"
         raise unfit(slot, f"it raised {type(error).__name__}: {error} ({place})") from error
+
+
+def call_together(own: Mapping[str, str], work: Callable[[], Any]) -> Any:
+    """Do work that uses the caller's pieces together; what goes wrong is told with their names and the line."""
+    try:
+        return work()
+    except LabError:
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        given = ", ".join(f"{slot} {name!r}" for slot, name in own.items())
+        raise PieceError(
+            f"your pieces do not work together ({given}): sampling with them raised {type(error).__name__}: {error} "
+            f"({where.filename}:{where.lineno} in {where.name})"
+        ) from error
 
 
 def shape_of(value: Any) -> str:

@@ -67,6 +67,8 @@ class Trial:
             output = call("network", lambda *inputs: network(*inputs, **self.cond), x, time)
         if not isinstance(output, Tensor) or output.shape != wanted:
             raise unfit("network", f"for x {tuple(x.shape)} it returned {shape_of(output)}, not {tuple(wanted)}")
+        if output.dtype == torch.float64 or not output.is_floating_point():
+            raise unfit("network", f"for {x.dtype} it answered in {output.dtype}{_doubles(network)}, not in float32")
 
     def _loss(self) -> None:
         values = call("loss", self.pieces.loss, self.pieces.network, self.x0, self.noise, self.level, self.cond)
@@ -153,3 +155,9 @@ class Trial:
             if not torch.equal(given[name], value):
                 raise unfit(slot, f"it changed its input {name} in place")
         return out
+
+
+def _doubles(network: nn.Module) -> str:
+    """The weights and buffers that are float64, in words."""
+    names = [name for name, value in network.state_dict().items() if value.dtype == torch.float64]
+    return f" ({', '.join(names[:3])}: float64; `.float()` makes the network float32)" if names else ""

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from diffusion_lab import __version__
 from diffusion_lab.cli import data, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
+from diffusion_lab.cli.terminal import speak_plainly
 
 __all__ = ["app", "main", "results_table"]
 
 app = typer.Typer(
-    help="A course on diffusion models: ten datasets, trained, sampled and scored beside the exact truth.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"diffusion-lab {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _before(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which release this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A course on diffusion models: ten datasets, trained, sampled and scored beside the exact truth."""
+
+
 app.command("list")(runs.list_chapters)
 for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.progress, pieces.audit):
     app.command()(command)
@@ -25,4 +45,5 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """The entry point of `diffusion-lab` and `python -m diffusion_lab`."""
+    speak_plainly()
     app()

@@ -126,9 +126,13 @@ def _text_of(seed_file: Path | None) -> str:
     if seed_file is None:
         return ""
     try:
-        text = seed_file.read_bytes().hex()
+        data = seed_file.read_bytes()
     except OSError as error:
         raise LabError(f"{seed_file}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        text = data.hex()
     if not text:
         raise LabError(f"{seed_file} is empty")
     return text

@@ -23,6 +23,7 @@ from diffusion_lab.cli.terminal import (
     console,
     mistakes_told,
     new_table,
+    of_file,
     progress_bars,
     say,
 )
@@ -72,7 +73,7 @@ def run(
         names = NAMES if chapter == "all" else (get(chapter, variant).name,)
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
     reports: list[Report] = []
-    failures: dict[str, LabError] = {}
+    failures: dict[str, str] = {}
     with progress_bars() as progress:
         for name in names:
             bar = progress.add_task(name, total=1, what="starting")
@@ -95,8 +96,10 @@ def run(
                         on_step=on_step,
                         **slots,
                     )
-            except LabError as error:
-                failures[name] = error
+            except (LabError, OSError) as error:
+                if isinstance(error, OSError) and error.filename is None:
+                    raise
+                failures[name] = of_file(error) if isinstance(error, OSError) else str(error)
                 progress.update(bar, what="failed")
                 continue
             reports.append(report)
@@ -111,6 +114,9 @@ def run(
         if budget is BudgetName.smoke:
             say("A smoke run proves that everything is connected. Its scores mean nothing.")
         say(f"Reports, checkpoints and figures are under {out}/")
+    for report in reports:
+        for note in report.notes:
+            typer.echo(f"note on the data of chapter '{report.chapter}': {note}")
     for name, error in failures.items():
         typer.echo(f"error in chapter '{name}': {error}", err=True)
     if failures:
@@ -213,10 +219,13 @@ def sample(
         options |= {"spacing": spacing} | ({"step": sampler} if sampler else {})
         experiment, which = samples.open_network(name, checkpoint, out / name, **options)
         number = samples.label_of(experiment, label) if label else None
+        notes = experiment.dataset.notes
         experiment.on_step = lambda what, done, total: progress.update(bar, completed=done, total=total, what=what)
         files = samples.draw(experiment, out / name / "samples", count=count, steps=steps, label=number)
     for line in (which, *files):
         say(str(line))
+    for note in notes:
+        typer.echo(f"note on the data: {note}")
 
 
 def denoise(
@@ -235,9 +244,12 @@ def denoise(
         options = {"data_root": data_root, "seed": seed, "device": device.value}
         experiment, which = samples.open_network(name, checkpoint, out / name, **options)
         path, scores, levels = samples.denoise(experiment, out / name)
+        notes = experiment.dataset.notes
     table = new_table("log-SNR", *scores)
     for i, level in enumerate(levels):
         table.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
     say(table)
     for line in (which, path):
         say(str(line))
+    for note in notes:
+        typer.echo(f"note on the data: {note}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import enum
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +56,62 @@ OutOption = Annotated[Path, typer.Option(help="Folder for results.")]
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """Say what the user can mend in one line, without a traceback."""
+    """Say what the user can mend in one line, without a traceback: their input, or a folder that is full or closed."""
     try:
         yield
     except LabError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    except OSError as error:
+        if error.filename is None:  # no file: not the user's
+            raise
+        typer.echo(f"error: {of_file(error)}", err=True)
+        raise typer.Exit(2) from error
+
+
+def of_file(error: OSError) -> str:
+    """What the system says of a file, such as "runs/spiral: Permission denied"."""
+    return f"{error.filename}: {error.strerror}"
+
+
+PLAIN = {
+    "✓": "+",
+    "✗": "x",
+    "█": "#",
+    "░": ".",
+    "≤": "<=",
+    "≥": ">=",
+    "…": "...",
+    "→": "->",
+    "–": "-",
+    "−": "-",
+    "·": "*",
+    "×": "x",
+    "²": "^2",
+    "√": "sqrt ",
+    "α": "alpha",
+    "β": "beta",
+    "ε": "eps",
+    "λ": "lambda",
+    "μ": "mu",
+    "σ": "sigma",
+}
+"""What stands for a sign where the terminal's encoding has none, such as cp1252 of a Windows console."""
+
+
+def speak_plainly() -> None:
+    """Let standard output and standard error write another sign for one that their encoding lacks, and never fail."""
+
+    def plain(fault: UnicodeError) -> tuple[str, int]:
+        if not isinstance(fault, UnicodeEncodeError):
+            raise fault
+        signs = fault.object[fault.start : fault.end]
+        return "".join(PLAIN.get(sign, "?") for sign in signs), fault.end
+
+    codecs.register_error("diffusion-lab-plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's own stream has no encoding
+            stream.reconfigure(errors="diffusion-lab-plain")
 
 
 @contextmanager

@@ -135,7 +135,7 @@ class _Strange(ValueError):
 
 
 def _refuse_strange(text: str, line: int, grammar: re.Pattern) -> None:
-    """Raise for letters that are no move: python-chess looks for what it knows and skips the rest, and Sf3 would be f3."""
+    """Raise for letters that are no move: python-chess skips what it does not know, and Sf3 would be f3."""
     text = re.sub(r"(?m)^%.*$", "", text)  # a line for other programs
     text = "\n".join("" if TAG.match(row) else row for row in text.split("\n"))
     # A comment leaves its line ends behind, so that lines can be counted.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffusion_lab.data.dataset import Dataset
 from diffusion_lab.data.storage import decoded
-from diffusion_lab.errors import DataError
+from diffusion_lab.errors import DataError, importing
 
 CLASSES = tuple(str(digit) for digit in range(10))
 # The md5 of the four files of MNIST, unpacked: a .gz that was packed again has another md5, its content has not.
@@ -78,7 +78,8 @@ def _present(folder: Path, name: str) -> Path:
 
 def _read(files: list[Path]) -> dict[str, Tensor]:
     """The uint8 images and int64 labels, read by torchvision from checked, unpacked copies."""
-    from torchvision.datasets import MNIST
+    with importing("torchvision"):
+        from torchvision.datasets import MNIST
 
     with tempfile.TemporaryDirectory(prefix="diffusion-lab-") as scratch:
         raw = Path(scratch) / "MNIST" / "raw"

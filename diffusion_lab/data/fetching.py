@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from diffusion_lab.data.catalogue import ENTRIES, entry_of
 from diffusion_lab.data.storage import ENVIRONMENT, data_root
-from diffusion_lab.errors import DataError
+from diffusion_lab.errors import DataError, LabError, importing
 
 # (address, hash) of one file. The hash of FSDD is the one of TensorFlow Datasets, that of GloVe of gensim-data's list.
 FSDD = (
@@ -41,6 +41,8 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     folder = data_root(root)
     try:
         return _FETCHERS[name](folder)
+    except LabError:
+        raise
     except OSError as fault:
         raise DataError(
             f"cannot write to {folder} ({fault}); {ENVIRONMENT} or a data root names another folder"
@@ -48,7 +50,8 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
 
 
 def _mnist(folder: Path) -> Path:
-    from torchvision.datasets import MNIST
+    with importing("torchvision"):
+        from torchvision.datasets import MNIST
 
     raw = folder / "MNIST" / "raw"
     for file, md5 in MNIST.resources:
@@ -57,8 +60,9 @@ def _mnist(folder: Path) -> Path:
 
 
 def _cifar10(folder: Path) -> Path:
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import extract_archive
+    with importing("torchvision"):
+        from torchvision.datasets import CIFAR10
+        from torchvision.datasets.utils import extract_archive
 
     archive = folder / CIFAR10.filename
     _download([CIFAR10.url], f"md5:{CIFAR10.tgz_md5}", archive)

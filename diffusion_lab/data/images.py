@@ -13,7 +13,7 @@ from diffusion_lab.data.dataset import Dataset
 from diffusion_lab.data.pictures import KIN, SUFFIXES, read_picture
 from diffusion_lab.data.splits import layout_of
 from diffusion_lab.data.storage import decoded, held_out, read_members
-from diffusion_lab.errors import DataError
+from diffusion_lab.errors import DataError, importing
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -109,8 +109,9 @@ def _span(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
 
 
 def _from_batches(path: Path) -> Dataset:
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
+    with importing("torchvision"):
+        from torchvision.datasets import CIFAR10
+        from torchvision.datasets.utils import check_integrity
 
     meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
     for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]:

@@ -32,6 +32,8 @@ def embed_sentences(sentences: Sequence[str], model: str = MODEL) -> Tensor:
         raise DataError(
             "sentence-transformers is needed for your own sentences; `pip install diffusion-lab[text]` adds it"
         ) from fault
+    except RuntimeError as fault:  # of a library that it imports, such as a torchvision of another release than torch
+        raise DataError(f"sentence-transformers cannot be imported: {fault}") from fault
     try:
         encoder = SentenceTransformer(model, device="cpu")
     except (OSError, ValueError) as fault:

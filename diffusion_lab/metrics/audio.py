@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffusion_lab.errors import DataError
+from diffusion_lab.errors import DataError, importing
 from diffusion_lab.metrics.checks import as_rows, same_shape
 from diffusion_lab.metrics.frechet import frechet_distance
 
@@ -73,7 +73,8 @@ def spectral_features(audio: Tensor, sample_rate: int) -> Tensor:
     Powers are in nats, at least log(1e-6). The mean says how loud each band is, the deviation how much it changes.
     Raises DataError for signals shorter than two frames of 32 ms.
     """
-    from torchaudio.functional import melscale_fbanks
+    with importing("torchaudio"):
+        from torchaudio.functional import melscale_fbanks
 
     power = _frames(audio, "audio", sample_rate)  # (N, bins, frames)
     bank = melscale_fbanks(power.shape[1], 0.0, sample_rate / 2, MEL_BANDS, sample_rate, norm=None).to(power)

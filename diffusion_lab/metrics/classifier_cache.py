@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -50,7 +51,8 @@ def cached_classifier(
             pass  # a cache may be lost at any time; train as if there were none
     net = train_classifier(images, labels, classes, **settings, progress=progress)
     net.accuracy = accuracy_of(net, test_images, test_labels)
-    save_classifier(net, path, key)
+    with contextlib.suppress(OSError):  # a cache that cannot be written to costs time and nothing else
+        save_classifier(net, path, key)
     return net
 
 

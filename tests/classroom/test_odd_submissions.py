@@ -23,10 +23,10 @@ NAMES = ["Zoë", "Zoe\u0308", "नीता", "สมชาย", "Nguyễn Văn 
 
 
 def _of_format_3(document: dict) -> dict:
-    cells = [dict(cell) for cell in document["cells"]]
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            cell["input"] = cell.pop("source")
+    cells = [dict(given) for given in document["cells"]]
+    for given in cells:
+        if given["cell_type"] == "code":
+            given["input"] = given.pop("source")
     return {"cells": cells}
 
 

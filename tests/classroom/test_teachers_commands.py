@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +82,53 @@ def test_a_class_from_release_to_feedback(course: Path, command):
     feedback.unlink()
     done = command("feedback", CHAPTER, "--course", course)
     assert done.exit_code == 0 and feedback.exists(), done.output
+
+
+def more_points(document: dict) -> None:
+    cell_of(document, "q_sample-check")["metadata"]["nbgrader"]["points"] = 9
+
+
+def one_left_out(document: dict) -> None:
+    document["cells"].remove(cell_of(document, "q_sample-check"))
+
+
+def one_too_many(document: dict) -> None:
+    other = copy.deepcopy(cell_of(document, "q_sample-check"))
+    other["metadata"]["nbgrader"]["grade_id"] = other["id"] = "mine"
+    document["cells"].append(other)
+
+
+def by_hand(document: dict) -> None:
+    other = copy.deepcopy(cell_of(document, "q_sample-check"))
+    other["metadata"]["nbgrader"] |= {"grade_id": "essay", "solution": True}
+    other["id"] = "essay"
+    document["cells"].append(other)
+
+
+def cell_of(document: dict, name: str) -> dict:
+    cells = document["cells"]
+    return next(cell for cell in cells if cell["metadata"].get("nbgrader", {}).get("grade_id") == name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (more_points, "q_sample is worth 9 here, and the course gives 5"),
+        (one_left_out, "q_sample is left out"),
+        (one_too_many, "mine is a test that the course does not know"),
+        (by_hand, ""),
+    ],
+)
+def test_what_could_not_be_graded_is_not_released(course: Path, command, change, words: str):
+    source = course / "solutions" / FOLDER / f"{FOLDER}.ipynb"
+    document = json.loads(source.read_text(encoding="utf-8"))
+    change(document)
+    source.write_text(json.dumps(document), encoding="utf-8")
+    done = command("release", CHAPTER, "--course", course)
+    if words:
+        assert done.exit_code == 2 and words in " ".join(done.output.split()), done.output
+    else:
+        assert done.exit_code == 0, done.output
 
 
 def test_release_and_collect_go_through_the_exchange(course: Path, command):

@@ -189,7 +189,7 @@ def test_a_loss_written_sample_by_sample_fits_the_slot():
 def test_noise_in_the_last_step_shows_in_the_run():
     """The slot hands noise to the last step too, so that a piece that uses it is seen."""
     step = next(item for item in NOTEBOOK.exercises if item.name == "ddpm_step")
-    wrong = next(answer for answer in step.wrong_answers if answer.name == "noise at the end")
+    wrong = next(answer for answer in step.wrong_answers if answer.name == "noise of the first step at the end")
     now, end = (
         Level(*(field.float() for field in level)) for level in (schedules.linear().at(torch.tensor(0.001)), CLEAN)
     )

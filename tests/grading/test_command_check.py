@@ -44,7 +44,7 @@ def test_a_python_file_is_checked_for_what_it_defines(tmp_path):
     assert result.exit_code == 1
     assert "line 5: NameError" in result.stdout and "0 of 9 points, 0 of 2 pieces are right" in result.stdout
     whole = call("check", path, "--chapter", "normal_1d")
-    assert f"of {PIECES} pieces are right" in whole.stdout and "There is no function q_sample" in whole.stdout
+    assert f"of {PIECES} pieces are right" in whole.stdout and "There is no function eps_loss" in whole.stdout
 
 
 def test_bad_input_exits_2(tmp_path):

@@ -10,7 +10,7 @@ def dynamic_threshold(x0: Tensor, p: float) -> Tensor:
     """Clip each sample to its own quantile s of |x0|, at least 1, and divide by s.
 
     Args:
-        x0: (B, *S), estimates of images in [-1, 1].
+        x0: (B, *S), estimates of images in [-1, 1]; S has at least one axis.
         p: which quantile, in (0, 1), interpolated between entries as `torch.quantile` does.
 
     Returns:
@@ -72,6 +72,46 @@ def quantile_of_each_row(x0, p):
     if x0.ndim == 2:
         size = torch.quantile(x0.abs(), p, dim=0, keepdim=True)
     size = size.clamp(min=1)
+    return x0.clamp(-size, size) / size
+
+
+def quantile_of_each_channel(x0, p):
+    """Each channel got a quantile of its own, which changes the colours of a sample. One quantile over all entries of a
+    sample is right."""
+    flat = x0.flatten(2) if x0.ndim > 2 else x0.unsqueeze(1)
+    size = torch.quantile(flat.abs(), p, dim=2).clamp(min=1)
+    size = size.reshape(*size.shape, *[1] * (x0.ndim - 2)) if x0.ndim > 2 else size
+    return x0.clamp(-size, size) / size
+
+
+def quantile_not_interpolated(x0, p):
+    """An entry was taken where the quantile lies between two. Interpolate: with few entries it makes a difference."""
+    size = torch.quantile(x0.flatten(1).abs(), p, dim=1, interpolation="lower")
+    size = _column(size, x0).clamp(min=1)
+    return x0.clamp(-size, size) / size
+
+
+def other_tail(x0, p):
+    """The quantile 1 - p was taken, so that almost everything is clipped. p of the entries should lie below s."""
+    size = _quantile(x0, 1 - p).clamp(min=1)
+    return x0.clamp(-size, size) / size
+
+
+def at_most_1(x0, p):
+    """The threshold was kept below 1, where it should be kept above: max(1, s)."""
+    size = _quantile(x0, p).clamp(max=1)
+    return x0.clamp(-size, size) / size
+
+
+def one_side_clipped(x0, p):
+    """Only the bright side was clipped. Clip from -s to s."""
+    size = _quantile(x0, p).clamp(min=1)
+    return torch.minimum(x0, size) / size
+
+
+def standard_deviations(x0, p):
+    """The threshold follows the standard deviation, and `p` was not used. It is the p quantile of |x0|."""
+    size = _column(x0.flatten(1).std(dim=1) * 2, x0).clamp(min=1)
     return x0.clamp(-size, size) / size
 
 
@@ -137,7 +177,7 @@ def in_range(piece, draw: Draw):
     """Everything in [-1, 1], and a second time changes nothing."""
     x0, p = _mixed(draw, (5, 3, 6, 6)), draw.number(0.8, 0.95)
     once = piece(x0, p)
-    if float(once.abs().max()) > 1 + 1e-9:
+    if not float(once.abs().max()) <= 1 + 1e-9:
         return f"a value of {float(once.abs().max()):.3g} is left, and images end at 1"
     change = float((piece(once, p) - once).abs().max())
     return (
@@ -184,6 +224,12 @@ The sampler then computes the noise again from $x_t$ and the new $x_0$, so that 
         wrong(small_samples_blown_up),
         wrong(quantile_of_signed_values),
         wrong(quantile_of_each_row),
+        wrong(quantile_of_each_channel),
+        wrong(quantile_not_interpolated),
+        wrong(other_tail),
+        wrong(at_most_1),
+        wrong(one_side_clipped),
+        wrong(standard_deviations),
         wrong(largest_value),
     ),
     right_answers=(right(one_sample_at_a_time), right(divide_first), right(sorted_by_hand), right(through_numpy)),

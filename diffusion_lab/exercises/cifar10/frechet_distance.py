@@ -83,6 +83,70 @@ def too_few_samples(features1, features2):
     return _distance(*_moments(features1), *_moments(features2))
 
 
+def one_row_too_few(features1, features2):
+    """A number was returned for exactly D rows. Their mean is fitted too, so a covariance of D features needs one row
+    more, D + 1."""
+    if min(len(features1), len(features2)) < features1.shape[1]:
+        return features1.new_tensor(math.nan)
+    return _distance(*_moments(features1), *_moments(features2))
+
+
+def first_set_alone_counted(features1, features2):
+    """Only the rows of the first set were counted. The second can be too small too."""
+    if len(features1) <= features1.shape[1]:
+        return features1.new_tensor(math.nan)
+    return _distance(*_moments(features1), *_moments(features2))
+
+
+def rows_of_both_sets(features1, features2):
+    """The rows of both sets were counted together. Each covariance is fitted to its own set, which needs D + 1 rows of
+    its own."""
+    if len(features1) + len(features2) < 2 * (features1.shape[1] + 1):
+        return features1.new_tensor(math.nan)
+    return _distance(*_moments(features1), *_moments(features2))
+
+
+def more_rows_asked_for(features1, features2):
+    """D + 1 rows are enough, and you returned nan for them."""
+    if min(len(features1), len(features2)) <= features1.shape[1] + 1:
+        return features1.new_tensor(math.nan)
+    return _distance(*_moments(features1), *_moments(features2))
+
+
+def product_of_the_roots(features1, features2):
+    """The trace is that of the product of the two roots. The root of a product is another matrix, unless the
+    covariances have the same axes."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
+    return (mean1 - mean2).square().sum() + (cov1 + cov2 - 2 * _root(cov1) @ _root(cov2)).trace()
+
+
+def root_forgotten(features1, features2):
+    """The eigenvalues of the product were summed without their roots: this is the trace of C1 C2."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
+    return (mean1 - mean2).square().sum() + (cov1 + cov2 - 2 * cov1 @ cov2).trace()
+
+
+def means_not_taken_off(features1, features2):
+    """The mean was not taken off before the features were multiplied, so that these are no covariances."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    second1, second2 = (f.T @ f / (len(f) - 1) for f in (features1, features2))
+    return _distance(features1.mean(0), second1, features2.mean(0), second2)
+
+
+def mean_over_features(features1, features2):
+    """The squared differences of the means were averaged over the features. The squared length of a vector is a sum,
+    and so is the trace beside it."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
+    return _distance(mean1, cov1, mean1, cov2) + (mean1 - mean2).square().mean()
+
+
 def overlap_counted_once(features1, features2):
     """The root of C1 C2 was subtracted once. It is the double product of a binomial: two equal sets must have the
     distance 0."""
@@ -173,8 +237,13 @@ def cases(draw: Draw):
     dimensions = draw.integer(4, 6)
     part = "too few samples"
     yield Case("D + 1 rows", (_features(draw, dimensions + 1, dimensions), _features(draw, 30, dimensions)), part)
-    yield Case("D rows", (_features(draw, dimensions, dimensions), _features(draw, 30, dimensions)), part)
-    yield Case("few rows in the second set", (_features(draw, 30, dimensions), _features(draw, 3, dimensions)), part)
+    # Far apart: a number given here must not hang on the rounding of eigenvalues that are 0.
+    far = 30 + 10 * draw.uniform(dimensions)
+    yield Case("D rows", (_features(draw, dimensions, dimensions) + far, _features(draw, 30, dimensions)), part)
+    few = _features(draw, 3, dimensions) - far
+    yield Case("few rows in the second set", (_features(draw, 30, dimensions), few), part)
+    both = _features(draw, dimensions, dimensions) + far, _features(draw, dimensions - 1, dimensions)
+    yield Case("few rows in both sets", both, part)
 
 
 def _exact(draw, rows, mean, root):
@@ -241,6 +310,14 @@ samples, so compare only scores of one sample size.
         wrong(root_of_each_entry),
         wrong(complex_square_root),
         wrong(too_few_samples),
+        wrong(one_row_too_few),
+        wrong(first_set_alone_counted),
+        wrong(rows_of_both_sets),
+        wrong(more_rows_asked_for),
+        wrong(product_of_the_roots),
+        wrong(root_forgotten),
+        wrong(means_not_taken_off),
+        wrong(mean_over_features),
         wrong(overlap_counted_once),
         wrong(root_of_the_distance),
         wrong(means_only),

@@ -67,6 +67,64 @@ def v_like_eps(alpha_bar_t, gamma, target):
     return _weight(alpha_bar_t / (1 - alpha_bar_t), gamma, "eps" if target == "v" else target)
 
 
+def one_added_to_the_weight(alpha_bar_t, gamma, target):
+    """For v, 1 was added to the weight. It belongs to the divisor: min(SNR, gamma) / (SNR + 1)."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return _weight(snr, gamma, "eps") + 1 if target == "v" else _weight(snr, gamma, target)
+
+
+def gamma_beside_snr_plus_1(alpha_bar_t, gamma, target):
+    """For v, SNR + 1 was compared with gamma. The minimum is that of SNR and gamma for every target; only the divisor
+    differs."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return (gamma / (snr + 1)).clamp(max=1) if target == "v" else _weight(snr, gamma, target)
+
+
+def v_like_x0(alpha_bar_t, gamma, target):
+    """v got the weight of x0. The squared error of v is SNR + 1 times that of x0, so its weight is smaller by that."""
+    return _weight(alpha_bar_t / (1 - alpha_bar_t), gamma, "x0" if target == "v" else target)
+
+
+def eps_and_x0_exchanged(alpha_bar_t, gamma, target):
+    """eps and x0 have each other's weight. The squared error of eps is SNR times that of x0: it is divided by SNR, and
+    that of x0 is not."""
+    other = {"eps": "x0", "x0": "eps"}.get(target, target)
+    return _weight(alpha_bar_t / (1 - alpha_bar_t), gamma, other)
+
+
+def multiplied_for_v(alpha_bar_t, gamma, target):
+    """For v the weight was multiplied by SNR + 1. Its squared error is larger than that of x0 by that factor already:
+    divide."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return snr.clamp(max=gamma) * (snr + 1) if target == "v" else _weight(snr, gamma, target)
+
+
+def gamma_not_used(alpha_bar_t, gamma, target):
+    """gamma has no effect, so nearly clean levels rule the loss of x0. Hold SNR down at gamma."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return {"eps": torch.ones_like(snr), "x0": snr, "v": snr / (snr + 1)}[target]
+
+
+def weights_of_mean_1(alpha_bar_t, gamma, target):
+    """The weights were divided by their mean over the batch, so that a level's weight depends on which others came with
+    it. Use them as they are."""
+    weight = _weight(alpha_bar_t / (1 - alpha_bar_t), gamma, target)
+    return weight / weight.mean()
+
+
+def alpha_bar_as_the_ratio(alpha_bar_t, gamma, target):
+    """alpha_bar was taken for the signal-to-noise ratio. It is the share of the signal: divide it by that of the noise,
+    1 - alpha_bar."""
+    return _weight(alpha_bar_t, gamma, target)
+
+
+def nothing_for_zero_over_zero(alpha_bar_t, gamma, target):
+    """At a level of pure noise the weight of eps is 0 / 0, and you put 0 there. Its limit is 1: wherever SNR is below
+    gamma, eps counts by 1."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return (snr.clamp(max=gamma) / {"eps": snr, "x0": torch.ones_like(snr), "v": snr + 1}[target]).nan_to_num(0.0)
+
+
 def zero_over_zero(alpha_bar_t, gamma, target):
     """At a level of pure noise SNR is 0, and the weight of eps is computed as 0 / 0. Where SNR is below gamma that
     weight is 1: find an order of division that stays finite."""
@@ -118,6 +176,9 @@ def cases(draw: Draw):
         levels = levels[draw.permutation(8)]
         yield Case(f'"{target}"', (levels, draw.number(1.5, 6), target))
         yield Case(f'"{target}", one level', (draw.uniform(1, low=0.9, high=0.99), draw.number(1.5, 6), target))
+    for target in ("eps", "x0", "v"):
+        ends = torch.tensor([1 - 2**-10, 2**-14, 1 - 2**-8, 2**-9], dtype=torch.float64)
+        yield Case(f'"{target}", nearly clean and nearly pure noise', (ends, draw.number(1.5, 6), target))
     for target in ("eps", "x0", "v"):
         levels = torch.cat([draw.alpha_bar(draw.integer(8, 14)), torch.zeros(1, dtype=torch.float64)])
         yield Case(f'"{target}", with a level of pure noise', (levels, draw.number(1.5, 6), target), "zero SNR")
@@ -179,6 +240,15 @@ At a level of pure noise SNR is 0. There $w_\varepsilon$ is its limit, 1.
         wrong(eps_weight_for_all),
         wrong(x0_weight_for_all),
         wrong(v_like_eps),
+        wrong(v_like_x0),
+        wrong(one_added_to_the_weight),
+        wrong(gamma_beside_snr_plus_1),
+        wrong(eps_and_x0_exchanged),
+        wrong(multiplied_for_v),
+        wrong(gamma_not_used),
+        wrong(weights_of_mean_1),
+        wrong(alpha_bar_as_the_ratio),
+        wrong(nothing_for_zero_over_zero),
         wrong(zero_over_zero),
     ),
     right_answers=(

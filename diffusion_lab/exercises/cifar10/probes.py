@@ -1,6 +1,5 @@
 """A network that knows the one image there is."""
 
-import torch
 from torch import Tensor
 
 from diffusion_lab.exercises.probes import Described
@@ -21,7 +20,9 @@ class OneImage(Described):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, *S) and t (B,) int64 to v (B, *S)."""
-        kept = self.alpha_bar.to(x)[torch.as_tensor(t).expand(len(x))].reshape(-1, *[1] * (x.ndim - 1))
+        if not isinstance(t, Tensor) or t.shape != x.shape[:1]:
+            raise ValueError(f"the network takes one step for each sample, a tensor of shape ({len(x)},), not {t!r}")
+        kept = self.alpha_bar.to(x)[t].reshape(-1, *[1] * (x.ndim - 1))
         image = self.image.to(x)
         eps = (x - kept.sqrt() * image) / (1 - kept).sqrt()
         return kept.sqrt() * eps - (1 - kept).sqrt() * image

@@ -58,6 +58,32 @@ def shifts_the_ratio(alpha_bar):
     return ratio / (1 + ratio)
 
 
+def ratio_inverted(alpha_bar):
+    """The stretch is upside down, so that the roots were pressed together. The first root must come back to itself: put
+    it into your formula."""
+    root = alpha_bar.sqrt()
+    return ((root - root[-1]) * (root[0] - root[-1]) / root[0]).square()
+
+
+def shift_of_the_betas(alpha_bar):
+    """These are the betas of the new schedule. Asked for is its alpha_bar."""
+    root = alpha_bar.sqrt()
+    after = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
+    return torch.cat([1 - after[:1], 1 - after[1:] / after[:-1]])
+
+
+def ends_exchanged(alpha_bar):
+    """The first and the last level are exchanged: yours starts at 0. Data come first, pure noise last."""
+    root = alpha_bar.sqrt()
+    return ((root - root[0]) * root[-1] / (root[-1] - root[0])).square()
+
+
+def a_line_of_factors(alpha_bar):
+    """alpha_bar was multiplied by a line from 1 to 0. The steps between the roots should keep their proportions: shift
+    the roots and stretch them."""
+    return alpha_bar * torch.linspace(1, 0, len(alpha_bar)).to(alpha_bar)
+
+
 def interpolation(alpha_bar):
     root = alpha_bar.sqrt()
     place = (root - root[-1]) / (root[0] - root[-1])
@@ -87,15 +113,20 @@ def cases(draw: Draw):
     yield Case("two levels", (draw.alpha_bar(2),))
     yield Case("many levels", (torch.cumprod(1 - draw.betas(draw.integer(80, 120)) / 10, dim=0),))
     yield Case("a schedule that ends with half of the data", (torch.cumprod(1 - draw.betas(9) / 4, dim=0),))
+    nearly = draw.alpha_bar(10)
+    nearly[-1] = nearly[-2] * 2**-14
+    yield Case("a last entry that is nearly 0 already", (nearly,))
 
 
 def ends(piece, draw: Draw):
     """The last level is pure noise and the first is kept."""
     before = draw.alpha_bar(draw.integer(10, 20))
     after = piece(before)
-    if abs(float(after[-1])) > 1e-12:
+    if after.shape != before.shape:
+        return f"the shape is {tuple(after.shape)}, and {tuple(before.shape)} went in"
+    if not abs(float(after[-1])) <= 1e-12:
         return f"the last entry is {float(after[-1]):.3g}, and with no data left it is 0"
-    if abs(float(after[0] - before[0])) > 1e-9:
+    if not abs(float(after[0] - before[0])) <= 1e-9:
         return f"the first entry moved from {float(before[0]):.5g} to {float(after[0]):.5g}"
     return None
 
@@ -140,6 +171,10 @@ $$
         wrong(square_forgotten),
         wrong(only_the_last_entry),
         wrong(shifts_the_ratio),
+        wrong(ratio_inverted),
+        wrong(shift_of_the_betas),
+        wrong(ends_exchanged),
+        wrong(a_line_of_factors),
     ),
     right_answers=(right(interpolation), right(loop), right(through_numpy), right(float64_inside)),
     hints=(

@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.cifar10.probes import OneImage
 from diffusion_lab.exercises.probes import Probe
-from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, right, wrong
+from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
 def weighted_loss(model: nn.Module, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor, weight: Tensor) -> Tensor:
     """The mean square error of the predicted v, times the weight of the sample's level.
 
     Args:
-        model: called as model(x_t, t) with x_t (B, *S) and t (B,); returns its guess of v, (B, *S).
-        x0, noise: (B, *S).
+        model: called as model(x_t, t) with x_t (B, *S) and t (B,) int64; returns its guess of v, (B, *S).
+        x0, noise: (B, *S), where S has at least one axis.
         t: (B,) int64 in 0..T-1.
         alpha_bar: (T,); the last entry is 0.
         weight: (T,), how much each level counts.
@@ -55,6 +56,41 @@ def eps_kept_at_zero_snr(model, x0, t, noise, alpha_bar, weight):
     return weight[t] * (model(x_t, t) - noise).square().flatten(1).mean(dim=1)
 
 
+def x0_as_the_target(model, x0, t, noise, alpha_bar, weight):
+    """The output was compared with the clean image. v is minus the image in pure noise alone; elsewhere it holds the
+    noise too."""
+    x_t, _ = _parts(x0, t, noise, alpha_bar)
+    return weight[t] * (model(x_t, t) - x0).square().flatten(1).mean(dim=1)
+
+
+def no_roots_in_x_t(model, x0, t, noise, alpha_bar, weight):
+    """x_t was mixed with alpha_bar and 1 - alpha_bar themselves. Those are shares of the variance: data and noise are
+    multiplied by their square roots."""
+    _, v = _parts(x0, t, noise, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    return weight[t] * (model(kept * x0 + (1 - kept) * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def no_roots_at_all(model, x0, t, noise, alpha_bar, weight):
+    """alpha_bar and 1 - alpha_bar were used without their square roots, in x_t and in v. They are shares of the
+    variance; data and noise are multiplied by the roots."""
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    v = kept * noise - (1 - kept) * x0
+    return weight[t] * (model(kept * x0 + (1 - kept) * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def time_as_a_fraction(model, x0, t, noise, alpha_bar, weight):
+    """The network was told t / T. This one counts steps: it takes t itself, an int64 for each sample."""
+    x_t, v = _parts(x0, t, noise, alpha_bar)
+    return weight[t] * (model(x_t, t / len(alpha_bar)) - v).square().flatten(1).mean(dim=1)
+
+
+def clean_input(model, x0, t, noise, alpha_bar, weight):
+    """The network was shown the clean data. It must see x_t: that is all it will have when sampling."""
+    _, v = _parts(x0, t, noise, alpha_bar)
+    return weight[t] * (model(x0, t) - v).square().flatten(1).mean(dim=1)
+
+
 def sign_of_v(model, x0, t, noise, alpha_bar, weight):
     """v has its sign turned around. In pure noise v is minus x0, in clean data it is the noise."""
     x_t, v = _parts(x0, t, noise, alpha_bar)
@@ -73,6 +109,63 @@ def factors_of_v_swapped(model, x0, t, noise, alpha_bar, weight):
 def weight_inside_the_square(model, x0, t, noise, alpha_bar, weight):
     """The weight was multiplied to the error and squared with it. It belongs to the squared error, once."""
     return weight[t] ** 2 * _errors(model, x0, t, noise, alpha_bar)
+
+
+def root_of_the_weight(model, x0, t, noise, alpha_bar, weight):
+    """The root of the weight was taken. It is the weight of a squared error already: use it as it is."""
+    return weight[t].sqrt() * _errors(model, x0, t, noise, alpha_bar)
+
+
+def divided_by_the_weight(model, x0, t, noise, alpha_bar, weight):
+    """The error was divided by its weight, so that what should count most counts least."""
+    return _errors(model, x0, t, noise, alpha_bar) / weight[t]
+
+
+def weight_of_the_step_before(model, x0, t, noise, alpha_bar, weight):
+    """The weight is that of t - 1. The tables count from 0, as t does: a level's weight is at index t, as its alpha_bar
+    is."""
+    return weight[t - 1] * _errors(model, x0, t, noise, alpha_bar)
+
+
+def weights_of_mean_1(model, x0, t, noise, alpha_bar, weight):
+    """The weights were divided by their mean over the batch, so that a sample's loss depends on which others came with
+    it. Use them as they are."""
+    return weight[t] / weight[t].mean() * _errors(model, x0, t, noise, alpha_bar)
+
+
+def weights_of_sum_1(model, x0, t, noise, alpha_bar, weight):
+    """The weights were divided by their sum over the batch, so that a sample's loss depends on which others came with
+    it. Use them as they are."""
+    return weight[t] / weight[t].sum() * _errors(model, x0, t, noise, alpha_bar)
+
+
+def table_of_mean_1(model, x0, t, noise, alpha_bar, weight):
+    """The weights were divided by the mean of the whole table. They are meant as they are: the table already says how
+    much each level counts."""
+    return weight[t] / weight.mean() * _errors(model, x0, t, noise, alpha_bar)
+
+
+def absolute_error(model, x0, t, noise, alpha_bar, weight):
+    """This is the absolute error, whose best answer is a median. The sampler needs means, and means minimise
+    squares."""
+    x_t, v = _parts(x0, t, noise, alpha_bar)
+    return weight[t] * (model(x_t, t) - v).abs().flatten(1).mean(dim=1)
+
+
+def root_of_the_error(model, x0, t, noise, alpha_bar, weight):
+    """The root of the mean square error was taken. The loss is the mean square itself."""
+    return weight[t] * _errors(model, x0, t, noise, alpha_bar).sqrt()
+
+
+def sum_over_entries(model, x0, t, noise, alpha_bar, weight):
+    """This sums over the entries of a sample. The mean keeps the loss at one scale for data of every size."""
+    return weight[t] * _errors(model, x0, t, noise, alpha_bar) * x0[0].numel()
+
+
+def images_alone(model, x0, t, noise, alpha_bar, weight):
+    """This works for pictures (B, C, H, W) alone. Average over all axes but the first, however many there are."""
+    x_t, v = _parts(x0, t, noise, alpha_bar)
+    return weight[t] * (model(x_t, t) - v).square().mean(dim=(1, 2, 3))
 
 
 def weight_of_the_row(model, x0, t, noise, alpha_bar, weight):
@@ -140,12 +233,28 @@ def cases(draw: Draw):
             (Probe(draw.integer(0, 99)), x0, t, noise, alpha_bar, weight),
             "any shape" if square else "values",
         )
-    shape = (draw.integer(2, 4), draw.integer(5, 8))
+    shape = (draw.integer(4, 6), draw.integer(5, 8))
+    # Ordinary levels beside pure noise, or a mean of weights and v as -x0 would look right.
     t = torch.full((shape[0],), steps - 1)
+    t[:2] = draw.permutation(steps - 1)[:2]
     yield Case(
-        "pure noise",
+        "pure noise, beside other levels",
         (Probe(draw.integer(0, 99)), draw.normal(*shape), t, draw.normal(*shape), alpha_bar, weight),
         "zero SNR",
+    )
+
+
+def one_image_only(piece, draw: Draw):
+    """Where all data are one image, v is known from x_t, and a network that has it is right at every level. It looks t
+    up in a table, as an index."""
+    steps, batch, image = draw.integer(12, 30), draw.integer(3, 6), draw.normal(2, 3, 4)
+    alpha_bar, weight = draw.alpha_bar(steps), draw.uniform(steps, low=0.3, high=3.0)
+    alpha_bar[-1] = 0
+    x0, noise = image.expand(batch, 2, 3, 4).clone(), draw.normal(batch, 2, 3, 4)
+    losses = piece(OneImage(image, alpha_bar), x0, draw.times(batch, steps), noise, alpha_bar, weight)
+    worst = float(losses.abs().max())
+    return (
+        None if worst < 1e-9 else f"where all data are one image, a network with the exact v has a loss of {worst:.3g}"
     )
 
 
@@ -165,15 +274,31 @@ Return one value for each sample.
     reference=weighted_loss,
     parts={"values": 4, "any shape": 1, "zero SNR": 1, CARE: 1},
     cases=cases,
+    properties=(Property("data that are one image", one_image_only),),
     trains=True,
     time="t",
     wrong_answers=(
         wrong(weight_after_the_mean),
         wrong(weights_averaged),
         wrong(eps_kept_at_zero_snr),
+        wrong(x0_as_the_target),
+        wrong(no_roots_in_x_t),
+        wrong(no_roots_at_all),
+        wrong(time_as_a_fraction),
+        wrong(clean_input),
         wrong(sign_of_v),
         wrong(factors_of_v_swapped),
         wrong(weight_inside_the_square),
+        wrong(root_of_the_weight),
+        wrong(divided_by_the_weight),
+        wrong(weight_of_the_step_before),
+        wrong(weights_of_mean_1),
+        wrong(weights_of_sum_1),
+        wrong(table_of_mean_1),
+        wrong(absolute_error),
+        wrong(root_of_the_error),
+        wrong(sum_over_entries),
+        wrong(images_alone),
         wrong(weight_of_the_row),
         wrong(no_weight),
         wrong(mean_of_the_batch),

@@ -59,6 +59,23 @@ def one_level_more(n, sigma_max, sigma_min):
     return torch.exp(torch.linspace(math.log(sigma_max), math.log(sigma_min), n + 1))
 
 
+def zero_at_the_end(n, sigma_max, sigma_min):
+    """A 0 was added at the end. The levels end at sigma_min here: no ratio leads to 0."""
+    return torch.cat([torch.exp(torch.linspace(math.log(sigma_max), math.log(sigma_min), n)), torch.zeros(1)])
+
+
+def variances(n, sigma_max, sigma_min):
+    """These are the squares of the levels, the variances. A level is a standard deviation, like sigma_max and
+    sigma_min."""
+    return torch.exp(torch.linspace(math.log(sigma_max), math.log(sigma_min), n)) ** 2
+
+
+def logarithms_only(n, sigma_max, sigma_min):
+    """These are the logarithms of the levels. Equal steps are taken in the logarithm, and then the exponential undoes
+    it."""
+    return torch.linspace(math.log(sigma_max), math.log(sigma_min), n)
+
+
 def powers_of_the_ratio(n, sigma_max, sigma_min):
     ratio = (sigma_min / sigma_max) ** (1 / (n - 1))
     return torch.tensor([sigma_max * ratio**i for i in range(n)])
@@ -92,9 +109,9 @@ def one_ratio(piece, draw: Draw):
     levels = piece(n, most, least).double()
     ratios = levels[:-1] / levels[1:]
     low, high, wanted = float(ratios.min()), float(ratios.max()), (most / least) ** (1 / (n - 1))
-    if len(levels) == n and abs(low - wanted) < 1e-4 * wanted and abs(high - wanted) < 1e-4 * wanted:
+    if levels.shape == (n,) and abs(low - wanted) < 1e-4 * wanted and abs(high - wanted) < 1e-4 * wanted:
         return None
-    return f"{n} levels from {most} to {least} have the ratio {wanted:.4g}; yours go from {low:.4g} to {high:.4g}"
+    return f"{n} levels from {most} to {least} have the ratio {wanted:.7g}; yours go from {low:.7g} to {high:.7g}"
 
 
 def both_ends(piece, draw: Draw):
@@ -104,7 +121,7 @@ def both_ends(piece, draw: Draw):
     first, last = float(levels[0]), float(levels[-1])
     if len(levels) == n and abs(first - most) < 1e-4 * most and abs(last - least) < 1e-4 * least:
         return None
-    return f"{n} levels from {most} to {least} were asked for; yours are {len(levels)}, from {first:.4g} to {last:.4g}"
+    return f"{n} levels from {most} to {least} were asked for; yours are {len(levels)}, from {first:.7g} to {last:.7g}"
 
 
 EXERCISE = Exercise(
@@ -135,6 +152,9 @@ start for the next, whether the noise is wide or narrow. Return the $n$ levels, 
         wrong(two_bases),
         wrong(n_intervals),
         wrong(one_level_more),
+        wrong(zero_at_the_end),
+        wrong(variances),
+        wrong(logarithms_only),
     ),
     right_answers=(right(powers_of_the_ratio), right(logspace), right(through_numpy), right(weighted_logs)),
     hints=(

@@ -15,12 +15,14 @@ def gmm_score(x: Tensor, alpha_bar_t: Tensor, weights: Tensor, means: Tensor, co
         alpha_bar_t: (B,), in [0, 1], a level for each sample.
         weights: (K,), positive, with the sum 1.
         means: (K, D), of the clean data.
-        covs: (K, D, D), of the clean data.
+        covs: (K, D, D), of the clean data, with positive eigenvalues.
+        All but x can be float64 where x is float32.
 
     Returns:
-        (B, D).
+        (B, D), of the dtype of x.
     """
-    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    weights, means, covs = (value.to(x.dtype) for value in (weights, means, covs))
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, 1, 1, 1)
     cov = kept * covs + (1 - kept) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)  # (B, K, D, D)
     away = x.unsqueeze(1) - kept.squeeze(-1).sqrt() * means  # (B, K, D)
     pull = -torch.linalg.solve(cov, away.unsqueeze(-1)).squeeze(-1)  # (B, K, D), each component's own score
@@ -33,7 +35,7 @@ def _scores(away, cov):
 
 
 def _share(away, cov, weights):
-    return torch.softmax(weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+    return torch.softmax(weights.to(away.dtype).log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
 
 
 def _average(share, scores):
@@ -104,14 +106,79 @@ def densities_that_vanish(x, alpha_bar_t, weights, means, covs):
     return _average(density / density.sum(dim=1, keepdim=True), _scores(away, cov))
 
 
+def no_determinant(x, alpha_bar_t, weights, means, covs):
+    """In the responsibilities the log-determinant of the covariance is missing. A wide component has a lower peak than
+    a narrow one, and without the determinant both have the same height."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return _average(torch.softmax(weights.log() - _distance(away, cov) / 2, dim=1), _scores(away, cov))
+
+
+def whole_log_determinant(x, alpha_bar_t, weights, means, covs):
+    """In the responsibilities the log-determinant counts only half. The density is divided by the square root of the
+    determinant."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    share = torch.softmax(weights.log() - _distance(away, cov) / 2 - torch.logdet(cov), dim=1)
+    return _average(share, _scores(away, cov))
+
+
+def no_weights(x, alpha_bar_t, weights, means, covs):
+    """The weights of the mixture were left out of the responsibilities. Where the components overlap, the one that
+    occurs more often is the more likely origin (Bayes)."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    share = torch.softmax(-(_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+    return _average(share, _scores(away, cov))
+
+
+def weights_without_logarithm(x, alpha_bar_t, weights, means, covs):
+    """The weights were added to log-densities as they are. The weights multiply densities; among logarithms, their
+    logarithms are added."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    share = torch.softmax(weights - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+    return _average(share, _scores(away, cov))
+
+
+def no_half(x, alpha_bar_t, weights, means, covs):
+    """In the responsibilities the distance counts in full. The exponent of a normal density is minus half of the
+    squared distance."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    share = torch.softmax(weights.log() - _distance(away, cov) - torch.logdet(cov) / 2, dim=1)
+    return _average(share, _scores(away, cov))
+
+
+def variances_alone(x, alpha_bar_t, weights, means, covs):
+    """Only the diagonals of the covariances were used. In correlated data, where one coordinate is says where the other
+    one should be."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    cov = torch.diag_embed(torch.diagonal(cov, dim1=-2, dim2=-1))
+    return _average(_share(away, cov, weights), _scores(away, cov))
+
+
+def noise_in_every_entry(x, alpha_bar_t, weights, means, covs):
+    """1 - alpha_bar was added to every entry of the covariances. The noise of one coordinate knows nothing of the
+    other's: it belongs on the diagonal."""
+    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    away, _ = _noisy(x, alpha_bar_t, means, covs)
+    cov = kept * covs + 1 - kept
+    return _average(_share(away, cov, weights), _scores(away, cov))
+
+
+def mean_scaled_without_the_root(x, alpha_bar_t, weights, means, covs):
+    """The means were multiplied by alpha_bar. The data in x have the factor sqrt(alpha_bar), and so have their
+    means."""
+    _, cov = _noisy(x, alpha_bar_t, means, covs)
+    away = x.unsqueeze(1) - alpha_bar_t.reshape(-1, 1, 1) * means
+    return _average(_share(away, cov, weights), _scores(away, cov))
+
+
 def by_autograd(x, alpha_bar_t, weights, means, covs):
     x = x.detach().clone().requires_grad_()
     away, cov = _noisy(x, alpha_bar_t, means, covs)
-    log_density = (weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2).logsumexp(dim=1)
+    log_density = (weights.to(x.dtype).log() - (_distance(away, cov) + torch.logdet(cov)) / 2).logsumexp(dim=1)
     return torch.autograd.grad(log_density.sum(), x)[0]
 
 
 def one_sample_at_a_time(x, alpha_bar_t, weights, means, covs):
+    alpha_bar_t, weights, means, covs = (a.to(x.dtype) for a in (alpha_bar_t, weights, means, covs))
     rows = []
     for point, kept in zip(x, alpha_bar_t, strict=True):
         logs, scores = [], []
@@ -157,6 +224,11 @@ def cases(draw: Draw):
     direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
     far = 250 * direction, draw.uniform(batch, low=0.2, high=0.8), *mixture(draw, 3, 2)
     yield Case("far from every mode", far, "far away")
+    weights = torch.tensor([1 - 1e-6, 1e-6], dtype=torch.float64)
+    means = torch.tensor([[-2.0], [2.0]], dtype=torch.float64) + draw.normal(1, 1)
+    places = means.mean() + torch.tensor([[-1.0], [0.0], [4.0], [9.0]], dtype=torch.float64)
+    rare = places, torch.ones(4, dtype=torch.float64), weights, means, torch.ones(2, 1, 1, dtype=torch.float64)
+    yield Case("a very rare component, without noise", rare)
 
 
 def gradient_of_the_density(piece, draw: Draw):
@@ -171,7 +243,7 @@ def gradient_of_the_density(piece, draw: Draw):
     log_density = torch.distributions.MixtureSameFamily(which, parts).log_prob(x)
     (wanted,) = torch.autograd.grad(log_density.sum(), x)
     worst = float((piece(x.detach(), kept, weights, means, covs) - wanted).abs().max())
-    if worst < 1e-8:
+    if worst < 1e-5:
         return None
     return f"the gradient of the log-density, by autograd, differs from yours by up to {worst:.3g}"
 
@@ -181,7 +253,7 @@ def pure_noise(piece, draw: Draw):
     x = draw.normal(5, 3)
     found = piece(x, torch.zeros(5, dtype=torch.float64), *mixture(draw, 4, 3))
     worst = float((found + x).abs().max())
-    return None if worst < 1e-9 else f"in pure noise (alpha_bar = 0) the score is -x, and yours is off by {worst:.3g}"
+    return None if worst < 1e-5 else f"in pure noise (alpha_bar = 0) the score is -x, and yours is off by {worst:.3g}"
 
 
 EXERCISE = Exercise(
@@ -219,6 +291,14 @@ Each component pulls towards its own mean, and counts by how likely $x$ came fro
         wrong(one_over_every_entry),
         wrong(not_divided_by_the_covariance),
         wrong(densities_that_vanish),
+        wrong(no_determinant),
+        wrong(whole_log_determinant),
+        wrong(no_weights),
+        wrong(weights_without_logarithm),
+        wrong(no_half),
+        wrong(variances_alone),
+        wrong(noise_in_every_entry),
+        wrong(mean_scaled_without_the_root),
     ),
     right_answers=(right(by_autograd), right(one_sample_at_a_time), right(einsum), right(float64_inside)),
     hints=(

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import data_shapes, independent_normals
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -18,7 +19,7 @@ def langevin_step(x: Tensor, score: Tensor, step_size: float, noise: Tensor) -> 
         noise: (B, *S), standard normal.
 
     Returns:
-        (B, *S), where the walk goes.
+        (B, *S), where the walk goes, of the dtype of x.
     """
     return x + step_size * score + math.sqrt(2 * step_size) * noise
 
@@ -64,6 +65,28 @@ def downhill(x, score, step_size, noise):
     return x - step_size * score + math.sqrt(2 * step_size) * noise
 
 
+def noise_left_out(x, score, step_size, noise):
+    """The noise was left out: this climbs to the nearest mode and stays there. The noise is what makes a sample of
+    it."""
+    return x + step_size * score
+
+
+def root_of_the_step_along_the_score(x, score, step_size, noise):
+    """The score was multiplied by the root of twice the step, like the noise. Along the score the walk goes the step
+    itself; the root belongs to the noise alone."""
+    return x + math.sqrt(2 * step_size) * (score + noise)
+
+
+def two_outside_the_root(x, score, step_size, noise):
+    """The noise was multiplied by 2 sqrt(step_size). The 2 stands below the root: the variance is twice the step."""
+    return x + step_size * score + 2 * math.sqrt(step_size) * noise
+
+
+def only_the_change(x, score, step_size, noise):
+    """This is the change alone. Return where the walk goes: x plus the change."""
+    return step_size * score + math.sqrt(2 * step_size) * noise
+
+
 def in_place(x, score, step_size, noise):
     """x itself was changed. The caller still needs it, for a trajectory or another try: make a new tensor."""
     x += step_size * score
@@ -92,43 +115,51 @@ def float64_inside(x, score, step_size, noise):
 
 
 def cases(draw: Draw):
-    for shape in draw.shapes():
+    for shape, label, _ in data_shapes(draw):
         x, score, noise = (draw.normal(*shape) for _ in range(3))
-        label = "every size equal" if len(set(shape)) == 1 else "data of this shape"
         yield Case(label, (x, score, draw.number(0.03, 0.4), noise), "score and noise")
     shape = (draw.integer(3, 6), draw.integer(2, 5))
     still = torch.zeros(shape, dtype=torch.float64)
     step = draw.number(0.03, 0.4)
     yield Case("no noise", (draw.normal(*shape), draw.normal(*shape), step, still), "along the score")
     yield Case("a large step, no noise", (draw.normal(*shape), draw.normal(*shape), 1.5, still), "along the score")
+    tiny = draw.normal(*shape), 1000 * draw.normal(*shape), draw.number(1e-4, 4e-4), draw.normal(*shape)
+    yield Case("a tiny step, a steep score", tiny, "score and noise")
     yield Case("no score", (draw.normal(*shape), still, step, draw.normal(*shape)), "score and noise")
 
 
-def kurtosis_of_one_step(piece, draw: Draw):
-    """From one place, a step leads to a normal distribution: kurtosis 3, variance 2 step_size."""
-    n, step = 20_000, draw.number(0.05, 0.5)
-    origin = torch.zeros(n, 1, dtype=torch.float64)
-    moved = piece(origin, origin, step, draw.normal(n, 1))
-    variance = moved.var()
-    kurtosis = (moved - moved.mean()).pow(4).mean() / variance**2
-    if abs(kurtosis - 3) < 0.4 and abs(variance / (2 * step) - 1) < 0.08:
+def spread_of_one_step(piece, draw: Draw):
+    """From one place, a step leads to a normal distribution: kurtosis 3, variance 2 step_size.
+
+    The noise here has the variance 1 exactly, and the kurtosis that so few numbers can have.
+    """
+    step, (noise, _) = draw.number(0.05, 0.5), independent_normals(draw)
+    noise = noise.reshape(4, -1)
+    moved = piece(torch.zeros_like(noise), torch.zeros_like(noise), step, noise)
+
+    def kurtosis(values):
+        away = values - values.mean()
+        return float(away.pow(4).mean() / away.square().mean() ** 2)
+
+    variance, found, wanted = float(moved.var(correction=0)), kurtosis(moved), kurtosis(noise)
+    if abs(found - wanted) < 1e-4 and abs(variance / (2 * step) - 1) < 1e-4:
         return None
     return (
-        f"one step of size {step} from a single place has the variance {2 * step:.3g} and the kurtosis 3; "
-        f"yours has {variance:.3g} and {kurtosis:.3g}"
+        f"one step of size {step} from a single place has the variance {2 * step:.6g} and the kurtosis of the noise, "
+        f"{wanted:.6g}; yours has {variance:.6g} and {found:.6g}"
     )
 
 
 def a_normal_stays(piece, draw: Draw):
     """N(0, v) is where the walk comes to rest. One step keeps its variance, up to step_size^2 / v."""
-    n, variance = 20_000, draw.number(0.5, 2.0)
+    variance, (data, noise) = draw.number(0.5, 2.0), independent_normals(draw)
     step = 0.25 * variance
-    x = variance**0.5 * draw.normal(n, 1)
-    found = float(piece(x, -x / variance, step, draw.normal(n, 1)).var())
+    x = (variance**0.5 * data).reshape(4, -1)
+    found = float(piece(x, -x / variance, step, noise.reshape(4, -1)).var(correction=0))
     wanted = variance + step**2 / variance
-    if abs(found / wanted - 1) < 0.08:
+    if abs(found / wanted - 1) < 1e-4:
         return None
-    return f"a step of size {step:.3g} on N(0, {variance}) leaves the variance {wanted:.3g}, and yours {found:.3g}"
+    return f"a step of size {step:.3g} on N(0, {variance}) leaves the variance {wanted:.6g}, and yours {found:.6g}"
 
 
 EXERCISE = Exercise(
@@ -153,7 +184,7 @@ with $\eta$ proportional to $\sigma^2$; your function is one step of it.
     parts={"along the score": 2, "score and noise": 3, CARE: 1},
     cases=cases,
     properties=(
-        Property("one step is normal", kurtosis_of_one_step, "score and noise"),
+        Property("one step is normal", spread_of_one_step, "score and noise"),
         Property("a normal keeps its variance", a_normal_stays, "score and noise"),
     ),
     wrong_answers=(
@@ -163,6 +194,10 @@ with $\eta$ proportional to $\sigma^2$; your function is one step of it.
         wrong(noise_scaled_twice),
         wrong(half_a_step),
         wrong(downhill),
+        wrong(noise_left_out),
+        wrong(root_of_the_step_along_the_score),
+        wrong(two_outside_the_root),
+        wrong(only_the_change),
         wrong(fresh_uniform_noise, "random"),
         wrong(in_place, "modified"),
     ),

@@ -16,12 +16,14 @@ def responsibilities(x: Tensor, alpha_bar_t: Tensor, weights: Tensor, means: Ten
         alpha_bar_t: (B,), in [0, 1], a level for each sample.
         weights: (K,), positive, with the sum 1.
         means: (K, D), of the clean data.
-        covs: (K, D, D), of the clean data.
+        covs: (K, D, D), of the clean data, with positive eigenvalues.
+        All but x can be float64 where x is float32.
 
     Returns:
-        (B, K), not negative, with the sum 1 over the components.
+        (B, K), of the dtype of x, not negative, with the sum 1 over the components.
     """
-    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    weights, means, covs = (value.to(x.dtype) for value in (weights, means, covs))
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, 1, 1, 1)
     cov = kept * covs + (1 - kept) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)  # (B, K, D, D)
     away = x.unsqueeze(1) - kept.squeeze(-1).sqrt() * means  # (B, K, D)
     distance = (away * torch.linalg.solve(cov, away.unsqueeze(-1)).squeeze(-1)).sum(dim=-1)  # (B, K)
@@ -30,9 +32,9 @@ def responsibilities(x: Tensor, alpha_bar_t: Tensor, weights: Tensor, means: Ten
 
 def _noisy(x, alpha_bar_t, means, covs):
     """away (B, K, D) and cov (B, K, D, D) of the components at this level."""
-    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
-    cov = kept * covs + (1 - kept) * torch.eye(x.shape[1], dtype=x.dtype)
-    return x.unsqueeze(1) - kept.squeeze(-1).sqrt() * means, cov
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, 1, 1, 1)
+    cov = kept * covs.to(x.dtype) + (1 - kept) * torch.eye(x.shape[1], dtype=x.dtype)
+    return x.unsqueeze(1) - kept.squeeze(-1).sqrt() * means.to(x.dtype), cov
 
 
 def _distance(away, cov):
@@ -109,13 +111,59 @@ def variances_alone(x, alpha_bar_t, weights, means, covs):
     return torch.softmax(weights.log() - ((away**2 / variance) + variance.log()).sum(dim=-1) / 2, dim=1)
 
 
+def mean_scaled_without_the_root(x, alpha_bar_t, weights, means, covs):
+    """The means were multiplied by alpha_bar. The data in x have the factor sqrt(alpha_bar), and so have their
+    means."""
+    kept = alpha_bar_t.reshape(-1, 1, 1)
+    _, cov = _noisy(x, alpha_bar_t, means, covs)
+    away = x.unsqueeze(1) - kept * means
+    return torch.softmax(weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+
+
+def noise_left_out(x, alpha_bar_t, weights, means, covs):
+    """The covariances of x lack the noise. To alpha_bar times those of the data comes 1 - alpha_bar on the diagonal."""
+    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    away, _ = _noisy(x, alpha_bar_t, means, covs)
+    cov = kept * covs
+    return torch.softmax(weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+
+
+def noise_in_every_entry(x, alpha_bar_t, weights, means, covs):
+    """1 - alpha_bar was added to every entry of the covariances. The noise of one coordinate knows nothing of the
+    other's: it belongs on the diagonal."""
+    kept = alpha_bar_t.reshape(-1, 1, 1, 1)
+    away, _ = _noisy(x, alpha_bar_t, means, covs)
+    cov = kept * covs + 1 - kept
+    return torch.softmax(weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2, dim=1)
+
+
+def distances_alone(x, alpha_bar_t, weights, means, covs):
+    """Only the distance to the means was looked at. A wide component reaches further than a narrow one: the distance is
+    measured with the inverse of its covariance."""
+    away, _ = _noisy(x, alpha_bar_t, means, covs)
+    return torch.softmax(weights.log() - away.square().sum(dim=-1) / 2, dim=1)
+
+
+def logarithms_of_the_shares(x, alpha_bar_t, weights, means, covs):
+    """These are the logarithms of the probabilities. Take the exponential, or `softmax` in place of `log_softmax`."""
+    return responsibilities(x, alpha_bar_t, weights, means, covs).log()
+
+
+def shares_not_normalised(x, alpha_bar_t, weights, means, covs):
+    """These are the weighted densities, which do not add up to 1. Bayes' rule divides by their sum over the
+    components."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    return weights * torch.distributions.MultivariateNormal(torch.zeros_like(away), cov).log_prob(away).exp()
+
+
 def distributions(x, alpha_bar_t, weights, means, covs):
     away, cov = _noisy(x, alpha_bar_t, means, covs)
     joint = torch.distributions.MultivariateNormal(torch.zeros_like(away), cov).log_prob(away) + weights.log()
-    return (joint - joint.logsumexp(dim=1, keepdim=True)).exp()
+    return (joint - joint.logsumexp(dim=1, keepdim=True)).exp().to(x.dtype)
 
 
 def one_sample_at_a_time(x, alpha_bar_t, weights, means, covs):
+    alpha_bar_t, weights, means, covs = (a.to(x.dtype) for a in (alpha_bar_t, weights, means, covs))
     rows = []
     for point, kept in zip(x, alpha_bar_t, strict=True):
         logs = []
@@ -133,7 +181,7 @@ def cholesky(x, alpha_bar_t, weights, means, covs):
     white = torch.linalg.solve_triangular(root, away.unsqueeze(-1), upper=False).squeeze(-1)
     logs = weights.log() - white.square().sum(-1) / 2 - torch.diagonal(root, dim1=-2, dim2=-1).log().sum(-1)
     shares = (logs - logs.amax(dim=1, keepdim=True)).exp()
-    return shares / shares.sum(dim=1, keepdim=True)
+    return (shares / shares.sum(dim=1, keepdim=True)).to(x.dtype)
 
 
 def float64_inside(x, alpha_bar_t, weights, means, covs):
@@ -177,6 +225,11 @@ def cases(draw: Draw):
     direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
     far = 250 * direction, draw.uniform(batch, low=0.2, high=0.8), *mixture(draw, 3, 2)
     yield Case("far from every mode", far, "far away")
+    weights = torch.tensor([1 - 1e-6, 1e-6], dtype=torch.float64)
+    means = torch.tensor([[-2.0], [2.0]], dtype=torch.float64) + draw.normal(1, 1)
+    places = means.mean() + torch.tensor([[-1.0], [0.0], [4.0], [9.0]], dtype=torch.float64)
+    rare = places, torch.ones(4, dtype=torch.float64), weights, means, torch.ones(2, 1, 1, dtype=torch.float64)
+    yield Case("a very rare component, without noise", rare)
 
 
 def pure_noise_knows_nothing(piece, draw: Draw):
@@ -184,7 +237,7 @@ def pure_noise_knows_nothing(piece, draw: Draw):
     weights, means, covs = mixture(draw, 4, 2)
     found = piece(draw.normal(6, 2), torch.zeros(6, dtype=torch.float64), weights, means, covs)
     worst = float((found - weights).abs().max())
-    if worst < 1e-9:
+    if worst < 1e-5:
         return None
     return f"in pure noise (alpha_bar = 0) the answer is the weights for every x, and yours are off by {worst:.3g}"
 
@@ -202,7 +255,7 @@ def halfway_between_equals(piece, draw: Draw):
     slope = torch.linalg.solve(noisy, (kept[:, None].sqrt() * (one - other)).unsqueeze(-1)).squeeze(-1)
     wanted = torch.sigmoid((slope * (x - kept[:, None].sqrt() * (one + other) / 2)).sum(dim=1))
     worst = float((found - wanted).abs().max())
-    if worst < 1e-8:
+    if worst < 1e-5:
         return None
     return (
         "for two components of equal weight and covariance the answer is a logistic function of x, 1/2 halfway between "
@@ -223,11 +276,11 @@ def shares_far_away(piece, draw: Draw):
     )
     wanted = 1 / (1 + math.exp(-(0.01 * place - 0.01**2 / 2)))
     value = float(found[0, 0])
-    if abs(value - wanted) < 1e-6:
+    if abs(value - wanted) < 1e-4:
         return None
     return (
-        f"for N(0.01, 1) and N(0, 1) of equal weight the share of the first at x = {place} is {wanted:.4g}, "
-        f"and yours {value:.4g}"
+        f"for N(0.01, 1) and N(0, 1) of equal weight the share of the first at x = {place} is {wanted:.6g}, "
+        f"and yours {value:.6g}"
     )
 
 
@@ -269,6 +322,12 @@ far from all modes too, where each density on its own is rounded to zero: sampli
         wrong(clean_means),
         wrong(no_half),
         wrong(variances_alone),
+        wrong(mean_scaled_without_the_root),
+        wrong(noise_left_out),
+        wrong(noise_in_every_entry),
+        wrong(distances_alone),
+        wrong(logarithms_of_the_shares),
+        wrong(shares_not_normalised),
     ),
     right_answers=(right(distributions), right(one_sample_at_a_time), right(cholesky), right(float64_inside)),
     hints=(

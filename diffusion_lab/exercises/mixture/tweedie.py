@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import data_shapes, near_ends
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -10,19 +11,19 @@ def tweedie(x: Tensor, alpha_bar_t: Tensor, score: Tensor) -> Tensor:
     """The mean of all clean data that fit the noisy x.
 
     Args:
-        x: (B, *S), at the level alpha_bar_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise.
-        alpha_bar_t: (B,), in (0, 1], a level for each sample.
+        x: (B, *S), at the level alpha_bar_t: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise; S can be empty.
+        alpha_bar_t: (B,), in (0, 1], a level for each sample; it can be float64 where x is float32.
         score: (B, *S), the gradient of the log-density of noisy data at x.
 
     Returns:
-        (B, *S), E[x0 | x].
+        (B, *S), E[x0 | x], of the dtype of x.
     """
-    kept = alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
     return (x + (1 - kept) * score) / kept.sqrt()
 
 
 def _kept(x, alpha_bar_t):
-    return alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))
+    return alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def away_from_the_data(x, alpha_bar_t, score):
@@ -68,6 +69,31 @@ def factors_along_the_last_axis(x, alpha_bar_t, score):
     return (x + (1 - alpha_bar_t) * score) / alpha_bar_t.sqrt()
 
 
+def factor_of_the_data(x, alpha_bar_t, score):
+    """The score has the factor alpha_bar. How far the data lie along the score is told by the noise: the factor is its
+    variance, 1 - alpha_bar."""
+    kept = _kept(x, alpha_bar_t)
+    return (x + kept * score) / kept.sqrt()
+
+
+def guess_of_the_noise(x, alpha_bar_t, score):
+    """This is the guess of the noise. The guess of the clean data is x without that noise, brought back to the size of
+    the data."""
+    return -(1 - _kept(x, alpha_bar_t)).sqrt() * score
+
+
+def score_without_a_factor(x, alpha_bar_t, score):
+    """The score was added without a factor. It is a slope: times the variance of the noise, 1 - alpha_bar, it becomes a
+    way."""
+    return (x + score) / _kept(x, alpha_bar_t).sqrt()
+
+
+def levels_cut_off(x, alpha_bar_t, score):
+    """alpha_bar was kept away from 0. It can be any number above it, and the mean there is large because the division
+    is by a small root: a limit makes it wrong."""
+    return tweedie(x, alpha_bar_t.clamp(min=0.01), score)
+
+
 def in_place(x, alpha_bar_t, score):
     """x itself was changed. A sampler still needs it: make a new tensor."""
     kept = _kept(x, alpha_bar_t)
@@ -81,29 +107,28 @@ def through_the_noise(x, alpha_bar_t, score):
 
 
 def one_sample_at_a_time(x, alpha_bar_t, score):
-    return torch.stack([a * k**-0.5 + (1 - k) * s * k**-0.5 for a, k, s in zip(x, alpha_bar_t, score, strict=True)])
+    rows = zip(x, alpha_bar_t.to(x.dtype), score, strict=True)
+    return torch.stack([a * k**-0.5 + (1 - k) * s * k**-0.5 for a, k, s in rows])
 
 
 def einsum(x, alpha_bar_t, score):
-    return torch.einsum("b,b...->b...", alpha_bar_t.rsqrt(), x + torch.einsum("b,b...->b...", 1 - alpha_bar_t, score))
+    kept = alpha_bar_t.to(x.dtype)
+    return torch.einsum("b,b...->b...", kept.rsqrt(), x + torch.einsum("b,b...->b...", 1 - kept, score))
 
 
 def through_numpy(x, alpha_bar_t, score):
     kept = alpha_bar_t.numpy().reshape(-1, *[1] * (x.ndim - 1))
-    return torch.from_numpy((x.numpy() + (1 - kept) * score.numpy()) / kept**0.5)
+    return torch.from_numpy((x.numpy() + (1 - kept) * score.numpy()) / kept**0.5).to(x.dtype)
 
 
 def cases(draw: Draw):
-    for shape in draw.shapes():
-        square = len(set(shape)) == 1
+    for shape, label, part in data_shapes(draw):
         kept = draw.uniform(shape[0], low=0.05, high=0.95)
         if shape[0] > 2:
             kept[0] = 1.0
-        yield Case(
-            "every size equal" if square else "data of this shape",
-            (draw.normal(*shape), kept, draw.normal(*shape)),
-            "any shape" if square else "values",
-        )
+        yield Case(label, (draw.normal(*shape), kept, draw.normal(*shape)), part)
+    ends = draw.normal(4, 2), near_ends(draw, 4), draw.normal(4, 2)
+    yield Case("nearly noise and nearly clean data", ends, "values")
 
 
 def a_normal(piece, draw: Draw):
@@ -114,7 +139,7 @@ def a_normal(piece, draw: Draw):
     total = column * variance + 1 - column
     wanted = mean + column.sqrt() * variance / total * (x - column.sqrt() * mean)
     worst = float((piece(x, kept, -(x - column.sqrt() * mean) / total) - wanted).abs().max())
-    if worst < 1e-9:
+    if worst < 1e-5:
         return None
     return f"for data from N({mean}, {variance}) the mean E[x0 | x] is known, and yours is off by {worst:.3g}"
 
@@ -129,7 +154,7 @@ def two_points(piece, draw: Draw):
     (score,) = torch.autograd.grad(logs.logsumexp(dim=1).sum(), x)
     wanted = (torch.softmax(logs, dim=1) * places).sum(dim=1, keepdim=True).detach()
     worst = float((piece(x.detach(), kept, score) - wanted).abs().max())
-    if worst < 1e-9:
+    if worst < 1e-5:
         return None
     return f"for data that are -{a} or {a}, the mean by Bayes' rule differs from yours by up to {worst:.3g}"
 
@@ -166,6 +191,10 @@ with this mean, which takes away the noise of the last level.
         wrong(shrunk_by_alpha_bar),
         wrong(score_not_divided),
         wrong(factors_along_the_last_axis),
+        wrong(factor_of_the_data),
+        wrong(guess_of_the_noise),
+        wrong(score_without_a_factor),
+        wrong(levels_cut_off),
         wrong(in_place, "modified"),
     ),
     right_answers=(right(through_the_noise), right(one_sample_at_a_time), right(einsum), right(through_numpy)),

@@ -13,7 +13,7 @@ def alpha_bar(betas: Tensor) -> Tensor:
         betas: (T,), the variance of the noise that each step adds, in (0, 1).
 
     Returns:
-        (T,): entry t is the product of 1 - beta over the steps 0 to t.
+        (T,), of the dtype of the betas: entry t is the product of 1 - beta over the steps 0 to t.
     """
     return torch.cumprod(1 - betas, dim=0)
 
@@ -58,6 +58,40 @@ def square_root(betas):
     return torch.cumprod(1 - betas, dim=0).sqrt()
 
 
+def starts_with_one(betas):
+    """These are T + 1 numbers, with a 1 for the data before any step. Entry 0 is what the first step leaves: each of
+    the T steps has one entry."""
+    return torch.cat([torch.ones_like(betas[:1]), torch.cumprod(1 - betas, dim=0)])
+
+
+def share_of_the_noise(betas):
+    """This is 1 - alpha_bar, the share of the noise, and it grows. alpha_bar is the share of the data, and it falls."""
+    return 1 - torch.cumprod(1 - betas, dim=0)
+
+
+def exponential_of_the_sum(betas):
+    """This is the exponential of minus the sum of the betas, which a product of 1 - beta only comes close to where
+    every beta is small. Multiply the shares themselves, or add up log(1 - beta)."""
+    return torch.exp(-torch.cumsum(betas, dim=0))
+
+
+def logarithms_only(betas):
+    """These are the logarithms of alpha_bar. A sum of logarithms is the logarithm of the product: take the exponential
+    at the end."""
+    return torch.cumsum(torch.log(1 - betas), dim=0)
+
+
+def from_the_last_step(betas):
+    """The product runs from step t to the last step. What is left of the data after step t is the product of the steps
+    from 0 to t."""
+    return torch.cumprod((1 - betas).flip(0), dim=0).flip(0)
+
+
+def only_the_last_step(betas):
+    """This is one number, what all steps together leave. A table is asked for: one entry for each step."""
+    return torch.prod(1 - betas)
+
+
 def loop(betas):
     kept, out = torch.ones_like(betas[0]), []
     for beta in betas:
@@ -84,15 +118,20 @@ def cases(draw: Draw):
     yield Case("ten steps", (draw.betas(10),))
     yield Case("a single step", (draw.betas(1),))
     yield Case("many steps", (draw.betas(draw.integer(150, 250)) / 10,))
+    yield Case("steps that add very little or nearly all", (torch.tensor([1e-4, 0.6, 2e-4, 0.999]).double(),))
 
 
 def constant_beta(piece, draw: Draw):
     """With one beta for all steps, alpha_bar is a power of 1 - beta."""
     beta, steps = draw.number(0.01, 0.2), draw.integer(5, 20)
     found = piece(torch.full((steps,), beta, dtype=torch.float64))
+    if found.shape != (steps,):
+        return f"for {steps} betas the result has the shape {tuple(found.shape)}"
     powers = torch.tensor([(1 - beta) ** (t + 1) for t in range(steps)], dtype=torch.float64)
     worst = float((found - powers).abs().max())
-    return None if worst < 1e-9 else f"with every beta = {beta}, alpha_bar[t] is {1 - beta:.4g} to the power t + 1"
+    if worst < 1e-5:
+        return None
+    return f"with every beta = {beta}, alpha_bar[t] is {1 - beta:.4g} to the power t + 1; yours is off by {worst:.2g}"
 
 
 EXERCISE = Exercise(
@@ -119,6 +158,12 @@ It is the table that everything else looks up: how much of $x_t$ is data, and ho
         wrong(single_steps),
         wrong(one_step_behind),
         wrong(square_root),
+        wrong(starts_with_one),
+        wrong(share_of_the_noise),
+        wrong(exponential_of_the_sum),
+        wrong(logarithms_only),
+        wrong(from_the_last_step),
+        wrong(only_the_last_step),
     ),
     right_answers=(right(loop), right(logarithms), right(through_numpy), right(float64_inside)),
     hints=("Each step keeps a share of what the step before it has left.", "PyTorch has a cumulative product."),

@@ -57,6 +57,17 @@ def single_precision(T, beta_start, beta_end):
     return torch.linspace(beta_start, beta_end, T)
 
 
+def standard_deviations(T, beta_start, beta_end):
+    """These are the square roots of the betas. A beta is the variance of the noise of a step, not its standard
+    deviation: no root is taken here."""
+    return torch.linspace(beta_start, beta_end, T, dtype=torch.float64).sqrt()
+
+
+def what_each_step_keeps(T, beta_start, beta_end):
+    """These are 1 - beta, what each step keeps of the data. Asked for is what it adds: the betas themselves."""
+    return 1 - torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+
+
 def formula(T, beta_start, beta_end):
     return beta_start + (beta_end - beta_start) * torch.arange(T, dtype=torch.float64) / (T - 1)
 
@@ -73,8 +84,9 @@ def through_numpy(T, beta_start, beta_end):
 
 
 def both_ends_mixed(T, beta_start, beta_end):
-    first, last = torch.tensor([beta_start, beta_end], dtype=torch.float64)
-    return torch.lerp(first, last, torch.arange(T).double() / (T - 1))
+    share = torch.arange(T).double() / (T - 1)
+    start, end = torch.tensor([beta_start, beta_end], dtype=torch.float64)
+    return torch.lerp(start, end, share)
 
 
 def cases(draw: Draw):
@@ -97,6 +109,23 @@ def equal_gaps(piece, draw: Draw):
     return None if unequal < 1e-6 else f"the gaps between neighbours differ by up to {unequal:.3g}"
 
 
+def all_digits(piece, draw: Draw):
+    """float64 is asked for, and with it its digits: not those of float32 in a wider dtype."""
+    steps, start, end = draw.integer(60, 120), draw.number(1e-4, 1e-3), draw.number(0.02, 0.1)
+    found = piece(steps, start, end)
+    truth = torch.tensor([start + t * (end - start) / (steps - 1) for t in range(steps)], dtype=torch.float64)
+    if found.shape != truth.shape:
+        return f"there are {tuple(found.shape)} values for T = {steps}"
+    worst = float((found.double() - truth).abs().max())
+    if worst < 1e-13:
+        return None
+    return (
+        f"for T = {steps}, from {start:g} to {end:g}, the values are off by up to {worst:.2g}. If they are right but "
+        "for that, they were made in float32, and a cast at the end does not bring lost digits back: ask for float64 "
+        "where the numbers are made"
+    )
+
+
 EXERCISE = Exercise(
     chapter="normal_1d",
     kind="schedule",
@@ -111,13 +140,16 @@ t = 0, \dots, T - 1.
 \end{gathered}
 $$
 
-Both ends are included, and the dtype is float64. Early steps are small because fine detail is lost first and needs care
-on the way back; late steps can be large because little is left to lose.
+Both ends are included. The dtype is float64, with all its digits. Early steps are small because fine detail is lost
+first and needs care on the way back; late steps can be large because little is left to lose.
 """,
     reference=linear_betas,
     parts={"values": 3, CARE: 1},
     cases=cases,
-    properties=(Property("both ends and equal gaps", equal_gaps),),
+    properties=(
+        Property("both ends and equal gaps", equal_gaps),
+        Property("all digits of float64", all_digits, CARE),
+    ),
     wrong_answers=(
         wrong(last_step_missed),
         wrong(first_step_missed),
@@ -125,6 +157,8 @@ on the way back; late steps can be large because little is left to lose.
         wrong(equal_ratios),
         wrong(from_large_to_small),
         wrong(one_too_many),
+        wrong(standard_deviations),
+        wrong(what_each_step_keeps),
         wrong(single_precision, "dtype"),
     ),
     right_answers=(right(formula), right(one_by_one), right(through_numpy), right(both_ends_mixed)),

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import near_ends
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -15,7 +16,7 @@ def loss_floor(alpha_bar_t: Tensor, std: float, target: str) -> Tensor:
         target: what is guessed from x_t: "eps", "x0", or "v" = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
 
     Returns:
-        (N,): the variance of the target given x_t.
+        (N,), of the dtype of the levels: the variance of the target given x_t.
     """
     variance = alpha_bar_t * std**2 + 1 - alpha_bar_t  # of x_t
     if target == "eps":
@@ -76,6 +77,54 @@ def alpha_bar_squared(alpha_bar_t, std, target):
     return scale * std**2 / (kept * std**2 + 1 - alpha_bar_t)
 
 
+def factor_not_squared(alpha_bar_t, std, target):
+    """The variance of x0 was multiplied by the factor of x0 itself. A variance is multiplied by the square of a
+    factor."""
+    kept = alpha_bar_t
+    factor = {"x0": torch.ones_like(kept), "eps": (kept / (1 - kept)).sqrt(), "v": 1 / (1 - kept).sqrt()}[target]
+    return factor * loss_floor(kept, std, "x0")
+
+
+def parts_of_v_independent(alpha_bar_t, std, target):
+    """The variances of the two parts of v were added, as if eps and x0 were independent. Given x_t one of them tells
+    the other: write v with x0 alone, and square the factor that x0 then has."""
+    if target != "v":
+        return loss_floor(alpha_bar_t, std, target)
+    kept = alpha_bar_t
+    return kept * loss_floor(kept, std, "eps") + (1 - kept) * loss_floor(kept, std, "x0")
+
+
+def parts_of_v_subtracted(alpha_bar_t, std, target):
+    """The variance of one part of v was subtracted from that of the other. Variances are never subtracted like this:
+    write v with x0 alone, and square the factor that x0 then has."""
+    if target != "v":
+        return loss_floor(alpha_bar_t, std, target)
+    kept = alpha_bar_t
+    return kept * loss_floor(kept, std, "eps") - (1 - kept) * loss_floor(kept, std, "x0")
+
+
+def eps_counts_as_known(alpha_bar_t, std, target):
+    """In v only the x0 that is written there was counted. eps is not known either: put in what x_t says it is, and it
+    holds x0 once more."""
+    if target != "v":
+        return loss_floor(alpha_bar_t, std, target)
+    return (1 - alpha_bar_t) * loss_floor(alpha_bar_t, std, "x0")
+
+
+def ratio_upside_down(alpha_bar_t, std, target):
+    """For eps the ratio is upside down. eps is (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar): with little noise an
+    error of x0 becomes a large one of eps."""
+    if target != "eps":
+        return loss_floor(alpha_bar_t, std, target)
+    return (1 - alpha_bar_t) / alpha_bar_t * loss_floor(alpha_bar_t, std, "x0")
+
+
+def data_of_unit_variance(alpha_bar_t, std, target):
+    """The variance of x_t was taken for 1, which it is for data of standard deviation 1 only. It is V_t."""
+    kept = alpha_bar_t
+    return {"eps": kept, "x0": 1 - kept, "v": torch.ones_like(kept)}[target] * std**2
+
+
 def from_the_error_of_x0(alpha_bar_t, std, target):
     noise = 1 - alpha_bar_t
     error = 1 / (1 / std**2 + alpha_bar_t / noise)
@@ -104,6 +153,7 @@ def through_numpy(alpha_bar_t, std, target):
 
 def cases(draw: Draw):
     for part in ("eps", "x0", "v"):
+        yield Case(f'nearly noise and nearly clean data, target "{part}"', (near_ends(draw, 4), 0.5, part), part)
         for label, std in (("narrow data", draw.number(0.3, 0.7)), ("wide data", draw.number(1.4, 2.5))):
             levels = draw.alpha_bar(draw.integer(12, 30))
             yield Case(f'{label} of std {std:g}, target "{part}"', (levels, std, part), part)
@@ -165,6 +215,12 @@ zero.
         wrong(std_for_variance),
         wrong(root_of_the_error),
         wrong(alpha_bar_squared),
+        wrong(factor_not_squared),
+        wrong(parts_of_v_independent),
+        wrong(parts_of_v_subtracted),
+        wrong(eps_counts_as_known),
+        wrong(ratio_upside_down),
+        wrong(data_of_unit_variance),
     ),
     right_answers=(
         right(from_the_error_of_x0),

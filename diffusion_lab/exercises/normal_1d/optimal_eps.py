@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import data_shapes, near_ends
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -10,20 +11,20 @@ def optimal_eps(x: Tensor, alpha_bar_t: Tensor, mean: float, std: float) -> Tens
     """E[eps | x_t = x], where every entry of the data is normal.
 
     Args:
-        x: (B, *S), noisy data x_t.
-        alpha_bar_t: (B,), the level of each sample, in (0, 1).
+        x: (B, *S), noisy data x_t; S can be empty.
+        alpha_bar_t: (B,), the level of each sample, in (0, 1); it can be float64 where x is float32.
         mean, std: of an entry of the clean data; std is a standard deviation.
 
     Returns:
-        (B, *S): the mean of all noises that fit x.
+        (B, *S), of the dtype of x: the mean of all noises that fit x.
     """
-    kept = alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
     variance = kept * std**2 + 1 - kept
     return (1 - kept).sqrt() * (x - kept.sqrt() * mean) / variance
 
 
 def _kept(x, alpha_bar_t):
-    return alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))
+    return alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _variance(kept, std):
@@ -80,6 +81,53 @@ def factors_along_the_last_axis(x, alpha_bar_t, mean, std):
     return (1 - alpha_bar_t).sqrt() * (x - alpha_bar_t.sqrt() * mean) / _variance(alpha_bar_t, std)
 
 
+def divided_by_the_standard_deviation(x, alpha_bar_t, mean, std):
+    """The deviation was divided by the standard deviation of x_t. The best guess is a regression: what x_t and the
+    noise have in common, over the variance of x_t."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * (x - kept.sqrt() * mean) / _variance(kept, std).sqrt()
+
+
+def mean_scaled_without_the_root(x, alpha_bar_t, mean, std):
+    """The mean was multiplied by alpha_bar. The data in x_t have the factor sqrt(alpha_bar), and so has their mean."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * (x - kept * mean) / _variance(kept, std)
+
+
+def mean_left_out(x, alpha_bar_t, mean, std):
+    """`mean` was not used, as if the data lay around 0. Only the deviation of x from its mean says something about the
+    noise."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * x / _variance(kept, std)
+
+
+def std_left_out(x, alpha_bar_t, mean, std):
+    """`std` was not used: this takes the variance of x_t for 1, which it is for data of standard deviation 1 only."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * (x - kept.sqrt() * mean)
+
+
+def spread_of_the_data_not_scaled(x, alpha_bar_t, mean, std):
+    """The variance of the data went into that of x_t at full size. x_t holds the data times a factor, and their
+    variance shrinks by the square of it, alpha_bar."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * (x - kept.sqrt() * mean) / (std**2 + 1 - kept)
+
+
+def estimate_of_the_data(x, alpha_bar_t, mean, std):
+    """This is the best guess of the clean data. The noise is what is left: x less the shrunk data, in units of the
+    noise's standard deviation."""
+    kept = _kept(x, alpha_bar_t)
+    return mean + kept.sqrt() * std**2 / _variance(kept, std) * (x - kept.sqrt() * mean)
+
+
+def factor_of_the_data(x, alpha_bar_t, mean, std):
+    """The root of alpha_bar stands in front, the factor of the data. x_t holds the noise times the root of
+    1 - alpha_bar, and that is what the two have in common."""
+    kept = _kept(x, alpha_bar_t)
+    return kept.sqrt() * (x - kept.sqrt() * mean) / _variance(kept, std)
+
+
 def through_the_data(x, alpha_bar_t, mean, std):
     kept = _kept(x, alpha_bar_t)
     x0 = mean + kept.sqrt() * std**2 / _variance(kept, std) * (x - kept.sqrt() * mean)
@@ -88,15 +136,16 @@ def through_the_data(x, alpha_bar_t, mean, std):
 
 def one_sample_at_a_time(x, alpha_bar_t, mean, std):
     rows = []
-    for sample, kept in zip(x, alpha_bar_t, strict=True):
+    for sample, kept in zip(x, alpha_bar_t.to(x.dtype), strict=True):
         weight = torch.sqrt(1 - kept) / (1 - kept * (1 - std * std))
         rows.append(weight * sample - weight * torch.sqrt(kept) * mean)
     return torch.stack(rows)
 
 
 def einsum(x, alpha_bar_t, mean, std):
-    weight = (1 - alpha_bar_t) ** 0.5 / _variance(alpha_bar_t, std)
-    shift = torch.einsum("b,b...->b...", alpha_bar_t**0.5, torch.full_like(x, mean))
+    kept = alpha_bar_t.to(x.dtype)
+    weight = (1 - kept) ** 0.5 / _variance(kept, std)
+    shift = torch.einsum("b,b...->b...", kept**0.5, torch.full_like(x, mean))
     return torch.einsum("b,b...->b...", weight, x - shift)
 
 
@@ -112,13 +161,15 @@ def float64_inside(x, alpha_bar_t, mean, std):
 
 def cases(draw: Draw):
     steps = draw.integer(12, 30)
-    for i, shape in enumerate([(draw.integer(4, 9), 1), *draw.shapes()]):
+    column = (draw.integer(4, 9), 1), "data of this shape", "values"
+    for i, (shape, label, part) in enumerate([column, *data_shapes(draw)]):
         std = draw.number(0.3, 0.7) if i % 2 else draw.number(1.4, 2.5)
         mean = draw.choice((-1, 1)) * draw.number(0.5, 2.0)
         levels = draw.alpha_bar(steps)[draw.times(shape[0], steps)]
-        square = len(set(shape)) == 1
-        label = f"mean {mean:g}, std {std:g}" + (", every size equal" if square else "")
-        yield Case(label, (draw.normal(*shape), levels, mean, std), "any shape" if square else "values")
+        yield Case(f"{label}, mean {mean:g}, std {std:g}", (draw.normal(*shape), levels, mean, std), part)
+    for std in (draw.number(0.05, 0.1), draw.number(0.2, 0.4)):
+        arguments = draw.normal(4, 2), near_ends(draw, 4), draw.number(0.5, 2.0), std
+        yield Case(f"nearly noise and nearly clean data, std {std:g}", arguments, "values")
 
 
 def mean_of_all_noises(piece, draw: Draw):
@@ -133,11 +184,11 @@ def mean_of_all_noises(piece, draw: Draw):
     weight = torch.softmax(-(noise**2) / 2 - ((x0 - mean) / std) ** 2 / 2, dim=1)
     truth = (weight * noise).sum(dim=1, keepdim=True)
     worst = int((found - truth).abs().argmax())
-    if float((found - truth).abs().max()) < 1e-6:
+    if float((found - truth).abs().max()) < 1e-5:
         return None
     return (
         f"for x = {float(x[worst]):.4g}, alpha_bar = {float(kept[worst]):.4g}, mean {mean:g} and std {std:g}, the mean "
-        f"over all noises that fit is {float(truth[worst]):.4g}, and yours is {float(found[worst]):.4g}"
+        f"over all noises that fit is {float(truth[worst]):.7g}, and yours is {float(found[worst]):.7g}"
     )
 
 
@@ -168,6 +219,13 @@ function: you can draw the two on top of each other.
         wrong(missing_root),
         wrong(spread_of_the_data_forgotten),
         wrong(noise_left_out_of_the_variance),
+        wrong(divided_by_the_standard_deviation),
+        wrong(mean_scaled_without_the_root),
+        wrong(mean_left_out),
+        wrong(std_left_out),
+        wrong(spread_of_the_data_not_scaled),
+        wrong(estimate_of_the_data),
+        wrong(factor_of_the_data),
         wrong(factors_along_the_last_axis),
     ),
     right_answers=(

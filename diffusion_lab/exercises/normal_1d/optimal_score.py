@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import data_shapes, near_ends
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -10,19 +11,19 @@ def optimal_score(x: Tensor, alpha_bar_t: Tensor, mean: float, std: float) -> Te
     """The gradient of log p_t at x, where every entry of the data is normal.
 
     Args:
-        x: (B, *S), noisy data x_t.
-        alpha_bar_t: (B,), the level of each sample, in (0, 1).
+        x: (B, *S), noisy data x_t; S can be empty.
+        alpha_bar_t: (B,), the level of each sample, in (0, 1); it can be float64 where x is float32.
         mean, std: of an entry of the clean data; std is a standard deviation.
 
     Returns:
-        (B, *S): d log p_t(x) / dx, entry by entry.
+        (B, *S), of the dtype of x: d log p_t(x) / dx, entry by entry.
     """
-    kept = alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+    kept = alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
     return -(x - kept.sqrt() * mean) / (kept * std**2 + 1 - kept)
 
 
 def _kept(x, alpha_bar_t):
-    return alpha_bar_t.reshape(-1, *[1] * (x.ndim - 1))
+    return alpha_bar_t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _variance(kept, std):
@@ -77,6 +78,59 @@ def factors_along_the_last_axis(x, alpha_bar_t, mean, std):
     return -(x - alpha_bar_t.sqrt() * mean) / _variance(alpha_bar_t, std)
 
 
+def mean_scaled_without_the_root(x, alpha_bar_t, mean, std):
+    """The mean was multiplied by alpha_bar. The data in x_t have the factor sqrt(alpha_bar), and so has their mean."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept * mean) / _variance(kept, std)
+
+
+def mean_left_out(x, alpha_bar_t, mean, std):
+    """`mean` was not used, as if the data lay around 0. The score leads to the mean of x_t."""
+    kept = _kept(x, alpha_bar_t)
+    return -x / _variance(kept, std)
+
+
+def std_left_out(x, alpha_bar_t, mean, std):
+    """`std` was not used: this takes the variance of x_t for 1, which it is for data of standard deviation 1 only."""
+    kept = _kept(x, alpha_bar_t)
+    return kept.sqrt() * mean - x
+
+
+def spread_of_the_data_forgotten(x, alpha_bar_t, mean, std):
+    """The deviation was divided by the variance of the noise alone, as if each clean sample were the mean. The data
+    have a spread of their own, and the density of x_t is wider."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept.sqrt() * mean) / (1 - kept)
+
+
+def spread_of_the_data_not_scaled(x, alpha_bar_t, mean, std):
+    """The variance of the data went into that of x_t at full size. x_t holds the data times a factor, and their
+    variance shrinks by the square of it, alpha_bar."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept.sqrt() * mean) / (std**2 + 1 - kept)
+
+
+def alpha_bar_squared(x, alpha_bar_t, mean, std):
+    """In the variance alpha_bar was taken for the factor of the data and squared. It is already a square: the share of
+    the variance."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept.sqrt() * mean) / (kept**2 * std**2 + 1 - kept)
+
+
+def the_log_density_itself(x, alpha_bar_t, mean, std):
+    """This is the logarithm of the density. The score is its slope: differentiate it by x."""
+    kept = _kept(x, alpha_bar_t)
+    return torch.distributions.Normal(kept.sqrt() * mean, _variance(kept, std).sqrt()).log_prob(x)
+
+
+def slope_of_the_density(x, alpha_bar_t, mean, std):
+    """This is the slope of the density, not of its logarithm. The logarithm takes away the density in front, so that a
+    score is large also where data are rare."""
+    kept = _kept(x, alpha_bar_t)
+    density = torch.distributions.Normal(kept.sqrt() * mean, _variance(kept, std).sqrt()).log_prob(x).exp()
+    return -(x - kept.sqrt() * mean) / _variance(kept, std) * density
+
+
 def derivative_by_autograd(x, alpha_bar_t, mean, std):
     kept = _kept(x, alpha_bar_t)
     variable = x.detach().clone().requires_grad_()
@@ -86,7 +140,7 @@ def derivative_by_autograd(x, alpha_bar_t, mean, std):
 
 def one_sample_at_a_time(x, alpha_bar_t, mean, std):
     rows = []
-    for sample, kept in zip(x, alpha_bar_t, strict=True):
+    for sample, kept in zip(x, alpha_bar_t.to(x.dtype), strict=True):
         rows.append((torch.sqrt(kept) * mean - sample) / (1 - kept * (1 - std * std)))
     return torch.stack(rows)
 
@@ -108,13 +162,15 @@ def float64_inside(x, alpha_bar_t, mean, std):
 
 def cases(draw: Draw):
     steps = draw.integer(12, 30)
-    for i, shape in enumerate([(draw.integer(4, 9), 1), *draw.shapes()]):
+    column = (draw.integer(4, 9), 1), "data of this shape", "values"
+    for i, (shape, label, part) in enumerate([column, *data_shapes(draw)]):
         std = draw.number(0.3, 0.7) if i % 2 else draw.number(1.4, 2.5)
         mean = draw.choice((-1, 1)) * draw.number(0.5, 2.0)
         levels = draw.alpha_bar(steps)[draw.times(shape[0], steps)]
-        square = len(set(shape)) == 1
-        label = f"mean {mean:g}, std {std:g}" + (", every size equal" if square else "")
-        yield Case(label, (draw.normal(*shape), levels, mean, std), "any shape" if square else "values")
+        yield Case(f"{label}, mean {mean:g}, std {std:g}", (draw.normal(*shape), levels, mean, std), part)
+    for std in (draw.number(0.05, 0.1), draw.number(0.2, 0.4)):
+        arguments = draw.normal(4, 2), near_ends(draw, 4), draw.number(0.5, 2.0), std
+        yield Case(f"nearly noise and nearly clean data, std {std:g}", arguments, "values")
 
 
 def slope_of_the_log_density(piece, draw: Draw):
@@ -127,11 +183,11 @@ def slope_of_the_log_density(piece, draw: Draw):
         variable = x.clone().requires_grad_()
         truth = torch.autograd.grad(noisy.log_prob(variable).sum(), variable)[0]
     worst = int((found - truth).abs().argmax())
-    if float((found - truth).abs().max()) < 1e-9:
+    if float((found - truth).abs().max()) < 1e-5:
         return None
     return (
         f"for x = {float(x[worst]):.4g}, alpha_bar = {float(kept[worst]):.4g}, mean {mean:g} and std {std:g}, the "
-        f"slope of log p_t is {float(truth[worst]):.4g}, and yours is {float(found[worst]):.4g}"
+        f"slope of log p_t is {float(truth[worst]):.7g}, and yours is {float(found[worst]):.7g}"
     )
 
 
@@ -160,6 +216,14 @@ guess the noise is to know in which direction data become more likely, for any d
         wrong(score_of_the_clean_data),
         wrong(noise_left_out_of_the_variance),
         wrong(minus_the_noise),
+        wrong(mean_scaled_without_the_root),
+        wrong(mean_left_out),
+        wrong(std_left_out),
+        wrong(spread_of_the_data_forgotten),
+        wrong(spread_of_the_data_not_scaled),
+        wrong(alpha_bar_squared),
+        wrong(the_log_density_itself),
+        wrong(slope_of_the_density),
         wrong(factors_along_the_last_axis),
     ),
     right_answers=(

@@ -12,7 +12,7 @@ def cosine_alpha_bar(T: int, s: float, max_beta: float) -> Tensor:
     """What is left of the data along a squared cosine.
 
     Args:
-        T: how many steps.
+        T: how many steps, at least 1.
         s: a small offset, which makes the first steps larger; 0.008 in the paper.
         max_beta: no single step adds more noise than this variance, in (0, 1]; 0.999 in the paper.
 
@@ -87,6 +87,18 @@ def single_precision(T, s, max_beta):
     return cosine_alpha_bar(T, s, max_beta).float()
 
 
+def starts_with_one(T, s, max_beta):
+    """These are T + 1 numbers, with a 1 for the data before any step. The curve has T + 1 places, and between them lie
+    T steps: entry t is what is left after step t."""
+    return torch.cat([torch.ones(1, dtype=torch.float64), _clipped(_curve(T, s), max_beta)])
+
+
+def half_a_turn(T, s, max_beta):
+    """The cosine goes through half a turn: pi stands where pi / 2 belongs. The curve must end where the cosine is 0 for
+    the first time."""
+    return _clipped(_curve(T, s, math.pi), max_beta)
+
+
 def loop(T, s, max_beta):
     def f(u):
         return math.cos((u + s) / (1 + s) * math.pi / 2) ** 2
@@ -122,6 +134,8 @@ def cases(draw: Draw):
         yield Case(f"{label}, nothing to clip (max_beta 1)", (steps, offset, 1.0), "the curve")
         yield Case(f"{label}, clipped at the end", (steps, offset, draw.number(0.3, 0.6)), "the clip")
     yield Case("a thousand steps, nothing to clip (max_beta 1)", (1000, 0.008, 1.0), "the curve")
+    yield Case("a single step", (1, draw.number(0.02, 0.1), draw.number(0.3, 0.6)), "the clip")
+    yield Case("every step clipped", (draw.integer(5, 9), 0.5, draw.number(0.01, 0.03)), "the clip")
     yield Case("ten steps with the numbers of the paper", (10, 0.008, 0.999), "the clip")
 
 
@@ -129,8 +143,10 @@ def lies_on_the_curve(piece, draw: Draw):
     """Where nothing is clipped, alpha_bar is cos^2 over its start: at the middle of the path with s = 0 it is 1/2."""
     half = draw.integer(4, 20)
     found = piece(2 * half, 0.0, 1.0)
+    if found.shape != (2 * half,):
+        return f"for {2 * half} steps the result has the shape {tuple(found.shape)}"
     for t, truth in ((half - 1, 0.5), (2 * half - 1, 0.0)):
-        if abs(float(found[t]) - truth) > 1e-6:
+        if abs(float(found[t]) - truth) > 1e-5:
             return f"for s = 0 and {2 * half} steps, alpha_bar[{t}] is {truth:g}, and yours is {float(found[t]):.6g}"
     return None
 
@@ -141,9 +157,30 @@ def no_step_above_the_limit(piece, draw: Draw):
     found = piece(draw.integer(10, 30), draw.number(0.005, 0.05), limit)
     betas = 1 - found[1:] / found[:-1]
     worst = float(betas.max())
-    if worst > limit + 1e-6 or not bool(betas.isfinite().all()):
+    if worst > limit + 1e-5 or not bool(betas.isfinite().all()):
         return f"with max_beta = {limit:g} there is a step with beta = {worst:.6g}"
-    return None if abs(worst - limit) < 1e-6 else f"with max_beta = {limit:g} the largest beta is only {worst:.6g}"
+    return None if abs(worst - limit) < 1e-5 else f"with max_beta = {limit:g} the largest beta is only {worst:.6g}"
+
+
+def all_digits(piece, draw: Draw):
+    """float64 is asked for, and with it its digits: not those of float32 in a wider dtype."""
+    steps, offset = draw.integer(30, 60), draw.number(0.005, 0.05)
+    found = piece(steps, offset, 1.0)
+
+    def curve(u: float) -> float:
+        return math.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+
+    truth = torch.tensor([curve((t + 1) / steps) / curve(0) for t in range(steps)], dtype=torch.float64)
+    if found.shape != truth.shape:
+        return f"there are {tuple(found.shape)} values for T = {steps}"
+    worst = float((found.double() - truth).abs().max())
+    if worst < 1e-12:
+        return None
+    return (
+        f"for T = {steps}, s = {offset:g} and max_beta = 1, the values are off by up to {worst:.2g}. If they are right "
+        "but for that, they were made in float32, and a cast at the end does not bring lost digits back: ask for "
+        "float64 where the numbers are made"
+    )
 
 
 EXERCISE = Exercise(
@@ -164,7 +201,7 @@ $$
 
 The curve ends at 0, where the last $\beta$ would be 1. So take the betas of the curve (with $\bar\alpha_{-1} = 1$),
 clip them at `max_beta`, and multiply them up to $\bar\alpha$ again. In chapter 1's counting, entry $t$ is what is left
-*after* step $t$. The dtype is float64.
+*after* step $t$. The dtype is float64, with all its digits.
 """,
     reference=cosine_alpha_bar,
     parts={"the curve": 3, "the clip": 2, CARE: 1},
@@ -172,6 +209,7 @@ clip them at `max_beta`, and multiply them up to $\bar\alpha$ again. In chapter 
     properties=(
         Property("half of the way with s = 0", lies_on_the_curve, "the curve"),
         Property("no step above max_beta", no_step_above_the_limit, "the clip"),
+        Property("all digits of float64", all_digits, CARE),
     ),
     wrong_answers=(
         wrong(cosine_not_squared),
@@ -182,6 +220,8 @@ clip them at `max_beta`, and multiply them up to $\bar\alpha$ again. In chapter 
         wrong(offset_left_out),
         wrong(offset_not_scaled),
         wrong(betas_themselves),
+        wrong(starts_with_one),
+        wrong(half_a_turn),
         wrong(single_precision, "dtype"),
     ),
     right_answers=(right(loop), right(least_share_kept), right(half_angle), right(through_numpy)),

@@ -14,7 +14,7 @@ def edm_preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tenso
         sigma_data: the standard deviation of the clean data.
 
     Returns:
-        c_skip, c_out, c_in and c_noise, each shaped like sigma.
+        c_skip, c_out, c_in and c_noise, each of the shape and dtype of sigma.
     """
     total = sigma**2 + sigma_data**2
     return sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
@@ -74,6 +74,44 @@ def data_of_unit_variance(sigma, sigma_data):
     return edm_preconditioning(sigma, 1.0)
 
 
+def not_the_natural_logarithm(sigma, sigma_data):
+    """c_noise has a logarithm to the base 2. The natural logarithm is meant."""
+    return *edm_preconditioning(sigma, sigma_data)[:3], sigma.log2() / 4
+
+
+def skip_as_a_deviation(sigma, sigma_data):
+    """c_skip is a ratio of standard deviations here. The share of the data in x is a share of variances: no root."""
+    _, out, scale, noise = edm_preconditioning(sigma, sigma_data)
+    return sigma_data / (sigma**2 + sigma_data**2).sqrt(), out, scale, noise
+
+
+def out_without_the_data(sigma, sigma_data):
+    """c_out lacks the factor sigma_data. What c_skip x leaves over has parts of data and noise, and its standard
+    deviation is the product of both over that of x."""
+    skip, _, scale, noise = edm_preconditioning(sigma, sigma_data)
+    return skip, sigma / (sigma**2 + sigma_data**2).sqrt(), scale, noise
+
+
+def in_of_the_noise_alone(sigma, sigma_data):
+    """c_in is one over sigma. x holds data too, and with little noise it is nearly all data: divide by the standard
+    deviation of both together."""
+    skip, out, _, noise = edm_preconditioning(sigma, sigma_data)
+    return skip, out, 1 / sigma, noise
+
+
+def in_before_out(sigma, sigma_data):
+    """c_in and c_out have changed places. The order is c_skip, c_out, c_in, c_noise."""
+    skip, out, scale, noise = edm_preconditioning(sigma, sigma_data)
+    return skip, scale, out, noise
+
+
+def std_for_variance(sigma, sigma_data):
+    """`sigma` and `sigma_data` were used where variances belong. Variances of independent parts add, standard
+    deviations do not: square both."""
+    total = sigma + sigma_data
+    return sigma_data / total, (sigma * sigma_data).sqrt() / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
+
+
 def scaled_input_first(sigma, sigma_data):
     c_in = torch.rsqrt(sigma.square() + sigma_data**2)
     return (sigma_data * c_in) ** 2, sigma * sigma_data * c_in, c_in, 0.25 * torch.log(sigma)
@@ -123,9 +161,9 @@ def input_of_unit_variance(piece, draw: Draw):
     """c_in x has the variance 1 at every level."""
     sigma, std = _sigmas(draw, 9), draw.number(0.3, 2.5)
     variance = piece(sigma, std)[2] ** 2 * (sigma**2 + std**2)
-    if float((variance - 1).abs().max()) < 1e-9:
+    if float((variance - 1).abs().max()) < 1e-5:
         return None
-    return f"c_in x has the variance 1 at every level; yours from {variance.min():.4g} to {variance.max():.4g}"
+    return f"c_in x has the variance 1 at every level; yours from {variance.min():.7g} to {variance.max():.7g}"
 
 
 def target_of_unit_variance(piece, draw: Draw):
@@ -137,10 +175,10 @@ def target_of_unit_variance(piece, draw: Draw):
         return (1 - share) ** 2 * std**2 + share**2 * sigma**2
 
     variance = left(skip) / out**2
-    if not float((variance - 1).abs().max()) < 1e-7:
+    if not float((variance - 1).abs().max()) < 1e-5:
         return (
             "what the network must say, (x0 - c_skip x) / c_out, has the variance 1 at every level; "
-            f"yours from {variance.min():.4g} to {variance.max():.4g}"
+            f"yours from {variance.min():.7g} to {variance.max():.7g}"
         )
     if bool((left(skip + 1e-3) < left(skip)).any() or (left(skip - 1e-3) < left(skip)).any()):
         return "another c_skip leaves less for the network to say; yours is not the best one"
@@ -192,6 +230,12 @@ small as they can be. Return the four in this order.
         wrong(decimal_logarithm),
         wrong(sigma_for_its_logarithm),
         wrong(data_of_unit_variance),
+        wrong(not_the_natural_logarithm),
+        wrong(skip_as_a_deviation),
+        wrong(out_without_the_data),
+        wrong(in_of_the_noise_alone),
+        wrong(in_before_out),
+        wrong(std_for_variance),
     ),
     right_answers=(right(scaled_input_first), right(ratios), right(one_level_at_a_time), right(through_numpy)),
     hints=(

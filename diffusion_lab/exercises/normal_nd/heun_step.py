@@ -6,22 +6,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.inputs import data_shapes
 from diffusion_lab.exercises.probes import NormalDenoiser, Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
 def heun_step(denoise: nn.Module, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """One step of Heun's method along the probability-flow path, from the level sigma to sigma_next.
-
-    Args:
-        denoise: called as denoise(x, sigma) with x (B, *S) and sigma a number; returns its guess of x0, (B, *S).
-        x: (B, *S), x0 + sigma noise.
-        sigma: the level of x, positive.
-        sigma_next: the level to go to, below sigma; 0 is the clean end.
-
-    Returns:
-        (B, *S), at the level sigma_next, without an autograd graph.
-    """
+    """One step of Heun's method along the probability-flow path, from the level sigma to sigma_next. Args: denoise:
+    called as denoise(x, sigma) with x (B, *S) and sigma a number, or the same number for each sample, (B,); returns its
+    guess of x0, (B, *S). x: (B, *S), x0 + sigma noise; S can be empty. sigma: the level of x, positive. sigma_next: the
+    level to go to, below sigma; 0 is the clean end. Returns: (B, *S), at the level sigma_next, of the dtype of x and
+    without an autograd graph."""
     with torch.no_grad():
         width = sigma_next - sigma
         slope = (x - denoise(x, sigma)) / sigma
@@ -96,8 +91,8 @@ def old_level_for_the_trial(denoise, x, sigma, sigma_next):
 
 
 def slope_turned_around(denoise, x, sigma, sigma_next):
-    """The slope has the wrong sign, so this walks away from the data. dx / dsigma is (x - D) / sigma, and the step
-    sigma_next - sigma is negative."""
+    """The slope or the step has the wrong sign, so this walks away from the data. dx / dsigma is (x - D) / sigma, and
+    the step, sigma_next - sigma, is negative."""
     width, slope = sigma_next - sigma, -_slope(denoise, x, sigma)
     trial = x + width * slope
     if sigma_next == 0:
@@ -113,6 +108,51 @@ def slope_of_the_variance(denoise, x, sigma, sigma_next):
     if sigma_next == 0:
         return trial
     return x + width * (slope + _slope(denoise, trial, sigma_next) / sigma_next) / 2
+
+
+def no_correction_at_small_noise(denoise, x, sigma, sigma_next):
+    """The correction was left out at a small sigma_next too. Only at 0 there is no slope; above it, however near, there
+    is one, and the last steps with noise are corrected like all others."""
+    return only_euler(denoise, x, sigma, sigma_next) if sigma_next < 0.1 else heun_step(denoise, x, sigma, sigma_next)
+
+
+def divided_by_the_old_level(denoise, x, sigma, sigma_next):
+    """The denoiser was asked at sigma_next, and the division was by the old sigma. The trial lies at sigma_next: both
+    need that level."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + _slope(denoise, trial, sigma_next) * sigma_next / sigma) / 2
+
+
+@torch.no_grad()
+def denoiser_asked_at_the_old_level(denoise, x, sigma, sigma_next):
+    """In the second slope the denoiser was asked at the old level, and the division was by the new one. The trial lies
+    at sigma_next: both need that level."""
+    width, slope = sigma_next - sigma, (x - denoise(x, sigma)) / sigma
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + (trial - denoise(trial, sigma)) / sigma_next) / 2
+
+
+def old_state_at_the_new_level(denoise, x, sigma, sigma_next):
+    """The second slope was taken at the old x. It belongs to the trial, where a full step along the first slope
+    leads."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    if sigma_next == 0:
+        return x + width * slope
+    return x + width * (slope + _slope(denoise, x, sigma_next)) / 2
+
+
+def midpoint(denoise, x, sigma, sigma_next):
+    """This is the midpoint method: it takes one slope halfway. It has order 2 too, but Heun's step is asked for, which
+    takes the mean of the slopes at both ends."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    if sigma_next == 0:
+        return x + width * slope
+    return x + width * _slope(denoise, x + width / 2 * slope, sigma + width / 2)
 
 
 def graph_left(denoise, x, sigma, sigma_next):
@@ -166,22 +206,51 @@ def detached(denoise, x, sigma, sigma_next):
     return x - (sigma - sigma_next) * torch.stack([first, noise_at(trial, sigma_next)]).mean(dim=0)
 
 
+def told_for_each_sample(denoise, x, sigma, sigma_next):
+    with torch.no_grad():
+        slope = (x - denoise(x, torch.full((len(x),), sigma))) / sigma
+        trial = x + (sigma_next - sigma) * slope
+        if sigma_next > 0:
+            there = (trial - denoise(trial, torch.full((len(x),), sigma_next))) / sigma_next
+            trial = x + (sigma_next - sigma) * (slope + there) / 2
+        return trial
+
+
+def told_in_tensors(denoise, x, sigma, sigma_next):
+    with torch.no_grad():
+        now, after = torch.as_tensor(sigma, dtype=x.dtype), torch.as_tensor(sigma_next, dtype=x.dtype)
+        slope = (x - denoise(x, now)) / now
+        trial = x + (after - now) * slope
+        return trial if after == 0 else x + (after - now) * (slope + (trial - denoise(trial, after)) / after) / 2
+
+
+def _level(draw: Draw, low: float, high: float) -> float:
+    """A number that float32 holds exactly: the denoiser may be told it in either dtype."""
+    return round(1024 * draw.number(low, high)) / 1024
+
+
 def cases(draw: Draw):
-    for shape in draw.shapes():
-        sigma = draw.number(0.5, 3.0)
-        x, label = draw.normal(*shape), "every size equal" if len(set(shape)) == 1 else "data of this shape"
-        yield Case(label, (Probe(draw.integer(0, 99)), x, sigma, round(draw.number(0.3, 0.7) * sigma, 4)), "a step")
-    for shape in ((draw.integer(3, 6), draw.integer(2, 5)), (1, 3, 4, 4)):
-        arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), draw.number(0.2, 2.0), 0.0
+    for shape, label, _ in data_shapes(draw):
+        levels = _level(draw, 1.0, 3.0), _level(draw, 0.3, 0.7)
+        yield Case(label, (Probe(draw.integer(0, 99)), draw.normal(*shape), *levels), "a step")
+    for sigma, sigma_next in (
+        (_level(draw, 0.15, 0.3), _level(draw, 0.05, 0.08)),
+        (_level(draw, 0.012, 0.03), 1 / 512),
+        (80.0, _level(draw, 50.0, 60.0)),
+    ):
+        arguments = Probe(draw.integer(0, 99)), max(1.0, sigma) * draw.normal(3, 2), sigma, sigma_next
+        yield Case(f"from {sigma:.4g} to {sigma_next:.4g}", arguments, "a step")
+    for shape in ((draw.integer(3, 6), draw.integer(2, 5)), (1, 3, 4, 4), (4,)):
+        arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), _level(draw, 0.2, 2.0), 0.0
         yield Case("the last step, to sigma_next = 0", arguments, "the last step")
 
 
 def the_denoiser_has_the_last_word(piece, draw: Draw):
     """A straight step from sigma to 0 ends at D(x, sigma)."""
-    mean, cov, sigma = draw.normal(3), draw.covariance(3), draw.number(0.1, 2.0)
+    mean, cov, sigma = draw.normal(3), draw.covariance(3), _level(draw, 0.1, 2.0)
     denoise, x = NormalDenoiser(mean, cov), draw.normal(5, 3)
     worst = float((piece(denoise, x, sigma, 0.0) - denoise(x, sigma)).abs().max())
-    return None if worst < 1e-9 else f"the step to sigma_next = 0 ends at D(x, sigma); yours is off by {worst:.3g}"
+    return None if worst < 1e-5 else f"the step to sigma_next = 0 ends at D(x, sigma); yours is off by {worst:.3g}"
 
 
 STEPS = (10, 40)
@@ -234,7 +303,8 @@ $$
 
 with $d$ the slope at $(x, \sigma)$ and $d'$ the slope at $(x', \sigma')$. Its error falls like $1 / n^2$: for a normal
 distribution the exact path is known, and your step is held against it. At $\sigma' = 0$ there is no slope, and the
-trial is the result. Leave no autograd graph behind: a sampler makes many steps.
+trial is the result; above 0, however near, every step has both slopes. Tell the denoiser the level as a number or as
+one number for each sample, as you like. Leave no autograd graph behind: a sampler makes many steps.
 """,
     reference=heun_step,
     parts={"a step": 3, "the last step": 2, "order 2": 2, CARE: 1},
@@ -253,9 +323,21 @@ trial is the result. Leave no autograd graph behind: a sampler makes many steps.
         wrong(old_level_for_the_trial),
         wrong(slope_turned_around),
         wrong(slope_of_the_variance),
+        wrong(no_correction_at_small_noise),
+        wrong(divided_by_the_old_level),
+        wrong(denoiser_asked_at_the_old_level),
+        wrong(old_state_at_the_new_level),
+        wrong(midpoint),
         wrong(graph_left, "graph"),
     ),
-    right_answers=(right(correction_of_the_trial), right(by_shares), right(float64_inside), right(detached)),
+    right_answers=(
+        right(correction_of_the_trial),
+        right(by_shares),
+        right(float64_inside),
+        right(detached),
+        right(told_for_each_sample),
+        right(told_in_tensors),
+    ),
     hints=(
         "How many times is the denoiser called, and at which levels?",
         "What is averaged: where the step leads, or which way it goes?",

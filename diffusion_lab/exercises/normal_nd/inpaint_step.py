@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.inputs import data_shapes
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -12,21 +13,22 @@ def inpaint_step(x: Tensor, known: Tensor, mask: Tensor, alpha_bar_s: Tensor, no
     """Replace the known part of x by the observation, brought to the noise level of x.
 
     Args:
-        x: (B, *S), where a sampler's step has just arrived: the level alpha_bar_s.
-        known: (B, *S), the clean observation; what is outside the mask means nothing.
-        mask: (B, *S) bool, True where the value is known.
-        alpha_bar_s: (B,), in [0, 1], the level of x for each sample; 1 is the clean end.
+        x: (B, *S), where a sampler's step has just arrived: the level alpha_bar_s. S can be empty.
+        known: (B, *S), the clean observation; what is outside the mask means nothing and can be nan.
+        mask: (B, *S) bool, True where the value is known; it can be True everywhere or nowhere.
+        alpha_bar_s: (B,), in [0, 1], the level of x for each sample; 1 is the clean end. It can be float64 where x is
+            float32.
         noise: (B, *S), standard normal.
 
     Returns:
-        (B, *S).
+        (B, *S), of the dtype of x.
     """
-    kept = alpha_bar_s.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
+    kept = alpha_bar_s.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, ..., 1)
     return torch.where(mask, kept.sqrt() * known + (1 - kept).sqrt() * noise, x)
 
 
 def _kept(x, alpha_bar_s):
-    return alpha_bar_s.reshape(-1, *[1] * (x.ndim - 1))
+    return alpha_bar_s.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def observation_not_noised(x, known, mask, alpha_bar_s, noise):
@@ -71,7 +73,35 @@ def averaged_with_the_sampler(x, known, mask, alpha_bar_s, noise):
 
 def levels_along_the_last_axis(x, known, mask, alpha_bar_s, noise):
     """The (B,) factors were multiplied along the last axis. Reshape them to (B, 1, ..., 1): one for each sample."""
-    return torch.where(mask, alpha_bar_s.sqrt() * known + (1 - alpha_bar_s).sqrt() * noise, x)
+    kept = alpha_bar_s.to(x.dtype)
+    return torch.where(mask, kept.sqrt() * known + (1 - kept).sqrt() * noise, x)
+
+
+def times_the_mask(x, known, mask, alpha_bar_s, noise):
+    """The observation was multiplied by the mask. What is outside the mask means nothing and can be nan, and nan times
+    0 is nan: choose with `torch.where`, or clear those places first."""
+    share, kept = mask.to(x.dtype), _kept(x, alpha_bar_s)
+    return share * (kept.sqrt() * known + (1 - kept).sqrt() * noise) + (1 - share) * x
+
+
+def signal_and_noise_swapped(x, known, mask, alpha_bar_s, noise):
+    """Observation and noise have each other's factor. At the clean end, alpha_bar = 1, the observation itself is put
+    back."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, (1 - kept).sqrt() * known + kept.sqrt() * noise, x)
+
+
+def noise_on_top_of_x(x, known, mask, alpha_bar_s, noise):
+    """x itself was noised in the place of the observation. Where the mask is True, nothing of x is used: the
+    observation takes its place, at the level of x."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, kept.sqrt() * x + (1 - kept).sqrt() * noise, x)
+
+
+def only_the_known_part(x, known, mask, alpha_bar_s, noise):
+    """Outside the mask there are zeros. What is not known stays as the sampler has made it."""
+    kept = _kept(x, alpha_bar_s)
+    return torch.where(mask, kept.sqrt() * known + (1 - kept).sqrt() * noise, torch.zeros_like(x))
 
 
 def fresh_noise(x, known, mask, alpha_bar_s, noise):
@@ -89,19 +119,21 @@ def in_place(x, known, mask, alpha_bar_s, noise):
 
 def by_arithmetic(x, known, mask, alpha_bar_s, noise):
     share, kept = mask.to(x.dtype), _kept(x, alpha_bar_s)
+    known = known.masked_fill(~mask, 0.0)
     return share * (kept**0.5 * known + (1 - kept) ** 0.5 * noise) + (1 - share) * x
 
 
 def one_sample_at_a_time(x, known, mask, alpha_bar_s, noise):
     out = x.clone()
-    for i, kept in enumerate(alpha_bar_s):
+    for i, kept in enumerate(alpha_bar_s.to(x.dtype)):
         out[i][mask[i]] = kept.sqrt() * known[i][mask[i]] + torch.sqrt(1 - kept) * noise[i][mask[i]]
     return out
 
 
 def masked_scatter(x, known, mask, alpha_bar_s, noise):
-    noisy = torch.einsum("b,b...->b...", alpha_bar_s.sqrt(), known)
-    noisy = noisy + torch.einsum("b,b...->b...", (1 - alpha_bar_s).sqrt(), noise)
+    kept = alpha_bar_s.to(x.dtype)
+    noisy = torch.einsum("b,b...->b...", kept.sqrt(), known)
+    noisy = noisy + torch.einsum("b,b...->b...", (1 - kept).sqrt(), noise)
     return x.masked_scatter(mask, noisy[mask])
 
 
@@ -121,19 +153,25 @@ def _mask(draw: Draw, shape: tuple[int, ...]):
 
 
 def cases(draw: Draw):
-    for shape in draw.shapes():
+    for shape, label, part in data_shapes(draw):
         x, known, noise = (draw.normal(*shape) for _ in range(3))
-        square = len(set(shape)) == 1
-        yield Case(
-            "every size equal" if square else "data of this shape",
-            (x, known, _mask(draw, shape), draw.uniform(shape[0], low=0.1, high=0.9), noise),
-            "any shape" if square else "values",
-        )
+        levels = draw.uniform(shape[0], low=0.1, high=0.9)
+        yield Case(label, (x, known, _mask(draw, shape), levels, noise), part)
     shape = (draw.integer(3, 5), draw.integer(2, 4))
-    x, known, noise = (draw.normal(*shape) for _ in range(3))
     ones = torch.ones(shape[0], dtype=torch.float64)
-    yield Case("the clean end, alpha_bar = 1", (x, known, _mask(draw, shape), ones, noise))
-    yield Case("all is known", (x, known, torch.ones(shape, dtype=torch.bool), 0.5 * ones, noise))
+    everything = torch.ones(shape, dtype=torch.bool)
+    for label, mask, levels in (
+        ("the clean end, alpha_bar = 1", _mask(draw, shape), ones),
+        ("pure noise, alpha_bar = 0", _mask(draw, shape), 0 * ones),
+        ("all is known", everything, 0.5 * ones),
+        ("nothing is known", ~everything, 0.5 * ones),
+    ):
+        x, known, noise = (draw.normal(*shape) for _ in range(3))
+        yield Case(label, (x, known, mask, levels, noise))
+    mask, levels = _mask(draw, shape), draw.uniform(shape[0], low=0.1, high=0.9)
+    x, known, noise = (draw.normal(*shape) for _ in range(3))
+    unknown = known.masked_fill(~mask, math.nan)
+    yield Case("nan where nothing is known", (x, unknown, mask, levels, noise), "outside the mask")
 
 
 OBSERVED, CORRELATION = 1.5, 0.9
@@ -145,17 +183,16 @@ STEPS, PAIRS = 100, 300
 
 
 def replacement_and_ddpm(piece, draw: Draw):
-    """A whole run on a normal whose denoiser is exact; conditioning would give another answer.
-
-    Every noise comes with its opposite. All steps are linear, so the mean of the pairs has no error of chance.
-    """
+    """A whole run on a normal whose denoiser is exact; conditioning would give another answer. Every noise comes with
+    its opposite. All steps are linear, so the mean of the pairs has no error of chance. There are two samples, one with
+    all noises and one with their opposites."""
     cov = torch.tensor([[1.0, CORRELATION], [CORRELATION, 1.0]], dtype=torch.float64)
-    known = torch.tensor([OBSERVED, 0.0], dtype=torch.float64).repeat(2 * PAIRS, 1)
-    mask = torch.tensor([True, False]).repeat(2 * PAIRS, 1)
+    known = torch.tensor([OBSERVED, 0.0], dtype=torch.float64).repeat(2, PAIRS, 1)
+    mask = torch.tensor([True, False]).repeat(2, PAIRS, 1)
 
     def noise():
         half = draw.normal(PAIRS, 2)
-        return torch.cat([half, -half])
+        return torch.stack([half, -half])
 
     # The cosine schedule from log-SNR -10 to the clean end, alpha = cos and sigma = sin of these angles.
     angles = torch.linspace(math.atan(math.exp(5)), 0, STEPS + 1, dtype=torch.float64)
@@ -166,9 +203,9 @@ def replacement_and_ddpm(piece, draw: Draw):
         added = s**2 - (a / b * r) ** 2  # variance of the forward step
         x0 = a * x @ torch.linalg.solve(a**2 * cov + s**2 * torch.eye(2, dtype=torch.float64), cov)
         x = a / b * (r / s) ** 2 * x + b * added / s**2 * x0 + added.sqrt() * r / s * noise()
-        x = piece(x, known, mask, (b**2).repeat(2 * PAIRS), noise())
-    seen, mean, std = float((x[:, 0] - OBSERVED).abs().max()), float(x[:, 1].mean()), float(x[:, 1].std())
-    if not seen < 1e-9:
+        x = piece(x, known, mask, (b**2).repeat(2), noise())
+    seen, mean, std = float((x[..., 0] - OBSERVED).abs().max()), float(x[..., 1].mean()), float(x[..., 1].std())
+    if not seen < 1e-5:
         return f"at the end of a run the known entry is the observation {OBSERVED}; yours is off by up to {seen:.3g}"
     if abs(mean - REPLACED[0]) < 0.01 and abs(std - REPLACED[1]) < 0.11:
         return None
@@ -194,6 +231,10 @@ x &\leftarrow x \quad \text{elsewhere.}
 \end{aligned}
 $$
 
+The levels here are those of chapter 2, where the data shrink: the $\sigma$ of this chapter is $\bar\alpha = 1 / (1 +
+\sigma^2)$, with $x$ divided by $\sqrt{1 + \sigma^2}$. Outside the mask nothing was observed, so `known` can hold
+anything there, nan too.
+
 **Replacement is not conditioning.** Take two standard normal entries with the correlation 0.9 and observe 1.5 for the
 first. The exact answer for the second is $0.9 \cdot 1.5 = 1.35$, with the standard deviation $\sqrt{1 - 0.9^2} =
 0.436$. One hundred steps of the ancestral DDPM sampler (cosine schedule, posterior variance, the exact denoiser) with
@@ -202,7 +243,7 @@ each level, and learns its value only when the rest is nearly settled. Another s
 0.65$ with deterministic DDIM), and more steps do not help. Your function is put through this run, too.
 """,
     reference=inpaint_step,
-    parts={"values": 3, "any shape": 1, "a whole run": 1, CARE: 1},
+    parts={"values": 2, "outside the mask": 1, "any shape": 1, "a whole run": 1, CARE: 1},
     cases=cases,
     properties=(Property("one hundred steps of DDPM with replacement", replacement_and_ddpm, "a whole run"),),
     wrong_answers=(
@@ -214,6 +255,10 @@ each level, and learns its value only when the rest is nearly settled. Another s
         wrong(everything_noised),
         wrong(averaged_with_the_sampler),
         wrong(levels_along_the_last_axis),
+        wrong(times_the_mask),
+        wrong(signal_and_noise_swapped),
+        wrong(noise_on_top_of_x),
+        wrong(only_the_known_part),
         wrong(fresh_noise, "random"),
         wrong(in_place, "modified"),
     ),

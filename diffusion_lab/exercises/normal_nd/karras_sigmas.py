@@ -77,6 +77,25 @@ def geometric(n, sigma_min, sigma_max, rho):
     return torch.cat([sigma_max * (sigma_min / sigma_max) ** (torch.arange(n) / (n - 1)), torch.zeros(1)])
 
 
+def one_level_more(n, sigma_min, sigma_max, rho):
+    """These are n + 1 levels with noise, and the 0 besides. n counts the levels with noise, of which sigma_max and
+    sigma_min are two."""
+    roots = torch.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), n + 1)
+    return torch.cat([roots**rho, torch.zeros(1)])
+
+
+def down_to_zero(n, sigma_min, sigma_max, rho):
+    """The roots run from that of sigma_max down to 0, and sigma_min is not looked at. The levels end at sigma_min; the
+    0 is put behind them, and is not one of the equal steps."""
+    return torch.linspace(sigma_max ** (1 / rho), 0, n + 1) ** rho
+
+
+def zero_first(n, sigma_min, sigma_max, rho):
+    """The 0 comes first. The levels fall from sigma_max to sigma_min, and the 0 is the last of all."""
+    roots = torch.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), n)
+    return torch.cat([torch.zeros(1), roots**rho])
+
+
 def formula_of_the_paper(n, sigma_min, sigma_max, rho):
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     levels = torch.zeros(n + 1)
@@ -116,7 +135,7 @@ def the_ends(piece, draw: Draw):
         first, last, end = float(levels[0]), float(levels[-2]), float(levels[-1])
         if abs(first - most) < 1e-4 * most and abs(last - least) < 1e-4 * least and end == 0:
             return None
-    shown = ", ".join(f"{float(level):.4g}" for level in (levels[0], *levels[-2:]))
+    shown = ", ".join(f"{float(level):.7g}" for level in (levels[0], *levels[-2:]))
     return (
         f"for {n} steps from {most} to {least} there are {n + 1} values, the first {most}, the last two {least} and 0; "
         f"yours are {len(levels)}, and these of them are {shown}"
@@ -126,11 +145,13 @@ def the_ends(piece, draw: Draw):
 def equal_steps_at_rho_one(piece, draw: Draw):
     """rho = 1 spaces sigma itself, and a very large rho gives one ratio."""
     n, least, most = draw.integer(5, 9), draw.number(0.1, 0.5), draw.number(2, 5)
+    if len(piece(n, least, most, 1.0)) != n + 1:
+        return f"for {n} steps there are {n + 1} values; yours are {len(piece(n, least, most, 1.0))}"
     linear, ratios = piece(n, least, most, 1.0)[:n].double(), piece(n, least, most, 2000.0)[:n].double()
     steps, shares = linear[:-1] - linear[1:], ratios[:-1] / ratios[1:]
     wanted_step, wanted_share = (most - least) / (n - 1), (most / least) ** (1 / (n - 1))
-    if float((steps - wanted_step).abs().max()) > 1e-4 or len(linear) != n:
-        return f"for rho = 1 the levels are {wanted_step:.4g} apart; yours from {steps.min():.4g} to {steps.max():.4g}"
+    if float((steps - wanted_step).abs().max()) > 1e-4:
+        return f"for rho = 1 the levels are {wanted_step:.6g} apart; yours from {steps.min():.6g} to {steps.max():.6g}"
     if float((shares - wanted_share).abs().max()) > 0.02 * wanted_share:
         return (
             f"for a very large rho neighbours have the ratio {wanted_share:.4g}; yours from {shares.min():.4g} "
@@ -174,6 +195,9 @@ data bends. $\rho = 7$ makes the error about the same for every step.
         wrong(power_forgotten),
         wrong(without_rho),
         wrong(geometric),
+        wrong(one_level_more),
+        wrong(down_to_zero),
+        wrong(zero_first),
     ),
     right_answers=(right(formula_of_the_paper), right(by_list), right(through_numpy), right(turned_around)),
     hints=(

@@ -45,12 +45,13 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         return own["edm_loss"](model, x0, sigma, eps, SIGMA_DATA)
 
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        def denoise(state: Tensor, sigma: float) -> Tensor:
-            if state is x and sigma == float(now.sigma):
+        def denoise(state: Tensor, sigma: float | Tensor) -> Tensor:
+            told = torch.as_tensor(sigma).flatten()[0]  # of one number for each sample, all the same
+            if state is x and told.to(now.sigma) == now.sigma.flatten()[0]:
                 return prediction.x0  # the loop has asked the network here already
-            if sigma == float(after.sigma):
+            if told.to(after.sigma) == after.sigma.flatten()[0]:
                 return context.predict(state, after).x0
-            value = torch.as_tensor(sigma).to(now.sigma)
+            value = told.to(now.sigma)
             return context.predict(state, now._replace(t=value / SIGMA_MAX, sigma=value)).x0
 
         return own["heun_step"](denoise, x, float(now.sigma), float(after.sigma))

@@ -14,8 +14,8 @@ def dpmpp_2m_step(x0_now: Tensor, x0_last: Tensor | None, x: Tensor, levels: Ten
         x0_last: (B, *S), the estimate at the level before; None at the first step.
         x: (B, *S), at the level now.
         levels: (3, 2): in the rows the level before, the level now and the next one, in the columns alpha and sigma.
-            At the first step the first row means nothing. The next level may be the data, with sigma = 0, and the
-            level before or now may be pure noise, with alpha = 0.
+            At the first step the first row means nothing: it may hold anything, nan or the level now. The next level
+            may be the data, with alpha = 1 and sigma = 0; the level before or now may be pure noise, with alpha = 0.
 
     Returns:
         (B, *S), x at the next level.
@@ -119,6 +119,75 @@ def zeros_before_the_start(x0_now, x0_last, x, levels):
     return _step(x, levels, _estimate(x0_now, x0_last, levels))
 
 
+def change_of_nothing(x0_now, x0_last, x, levels):
+    """At the first step you multiply a change of 0 by a ratio that is infinite or nan there, and 0 times that is nan.
+    Leave the whole term out where there is no estimate before."""
+    _, sigma, h, before = _parts(levels)
+    if sigma[2] == 0:
+        return _step(x, levels, x0_now)
+    last = x0_now if x0_last is None else x0_last
+    return _step(x, levels, x0_now + h / (2 * before) * (x0_now - last))
+
+
+def clean_too_early(x0_now, x0_last, x, levels):
+    """You took a small sigma for the data. Only sigma = 0 is the end: before that some noise is left, and the estimate
+    is carried on."""
+    if levels[2, 1] < 0.01:
+        return levels[2, 0] * x0_now
+    return _step(x, levels, _estimate(x0_now, x0_last, levels))
+
+
+def change_carried_into_the_data(x0_now, x0_last, x, levels):
+    """On the last step half of the change was added, as between steps of equal length. At sigma = 0 the estimate is the
+    answer as it is."""
+    if levels[2, 1] == 0:
+        return levels[2, 0] * (x0_now if x0_last is None else x0_now + (x0_now - x0_last) / 2)
+    return _step(x, levels, _estimate(x0_now, x0_last, levels))
+
+
+def change_added_to_the_last(x0_now, x0_last, x, levels):
+    """The change was added to the estimate before. It is carried on from the estimate now."""
+    _, sigma, h, before = _parts(levels)
+    if x0_last is None or sigma[2] == 0:
+        return _step(x, levels, x0_now)
+    return _step(x, levels, x0_last + h / (2 * before) * (x0_now - x0_last))
+
+
+def estimate_not_scaled(x0_now, x0_last, x, levels):
+    """The estimate was added without its factor alpha. At the next level the data have the size alpha, which is 1 at
+    the end alone."""
+    _, sigma, h, _ = _parts(levels)
+    return sigma[2] / sigma[1] * x - torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
+
+
+def estimate_subtracted(x0_now, x0_last, x, levels):
+    """The estimate comes with the wrong sign: exp(-h) - 1 is negative, and the minus before it makes it a plus."""
+    alpha, sigma, h, _ = _parts(levels)
+    return sigma[2] / sigma[1] * x + alpha[2] * torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
+
+
+def minus_one_forgotten(x0_now, x0_last, x, levels):
+    """The minus 1 after the exponential is missing. A step of length 0 must leave x where it is."""
+    alpha, sigma, h, _ = _parts(levels)
+    if sigma[2] == 0:
+        return alpha[2] * x0_now
+    return sigma[2] / sigma[1] * x - alpha[2] * torch.exp(-h) * _estimate(x0_now, x0_last, levels)
+
+
+def x_scaled_by_alpha(x0_now, x0_last, x, levels):
+    """x was scaled by the ratio of the alphas. What is kept of x is noise: it shrinks as sigma does."""
+    alpha, sigma, h, _ = _parts(levels)
+    if sigma[2] == 0:
+        return alpha[2] * x0_now
+    return alpha[2] / alpha[1] * x - alpha[2] * torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
+
+
+def columns_swapped(x0_now, x0_last, x, levels):
+    """alpha and sigma have changed places: alpha is in the first column of `levels`, sigma in the second."""
+    levels = levels.flip(1)
+    return _step(x, levels, _estimate(x0_now, x0_last, levels))
+
+
 def second_order_into_the_data(x0_now, x0_last, x, levels):
     """At sigma = 0 the log-SNR is infinite, and so is the length of the last step: nothing can be carried that far.
     What is x at the data, if x0_now is the estimate of them?"""
@@ -163,6 +232,12 @@ def without_logarithms_in_the_exponential(x0_now, x0_last, x, levels):
         estimate = torch.lerp(x0_last, x0_now, 1 + (after - now) / (2 * (now - before)))
     shrink = sigma_next / sigma
     return shrink * x + (alpha_next - shrink * alpha) * estimate
+
+
+def the_estimate_at_the_data(x0_now, x0_last, x, levels):
+    if float(levels[2, 1]) == 0:
+        return x0_now.clone()
+    return _step(x, levels, _estimate(x0_now, x0_last, levels))
 
 
 def with_plain_numbers(x0_now, x0_last, x, levels):
@@ -210,13 +285,31 @@ def cases(draw: Draw):
         sort = draw.choice(("straight", "variance-preserving"))
         x0_now, x0_last, x = (draw.normal(*shape) for _ in range(3))
         yield Case(f"a step on a {sort} path", (x0_now, x0_last, x, _levels(draw, sort)))
+    x0_now, x0_last, x = (draw.normal(4) for _ in range(3))
+    yield Case("one number a sample", (x0_now, x0_last, x, _levels(draw, "variance-preserving")))
     shape = draw.integer(3, 6), draw.integer(2, 4)
-    for label in ("first step", "first step, from pure noise", "last step, to the data", "only step", "second step"):
+    x0_now, x0_last, x = (draw.normal(*shape) for _ in range(3))
+    levels = _levels(draw, "straight")
+    levels[2] = torch.tensor([1 - 2**-8, 2**-8])
+    yield Case("nearly at the data", (x0_now, x0_last, x, levels), "first and last step")
+    for label in (
+        "first step",
+        "first step, whose first row is nan",
+        "first step, whose first row is the level now",
+        "first step, from pure noise",
+        "last step, to the data",
+        "only step",
+        "second step",
+    ):
         x0_now, x0_last, x = (draw.normal(*shape) for _ in range(3))
         levels = _levels(draw, "straight")
         part = "first and last step"
-        if label in ("first step", "first step, from pure noise", "only step"):
+        if label.startswith("first step") or label == "only step":
             x0_last = None
+        if label.endswith("nan"):
+            levels[0] = torch.nan
+        if label.endswith("the level now"):
+            levels[0] = levels[1]
         if label in ("first step, from pure noise", "only step"):
             levels[0], levels[1] = torch.tensor([[0.1, 0.9], [0.0, 1.0]])
         if label in ("last step, to the data", "only step"):
@@ -308,13 +401,23 @@ one remembers.
         wrong(last_estimate_ignored),
         wrong(no_first_order_start),
         wrong(zeros_before_the_start),
+        wrong(change_of_nothing),
         wrong(second_order_into_the_data),
+        wrong(change_carried_into_the_data),
+        wrong(clean_too_early),
+        wrong(change_added_to_the_last),
+        wrong(estimate_not_scaled),
+        wrong(estimate_subtracted),
+        wrong(minus_one_forgotten),
+        wrong(x_scaled_by_alpha),
+        wrong(columns_swapped),
         wrong(whole_log_snr),
         wrong(alpha_of_the_level_now),
         wrong(noise_scaled_up),
     ),
     right_answers=(
         right(without_logarithms_in_the_exponential),
+        right(the_estimate_at_the_data),
         right(with_plain_numbers),
         right(through_numpy),
         right(float64_inside),

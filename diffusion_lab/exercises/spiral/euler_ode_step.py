@@ -5,16 +5,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
-from diffusion_lab.exercises.spiral.probes import NormalVelocity
+from diffusion_lab.exercises.spiral.probes import NormalVelocity, Timed
 
 
 def euler_ode_step(model: nn.Module, x: Tensor, t: float, t_next: float) -> Tensor:
     """From x at time t to x at time t_next along the velocity at t.
 
     Args:
-        model: called as model(x, t) with x (B, *S) and t (B,); returns the velocity dx/dt, (B, *S).
+        model: called as model(x, t) with x (B, *S) and t (B,), one time for each sample in the dtype of x; returns
+            the velocity dx/dt, (B, *S).
         x: (B, *S).
         t, t_next: times in [0, 1]; a sampler has t_next < t, and the way back from data to noise t_next > t.
 
@@ -50,6 +50,35 @@ def velocity_of_the_next_time(model, x, t, t_next):
     """The network was told t_next, and x is still at t. It has learned what x looks like at the time that goes with
     it."""
     return x + (t_next - t) * _velocity(model, x, t_next)
+
+
+def velocity_in_the_middle(model, x, t, t_next):
+    """The network was told the time in the middle of the step, and x is still at t. Euler's step asks for the velocity
+    where it stands."""
+    return x + (t_next - t) * _velocity(model, x, (t + t_next) / 2)
+
+
+def second_order(model, x, t, t_next):
+    """This is Heun's step: the mean of the velocities at both ends. It is a better one, with two calls of the network;
+    Euler's takes the velocity at t alone."""
+    first = _velocity(model, x, t)
+    second = _velocity(model, x + (t_next - t) * first, t_next)
+    return x + (t_next - t) * (first + second) / 2
+
+
+def step_alone(model, x, t, t_next):
+    """This is the step and not the place where it leads. Add it to x."""
+    return (t_next - t) * _velocity(model, x, t)
+
+
+def length_of_the_next_time(model, x, t, t_next):
+    """The velocity was multiplied by t_next. The step is as long as the time that passes, from t to t_next."""
+    return x + t_next * _velocity(model, x, t)
+
+
+def time_in_thousands(model, x, t, t_next):
+    """The network was told 1000 t. Here its time runs from 0 to 1: tell it t as it is."""
+    return x + (t_next - t) * _velocity(model, x, 1000 * t)
 
 
 def whole_velocity(model, x, t, t_next):
@@ -108,6 +137,11 @@ def float64_inside(model, x, t, t_next):
     return (x.double() + (t_next - t) * velocity).to(x.dtype)
 
 
+def time_in_the_default_dtype(model, x, t, t_next):
+    with torch.no_grad():
+        return x + (t_next - t) * model(x, torch.full((len(x),), t))
+
+
 def _time(draw: Draw, low: float, high: float) -> float:
     """A number that float32 holds exactly, so that it does not matter in which dtype a tensor is made of it."""
     return round(draw.number(low, high) * 256) / 256
@@ -117,18 +151,20 @@ def cases(draw: Draw):
     for shape in draw.shapes():
         t, after = _time(draw, 0.6, 1), _time(draw, 0.2, 0.5)
         label = "every size equal" if len(set(shape)) == 1 else "from noise towards data"
-        yield Case(label, (Probe(draw.integer(0, 99)), draw.normal(*shape), t, after))
+        yield Case(label, (Timed(draw.integer(0, 99)), draw.normal(*shape), t, after))
+    t, after = _time(draw, 0.6, 1), _time(draw, 0.2, 0.5)
+    yield Case("one number a sample", (Timed(draw.integer(0, 99)), draw.normal(draw.integer(3, 5)), t, after))
     shape = draw.integer(2, 5), draw.integer(2, 4)
-    yield Case("the first step, from t = 1", (Probe(draw.integer(0, 99)), draw.normal(*shape), 1.0, 0.75))
-    yield Case("the last step, to t = 0", (Probe(draw.integer(0, 99)), draw.normal(*shape), _time(draw, 0.1, 0.4), 0.0))
+    yield Case("the first step, from t = 1", (Timed(draw.integer(0, 99)), draw.normal(*shape), 1.0, 0.75))
+    yield Case("the last step, to t = 0", (Timed(draw.integer(0, 99)), draw.normal(*shape), _time(draw, 0.1, 0.4), 0.0))
     backwards = _time(draw, 0.1, 0.3), _time(draw, 0.6, 0.9)
-    yield Case("back, from data towards noise", (Probe(draw.integer(0, 99)), draw.normal(*shape), *backwards))
+    yield Case("back, from data towards noise", (Timed(draw.integer(0, 99)), draw.normal(*shape), *backwards))
 
 
 def straight_to_a_point(piece, draw: Draw):
     """Where all data are one point, every path is straight, and any two steps from t = 1 to 0 arrive exactly."""
     dim = draw.integer(2, 4)
-    point, x, middle = draw.normal(dim), draw.normal(5, dim), draw.number(0.2, 0.8)
+    point, x, middle = draw.normal(dim), draw.normal(5, dim), _time(draw, 0.2, 0.8)
     model = NormalVelocity(point, torch.zeros(dim, dim))
     found = piece(model, piece(model, x, 1.0, middle), middle, 0.0)
     worst = float((found - point).abs().max())
@@ -168,8 +204,9 @@ $t = 1$ to data at $t = 0$. Euler's step takes the velocity at $t$ for the whole
 
 $$x_{t'} = x_t + (t' - t)\, v_\theta(x_t, t).$$
 
-Nothing here is random. The same step with $t' > t$ leads from data to the noise that they come from. No autograd graph
-should be left behind, and the network stays in its mode.
+The network wants a time for each sample of the batch, $(B,)$, in the dtype of $x$. Nothing here is random. The same
+step with $t' > t$ leads from data to the noise that they come from. No autograd graph should be left behind, and the
+network stays in its mode.
 
 Why: this is the sampler of flow matching, and on the straight path it is DDIM. Halving the steps halves its error.
 """,
@@ -185,6 +222,11 @@ Why: this is the sampler of flow matching, and on the straight path it is DDIM. 
         wrong(length_without_sign),
         wrong(always_towards_the_data),
         wrong(velocity_of_the_next_time),
+        wrong(velocity_in_the_middle),
+        wrong(second_order),
+        wrong(step_alone),
+        wrong(length_of_the_next_time),
+        wrong(time_in_thousands),
         wrong(whole_velocity),
         wrong(straight_to_the_data),
         wrong(time_reversed_for_the_network),
@@ -192,7 +234,13 @@ Why: this is the sampler of flow matching, and on the straight path it is DDIM. 
         wrong(mode_changed, "mode"),
         wrong(in_place, "modified"),
     ),
-    right_answers=(right(one_sample_at_a_time), right(by_decorator), right(mix_of_the_ends), right(float64_inside)),
+    right_answers=(
+        right(one_sample_at_a_time),
+        right(by_decorator),
+        right(mix_of_the_ends),
+        right(float64_inside),
+        right(time_in_the_default_dtype),
+    ),
     hints=("By how much does t change in this step, and with which sign?", "The network wants a t for each sample."),
     source="Lipman et al. 2023, section 2; Song et al. 2021b, equation 13",
 )

@@ -13,7 +13,7 @@ def flow_loss(model: nn.Module, data: Tensor, noise: Tensor, t: Tensor) -> Tenso
 
     Args:
         model: called as model(x_t, t) with x_t (B, *S) and t (B,); returns its guess of dx/dt, (B, *S).
-        data, noise: (B, *S), the ends of the paths.
+        data, noise: (B, *S), the ends of the paths, in this order; S has at least one axis.
         t: (B,) in [0, 1]; 0 is data, 1 is noise.
 
     Returns:
@@ -67,6 +67,52 @@ def path_reversed(model, data, noise, t):
     """The path runs from noise at t = 0 to data at t = 1, and the velocity the other way: they do not belong together.
     Here t = 0 is data."""
     return (model(_x(noise, data, t), t) - (noise - data)).square().flatten(1).mean(dim=1)
+
+
+def other_direction_of_time(model, data, noise, t):
+    """Path and velocity both run from noise at t = 0 to data at t = 1. That is how some papers turn time, and what
+    comes out if data and noise are exchanged: `flow_path` takes the noise first, this function the data."""
+    return (model(_x(noise, data, t), t) - (data - noise)).square().flatten(1).mean(dim=1)
+
+
+def sum_of_the_ends(model, data, noise, t):
+    """The network was asked for noise plus data. Differentiate (1 - t) x0 + t eps by t: one of them has a minus."""
+    return (model(_x(data, noise, t), t) - (noise + data)).square().flatten(1).mean(dim=1)
+
+
+def way_that_is_left(model, data, noise, t):
+    """This is the way from x_t to the noise, which shrinks with t. A velocity is a way for each unit of time."""
+    x_t = _x(data, noise, t)
+    return (model(x_t, t) - (noise - x_t)).square().flatten(1).mean(dim=1)
+
+
+def x_on_the_circle(model, data, noise, t):
+    """x_t was taken from the path that keeps the variance, on a quarter circle. The velocity noise minus data belongs
+    to the straight line."""
+    angle = _time(t, data) * torch.pi / 2
+    x_t = angle.cos() * data + angle.sin() * noise
+    return (model(x_t, t) - (noise - data)).square().flatten(1).mean(dim=1)
+
+
+def time_in_thousands(model, data, noise, t):
+    """The network was told 1000 t. Here its time runs from 0 to 1: tell it t as it is."""
+    return (model(_x(data, noise, t), 1000 * t) - (noise - data)).square().flatten(1).mean(dim=1)
+
+
+def one_time_for_the_batch(model, data, noise, t):
+    """Every sample got the time of the first one. Each sample of the batch has its own."""
+    t = t[:1].expand(len(t))
+    return (model(_x(data, noise, t), t) - (noise - data)).square().flatten(1).mean(dim=1)
+
+
+def weighted_by_the_time(model, data, noise, t):
+    """The error was multiplied by t. In this loss every time counts alike."""
+    return t * (model(_x(data, noise, t), t) - (noise - data)).square().flatten(1).mean(dim=1)
+
+
+def images_alone(model, data, noise, t):
+    """This works for pictures (B, C, H, W) alone. Average over all axes but the first, however many there are."""
+    return (model(_x(data, noise, t), t) - (noise - data)).square().mean(dim=(1, 2, 3))
 
 
 def time_reversed_for_the_network(model, data, noise, t):
@@ -143,6 +189,7 @@ def cases(draw: Draw):
         yield Case(label, (model, draw.normal(*shape), draw.normal(*shape), t), part)
     shape = draw.integer(4, 6), 2
     t = draw.permutation(shape[0]).double() % 2
+    t[0], t[-1] = 0, 1
     yield Case("t = 0 and t = 1", (Probe(draw.integer(0, 99)), draw.normal(*shape), draw.normal(*shape), t))
 
 
@@ -171,7 +218,7 @@ one sample is
 $$L = \frac{1}{d} \left\lVert v_\theta(x_t, t) - \frac{\mathrm d x_t}{\mathrm d t} \right\rVert^2,$$
 
 with $d$ the number of entries of a sample. Return one value for each sample, not their mean. You can use your
-`flow_path`.
+`flow_path`, which takes the noise before the data: `flow_path(noise, data, t)`.
 
 Why: many paths cross at one $x_t$, and the mean of their velocities is a field that carries noise to data. Because
 they do cross, the loss does not fall to zero.
@@ -188,6 +235,14 @@ they do cross, the loss does not fall to zero.
         wrong(v_of_the_circle),
         wrong(way_so_far),
         wrong(path_reversed),
+        wrong(other_direction_of_time),
+        wrong(sum_of_the_ends),
+        wrong(way_that_is_left),
+        wrong(x_on_the_circle),
+        wrong(time_in_thousands),
+        wrong(one_time_for_the_batch),
+        wrong(weighted_by_the_time),
+        wrong(images_alone),
         wrong(time_reversed_for_the_network),
         wrong(clean_input),
         wrong(times_along_the_last_axis),

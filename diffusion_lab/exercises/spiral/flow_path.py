@@ -10,8 +10,8 @@ def flow_path(noise: Tensor, data: Tensor, t: Tensor) -> Tensor:
     """A point of the straight path between a sample of the data and a sample of noise.
 
     Args:
-        noise: (B, *S), standard normal.
-        data: (B, *S), of any rank.
+        noise: (B, *S), standard normal. It comes before the data here.
+        data: (B, *S), of any rank, (B,) included.
         t: (B,) in [0, 1], a time for each sample: 0 is data, 1 is noise.
 
     Returns:
@@ -26,8 +26,8 @@ def _time(t, data):
 
 
 def direction_reversed(noise, data, t):
-    """This path is noise at t = 0 and data at t = 1, as some papers have it. Here every path starts at the data: look
-    at what is left at both ends."""
+    """Your path is noise at t = 0 and data at t = 1. That is how some papers turn time, and what comes out if the two
+    arguments are exchanged: `noise` is the first. Here every path starts at the data."""
     time = _time(t, data)
     return time * data + (1 - time) * noise
 
@@ -37,6 +37,36 @@ def quarter_circle(noise, data, t):
     line: its factors add up to 1."""
     time = _time(t, data)
     return (1 - time**2).sqrt() * data + time * noise
+
+
+def quarter_circle_by_angle(noise, data, t):
+    """These factors are a cosine and a sine, the path that keeps the variance of unit data. The path asked for is a
+    straight line: its factors add up to 1."""
+    angle = _time(t, data) * torch.pi / 2
+    return angle.cos() * data + angle.sin() * noise
+
+
+def squares_of_the_time(noise, data, t):
+    """t was squared, so the path starts slowly and ends fast. It should be walked at an even speed."""
+    time = _time(t, data) ** 2
+    return (1 - time) * data + time * noise
+
+
+def noise_subtracted(noise, data, t):
+    """The noise was taken away where it is added. At t = 1 the path must end at the noise itself, with its sign."""
+    time = _time(t, data)
+    return (1 - time) * data - time * noise
+
+
+def velocity_of_the_path(noise, data, t):
+    """This is the velocity of the path, the same at every t. Asked for is the point that is reached at t."""
+    return noise - data
+
+
+def images_alone(noise, data, t):
+    """t was given the shape (B, 1, 1, 1), which fits pictures alone. Count the axes of the data."""
+    time = t.reshape(-1, 1, 1, 1)
+    return (1 - time) * data + time * noise
 
 
 def square_roots(noise, data, t):
@@ -108,9 +138,14 @@ def cases(draw: Draw):
         square = len(set(shape)) == 1
         label, part = ("every size equal", "any shape") if square else ("data of this shape", "values")
         yield Case(label, (draw.normal(*shape), draw.normal(*shape), draw.uniform(shape[0], low=0.05, high=0.95)), part)
+    b = draw.integer(3, 6)
+    t = draw.uniform(b, low=0.05, high=0.95)
+    yield Case("one number a sample", (draw.normal(b), draw.normal(b), t), "any shape")
     shape = draw.integer(2, 4), draw.integer(5, 7)
     ends = draw.permutation(shape[0]) % 2  # both ends among them
     yield Case("t = 0 and t = 1", (draw.normal(*shape), draw.normal(*shape), ends.double()), "ends")
+    near = torch.tensor([2**-12, 1 - 2**-12], dtype=torch.float64)
+    yield Case("close to both ends", (draw.normal(2, 5), draw.normal(2, 5), near), "ends")
 
 
 def straight_and_even(piece, draw: Draw):
@@ -135,7 +170,9 @@ Flow matching joins a sample of the data and a sample of noise by a straight lin
 $$x_t = (1 - t)\, x_0 + t\, \varepsilon, \qquad t \in [0, 1].$$
 
 In our notation $\alpha = 1 - t$ and $\sigma = t$: $t = 0$ is data and $t = 1$ is noise, as everywhere in this course.
-(Many papers turn time around. Always look at the ends.) Every sample of the batch has its own $t$.
+(Many papers turn time around. Always look at the ends.) Every sample of the batch has its own $t$. Mind the order of
+the arguments: the noise comes first here, `flow_path(noise, data, t)`, and after the data in the next exercise,
+`flow_loss(model, data, noise, t)`.
 
 Why: the velocity of a straight line does not change on the way, and what changes little is easy to integrate.
 """,
@@ -146,7 +183,12 @@ Why: the velocity of a straight line does not change on the way, and what change
     wrong_answers=(
         wrong(direction_reversed),
         wrong(quarter_circle),
+        wrong(quarter_circle_by_angle),
         wrong(square_roots),
+        wrong(squares_of_the_time),
+        wrong(noise_subtracted),
+        wrong(velocity_of_the_path),
+        wrong(images_alone),
         wrong(data_never_fade),
         wrong(time_through_a_sigmoid),
         wrong(one_time_for_the_batch),

@@ -10,7 +10,7 @@ def ideal_denoiser(x: Tensor, sigma: float | Tensor, data: Tensor) -> Tensor:
     """The mean of all training points that could have become x, E[x0 | x] for x = x0 + sigma eps.
 
     Args:
-        x: (B, *S), noisy.
+        x: (B, *S), noisy; S has at least one axis.
         sigma: the standard deviation of the noise, positive: one number, or (B,) with one for each sample.
         data: (N, *S), the training points, all equally likely.
 
@@ -67,6 +67,54 @@ def mean_over_entries(x, sigma, data):
     """The squares were averaged over the entries of a sample. The noises of the entries are independent, so their
     log-densities add up."""
     return _mean(-_squares(x, data) / x[0].numel() / (2 * _column(sigma, x) ** 2), x, data)
+
+
+def weights_not_normalised(x, sigma, data):
+    """The weights do not add up to 1. They are probabilities: divide by their sum over the training points."""
+    weights = torch.exp(-_squares(x, data) / (2 * _column(sigma, x) ** 2))
+    return (weights @ data.flatten(1)).reshape(x.shape)
+
+
+def multiplied_by_the_variance(x, sigma, data):
+    """The squared distances were multiplied by the variance. The more noise, the more points are possible: divide by
+    it."""
+    return _mean(-_squares(x, data) * (2 * _column(sigma, x) ** 2), x, data)
+
+
+def dot_products(x, sigma, data):
+    """Only the dot products of x and the training points count here, so that long vectors win. The squared distance
+    holds the points' own lengths too."""
+    return _mean(x.flatten(1) @ data.flatten(1).T / _column(sigma, x) ** 2, x, data)
+
+
+def sum_of_absolute_differences(x, sigma, data):
+    """The distance adds up absolute differences. Normal noise has the same density in every direction: take the sum of
+    squares."""
+    far = (x.unsqueeze(1) - data.unsqueeze(0)).flatten(2).abs().sum(dim=2)
+    return _mean(-far.square() / (2 * _column(sigma, x) ** 2), x, data)
+
+
+def mean_of_all_points(x, sigma, data):
+    """This is the mean of all training points, the best guess where nothing is known of x. x tells which of them are
+    likely."""
+    return data.mean(dim=0).expand(x.shape).clone()
+
+
+def noise_for_the_data(x, sigma, data):
+    """This is the noise, (x - x0) / sigma. Asked for is the clean x0."""
+    size = _column(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
+    return (x - _mean(-_squares(x, data) / (2 * _column(sigma, x) ** 2), x, data)) / size
+
+
+def score_for_the_data(x, sigma, data):
+    """This is the score, (x0 - x) / sigma^2. Asked for is the clean x0."""
+    size = _column(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
+    return (_mean(-_squares(x, data) / (2 * _column(sigma, x) ** 2), x, data) - x) / size**2
+
+
+def mean_sigma_for_all(x, sigma, data):
+    """Every sample got the mean of the sigmas. Where sigma is (B,), each sample has its own."""
+    return _mean(-_squares(x, data) / (2 * _column(sigma, x).mean() ** 2), x, data)
 
 
 def overflowing_exponentials(x, sigma, data):
@@ -199,6 +247,14 @@ Why: this is the truth to compare a network with. It is a warning too: its sampl
         wrong(distance_not_squared),
         wrong(far_points_preferred),
         wrong(mean_over_entries),
+        wrong(weights_not_normalised),
+        wrong(multiplied_by_the_variance),
+        wrong(dot_products),
+        wrong(sum_of_absolute_differences),
+        wrong(mean_of_all_points),
+        wrong(noise_for_the_data),
+        wrong(score_for_the_data),
+        wrong(mean_sigma_for_all),
         wrong(overflowing_exponentials),
         wrong(only_one_sigma),
         wrong(first_sigma_for_all),

@@ -10,11 +10,11 @@ def nearest_train(samples: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     """The training point nearest to each sample.
 
     Args:
-        samples: (B, *S).
+        samples: (B, *S), where S has at least one axis; some may be exact copies of training points.
         train: (N, *S).
 
     Returns:
-        distance: (B,), the Euclidean distance to the nearest training point.
+        distance: (B,), the Euclidean distance to the nearest training point; 0 for a copy.
         index: (B,) int64, which one it is, 0..N-1.
     """
     squares = (samples.unsqueeze(1) - train.unsqueeze(0)).flatten(2).square().sum(dim=2)  # (B, N)
@@ -63,6 +63,49 @@ def second_nearest(samples, train):
     points, and one that is equal to them is just what we look for."""
     distance, index = _distances(samples, train).topk(min(2, len(train)), dim=1, largest=False)
     return distance[:, -1], index[:, -1]
+
+
+def copies_left_out(samples, train):
+    """A distance of exactly 0 was left out, as one does when a set is compared with itself. A sample that is equal to a
+    training point is just what we look for."""
+    table = _distances(samples, train)
+    distance, index = table.masked_fill(table == 0, torch.inf).min(dim=1)
+    return distance, index
+
+
+def digits_cancelled(samples, train):
+    """|x|^2 + |y|^2 - 2 xy is right on paper. For a copy those large numbers cancel, and what is left is rounding: not
+    0, or the root of a negative number. Subtract first, square afterwards."""
+    a, b = samples.flatten(1), train.flatten(1)
+    squares = a.square().sum(dim=1, keepdim=True) + b.square().sum(dim=1) - 2 * a @ b.T
+    distance, index = squares.clamp(min=0).sqrt().min(dim=1)
+    return distance, index
+
+
+def largest_difference(samples, train):
+    """This is the largest difference of any entry. The Euclidean distance counts all of them: the root of a sum of
+    squares."""
+    distance, index = (samples.unsqueeze(1) - train.unsqueeze(0)).flatten(2).abs().amax(dim=2).min(dim=1)
+    return distance, index
+
+
+def smallest_angle(samples, train):
+    """This finds the training point in the most similar direction, whatever its length. Nearest means the smallest
+    distance."""
+    index = torch.cosine_similarity(samples.flatten(1).unsqueeze(1), train.flatten(1), dim=2).argmax(dim=1)
+    return (samples - train[index]).flatten(1).norm(dim=1), index
+
+
+def counted_from_1(samples, train):
+    """The index counts from 1. Rows count from 0, as in `train[index]`."""
+    distance, index = _distances(samples, train).min(dim=1)
+    return distance, index + 1
+
+
+def point_in_the_place_of_its_index(samples, train):
+    """This gives the training points themselves. Asked for is which ones they are, as indices (B,)."""
+    distance, index = _distances(samples, train).min(dim=1)
+    return distance, train[index]
 
 
 def farthest_point(samples, train):
@@ -130,23 +173,36 @@ def cases(draw: Draw):
         )
     dim = draw.integer(2, 4)
     yield Case("a single training point", (draw.normal(draw.integer(3, 5), dim), draw.normal(1, dim)))
+    yield Case("copies of training points, and one that is none", _copies(draw), "copies")
+
+
+def _copies(draw: Draw):
+    """Training points, and copies of some of them among other samples. In float32 they are copies too."""
+    points, dim = draw.integer(9, 14), draw.integer(6, 9)
+    train = 2 * draw.normal(points, dim) + 3
+    samples = train[draw.permutation(points)[: points - 2]].clone()
+    samples[0] = samples[0] + 0.5 * draw.normal(dim)
+    return samples, train
 
 
 def copies_are_found(piece, draw: Draw):
     """Training points with a known little shift: the index is known, and so is the distance."""
-    points, dim = draw.integer(20, 30), draw.integer(3, 5)
+    points, dim = draw.integer(18, 25), draw.integer(3, 5)
     train = 3 * draw.normal(points, dim)
     rows = draw.permutation(points)[: draw.integer(6, 9)]
     directions = draw.normal(len(rows), dim)
-    lengths = draw.uniform(len(rows), low=1e-4, high=1e-3)
+    lengths = draw.uniform(len(rows), low=1e-6, high=1e-5)
     shift = directions / directions.norm(dim=1, keepdim=True) * lengths.unsqueeze(1)
     distance, index = piece(train[rows] + shift, train)
     if not torch.equal(index, rows):
         wrong_ones = int((index != rows).sum())
-        return f"{wrong_ones} of {len(rows)} copies of training points, moved by less than .001, were not found"
-    worst = float((distance - lengths).abs().max())
-    if not worst < 1e-7:
-        return f"for copies moved by known lengths of about .0005 the distance is off by {worst:.3g}"
+        return f"{wrong_ones} of {len(rows)} copies of training points, moved by less than .00001, were not found"
+    worst = float(((distance - lengths) / lengths).abs().max())
+    if not worst < 1e-5:
+        return (
+            f"for copies moved by known lengths of about .000005 the distance is off by up to {100 * worst:.3g} %: "
+            "digits cancel where large squares are subtracted from each other"
+        )
     return None
 
 
@@ -168,7 +224,8 @@ $$
 Return the distances and the indices, in this order.
 
 Why: samples of a model that has learned are as far from the training points as held-out data are. Samples of your
-`ideal_denoiser` have the distance 0: they are copies. That is memorisation.
+`ideal_denoiser` have the distance 0: they are copies. That is memorisation, and your function must see it, in float32
+too: subtract before you square, or the digits that tell a copy are lost.
 """,
     reference=nearest_train,
     parts={"values": 3, "copies": 2, CARE: 1},
@@ -181,6 +238,12 @@ Why: samples of a model that has learned are as far from the training points as 
         wrong(mean_over_entries),
         wrong(sum_of_absolute_differences),
         wrong(second_nearest),
+        wrong(copies_left_out),
+        wrong(digits_cancelled),
+        wrong(largest_difference),
+        wrong(smallest_angle),
+        wrong(counted_from_1),
+        wrong(point_in_the_place_of_its_index),
         wrong(farthest_point),
         wrong(mean_distance),
         wrong(index_first),

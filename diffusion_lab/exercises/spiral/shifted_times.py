@@ -59,6 +59,51 @@ def shift_in_the_denominator_only(n, shift):
     return t / (1 + (shift - 1) * t)
 
 
+def noisy_end_missing(n, shift):
+    """The first time, 1, is missing. The walk starts in pure noise: n steps have n + 1 ends."""
+    t = torch.linspace(1, 0, n + 1)[1:]
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def shift_added(n, shift):
+    """There is a plus where the denominator has shift minus 1. Put t = 1 into your formula: it must stay 1."""
+    t = torch.linspace(1, 0, n + 1)
+    return shift * t / (1 + (shift + 1) * t)
+
+
+def shift_as_an_exponent(n, shift):
+    """The shift was taken for its logarithm, as some libraries are given it. Here it is the factor itself: 1 leaves the
+    times as they are."""
+    t, factor = torch.linspace(1, 0, n + 1), torch.tensor(shift).exp()
+    return factor * t / (1 + (factor - 1) * t)
+
+
+def odds_of_pure_noise(n, shift):
+    """At t = 1 you divide by 1 - t, and infinity by infinity is nan. The formula of the statement has no such
+    place."""
+    t = torch.linspace(1, 0, n + 1)
+    odds = shift * t / (1 - t)
+    return odds / (1 + odds)
+
+
+def power_of_the_time(n, shift):
+    """The times were raised to a power. That bends them too, and not by the same amount of log-SNR: use the fraction of
+    the statement."""
+    return torch.linspace(1, 0, n + 1) ** (1 / shift)
+
+
+def times_the_shift(n, shift):
+    """The times were multiplied by the shift and cut at 1, so that several steps stand still. The denominator keeps the
+    end at 1."""
+    return (shift * torch.linspace(1, 0, n + 1)).clamp(max=1)
+
+
+def not_quite_clean(n, shift):
+    """The last time is a little above 0, so that some noise stays in the samples. Both ends are included."""
+    t = torch.linspace(1, 1e-3, n + 1)
+    return shift * t / (1 + (shift - 1) * t)
+
+
 def random_times(n, shift):
     """These times are drawn at random, from a normal distribution. That is a way to choose times for training; a
     sampler walks a fixed grid."""
@@ -149,9 +194,16 @@ nearer to $t = 1$. A shift takes the same $2 \log s$ from the log-SNR of every t
         wrong(shifted_to_the_data),
         wrong(shift_forgotten),
         wrong(no_clean_end),
+        wrong(noisy_end_missing),
+        wrong(not_quite_clean),
         wrong(one_step_short),
         wrong(start_below_the_noise),
         wrong(shift_in_the_denominator_only),
+        wrong(shift_added),
+        wrong(shift_as_an_exponent),
+        wrong(odds_of_pure_noise),
+        wrong(power_of_the_time),
+        wrong(times_the_shift),
         wrong(random_times, "random"),
     ),
     right_answers=(right(by_the_odds), right(loop), right(through_numpy), right(from_the_data_end)),

@@ -12,8 +12,8 @@ def velocity_to_score(velocity: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
     Args:
         velocity: (B, *S), the mean velocity at x, E[eps - x0 | x].
-        x: (B, *S).
-        t: (B,) in (0, 1]; 0 is data, 1 is noise.
+        x: (B, *S), of any rank, (B,) included.
+        t: (B,) in (0, 1]; 0 is data, 1 is noise. However small t is, nothing is added to it.
 
     Returns:
         (B, *S), the score.
@@ -65,6 +65,60 @@ def velocity_towards_the_data(velocity, x, t):
     return -(x - (1 - time) * velocity) / time
 
 
+def velocity_as_the_noise(velocity, x, t):
+    """The velocity itself was taken for the noise. It is the noise minus the data: follow it from x to the noise, at
+    t = 1."""
+    return -velocity / _time(t, x)
+
+
+def x_as_the_noise(velocity, x, t):
+    """x itself was taken for the noise, and the velocity was not used. That holds at t = 1 alone."""
+    return -x / _time(t, x)
+
+
+def root_of_the_time(velocity, x, t):
+    """The noise was divided by the root of t. sigma is t itself on this path, not its root."""
+    time = _time(t, x)
+    return -(x + (1 - time) * velocity) / time.sqrt()
+
+
+def multiplied_by_sigma(velocity, x, t):
+    """The noise was multiplied by t. The narrower the density, the steeper its logarithm: divide."""
+    time = _time(t, x)
+    return -(x + (1 - time) * velocity) * time
+
+
+def way_to_the_wrong_end(velocity, x, t):
+    """x was moved by t times the velocity. From x, at time t, only 1 - t is left to the noise."""
+    time = _time(t, x)
+    return -(x + time * velocity) / time
+
+
+def small_times_held_up(velocity, x, t):
+    """You kept t from getting small before you divided. Close to the data the score really is that large: t is above 0,
+    so divide by t itself."""
+    time = _time(t, x)
+    return -(x + (1 - time) * velocity) / time.clamp(min=0.05)
+
+
+def something_added_to_t(velocity, x, t):
+    """Something small was added to t before the division. t is above 0, so nothing can go wrong without, and with it
+    every score is a little too small."""
+    time = _time(t, x)
+    return -(x + (1 - time) * velocity) / (time + 1e-3)
+
+
+def one_time_for_the_batch(velocity, x, t):
+    """Every sample got the time of the first one. Each sample of the batch has its own."""
+    return -(x + (1 - t[0]) * velocity) / t[0]
+
+
+def images_alone(velocity, x, t):
+    """t was given the shape (B, 1, 1, 1), which fits pictures alone. Count the axes of x."""
+    time = t.reshape(-1, 1, 1, 1)
+    return -(x + (1 - time) * velocity) / time
+
+
 def other_direction_of_time(velocity, x, t):
     """This formula belongs to papers in which t = 1 is data. Here the noise has the factor t, and the data have 1 -
     t."""
@@ -113,6 +167,11 @@ def cases(draw: Draw):
         square = len(set(shape)) == 1
         label, part = ("every size equal", "any shape") if square else ("data of this shape", "values")
         yield Case(label, (draw.normal(*shape), draw.normal(*shape), draw.uniform(shape[0], low=0.1, high=0.95)), part)
+    b = draw.integer(3, 6)
+    t = draw.uniform(b, low=0.1, high=0.95)
+    yield Case("one number a sample", (draw.normal(b), draw.normal(b), t), "any shape")
+    t = draw.uniform(b, low=0.02, high=0.04)
+    yield Case("close to the data, t from .02 to .04", (draw.normal(b, 3), draw.normal(b, 3), t))
     shape = draw.integer(3, 5), draw.integer(2, 4)
     t = draw.uniform(shape[0], low=0.3, high=0.9)
     t[-1] = 1
@@ -124,6 +183,7 @@ def gradient_of_a_log_density(piece, draw: Draw):
     batch, dim = draw.integer(4, 6), draw.integer(2, 3)
     mean, cov = draw.normal(dim), draw.covariance(dim)
     t = draw.uniform(batch, low=0.1, high=1)
+    t[:2] = 10 ** draw.uniform(2, low=-3, high=-2)  # close to the data, where the score is at its largest
     x = draw.normal(batch, dim)
     model = NormalVelocity(mean, cov)
     # The normal distribution of x at every sample's own t; what does not depend on x is left out of the log-density.
@@ -135,11 +195,13 @@ def gradient_of_a_log_density(piece, draw: Draw):
         away = point - alpha * mean
         log_density = -torch.einsum("bi,bij,bj->b", away, precision, away) / 2
         (gradient,) = torch.autograd.grad(log_density.sum(), point)
-    worst = float((piece(model(x, t), x, t) - gradient).abs().max() / gradient.abs().max())
-    if not worst < 1e-8:
+    # Sample by sample, or a large score would hide a small one.
+    off = (piece(model(x, t), x, t) - gradient).abs().amax(dim=1) / gradient.abs().amax(dim=1)
+    if not float(off.max()) < 1e-7:
+        worst = int(off.nan_to_num(torch.inf).argmax())
         return (
-            "for normal data, whose log-density autograd can differentiate, the score is off by "
-            f"{100 * worst:.3g} % of its largest entry"
+            "for normal data, whose log-density autograd can differentiate, the score at "
+            f"t = {float(t[worst]):.3g} is off by {100 * float(off[worst]):.3g} % of its largest entry"
         )
     return None
 
@@ -160,7 +222,8 @@ $$
 \end{gathered}
 $$
 
-Return the score for a velocity $v$ at $x$. Every sample of the batch has its own $t > 0$.
+Return the score for a velocity $v$ at $x$. Every sample of the batch has its own $t > 0$, which may be small: then the
+score is large, and right so.
 
 Why: flow matching and diffusion train the same model. With this conversion a flow network can be sampled with noise
 (Langevin, DDPM) or guided by a gradient.
@@ -176,6 +239,15 @@ Why: flow matching and diffusion train the same model. With this conversion a fl
         wrong(whole_velocity),
         wrong(data_for_noise),
         wrong(velocity_towards_the_data),
+        wrong(velocity_as_the_noise),
+        wrong(x_as_the_noise),
+        wrong(root_of_the_time),
+        wrong(multiplied_by_sigma),
+        wrong(way_to_the_wrong_end),
+        wrong(small_times_held_up),
+        wrong(something_added_to_t),
+        wrong(one_time_for_the_batch),
+        wrong(images_alone),
         wrong(other_direction_of_time),
         wrong(times_along_the_last_axis),
         wrong(in_place, "modified"),

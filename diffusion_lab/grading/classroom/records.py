@@ -16,6 +16,7 @@ from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.result import Result
 from diffusion_lab.grading.isolation import printable
+from diffusion_lab.grading.judge import seed_of
 from diffusion_lab.grading.notebook import content_of, of_notebook
 
 MOST_COPIES = 5
@@ -118,7 +119,7 @@ class Seed:
 
     @property
     def number(self) -> int:
-        return int.from_bytes(hashlib.sha256(self.text.encode()).digest()[:7], "big")
+        return seed_of(self.text)
 
     @property
     def id(self) -> str:

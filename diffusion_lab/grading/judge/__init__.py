@@ -20,6 +20,7 @@ _HOME = {
     "points": "telling",
     "shown": "questions",
     "WIDTH": "telling",
+    "seed_of": "questions",
     "audit": "auditing",
 }
 

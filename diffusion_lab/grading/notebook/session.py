@@ -6,8 +6,8 @@ Everything is printed to standard output: nbgrader gives no mark to a cell that 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
+import secrets
 import sys
 import time
 import warnings
@@ -17,15 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, points, shown, to_try, told
+from diffusion_lab.exercises import Exercise, exercise, notebook
+from diffusion_lab.grading.judge import (
+    VISIBLE_SEED,
+    Verdict,
+    as_html,
+    points,
+    seed_of,
+    shown,
+    to_try,
+    told,
+    without_points,
+)
 from diffusion_lab.grading.notebook.choosing import Choice, choose
+from diffusion_lab.grading.notebook.kernel import watching
 from diffusion_lab.grading.notebook.references import comparison, table
 from diffusion_lab.grading.notebook.stand_ins import check_piece
 from diffusion_lab.report import Report
 
 SEED_VARIABLE = "DIFFUSION_LAB_GRADING_SEED"
-"""The environment variable that holds the seed of the cases that count: a number, or any text."""
+"""The environment variable that holds the seed of the cases that count, any text; `grade --seed-file` draws alike."""
 BUDGET_VARIABLE = "DIFFUSION_LAB_RUN_BUDGET"
 """The environment variable that replaces the budget of every run in a notebook."""
 GRADING_VARIABLE = "NBGRADER_EXECUTION"
@@ -50,6 +61,8 @@ class Session:
 
     def __init__(self, chapter: str, namespace: dict[str, Any]):
         self.chapter, self.namespace = chapter, namespace
+        self.kernel = watching(namespace)
+        """What its cells have run, where this is a kernel's namespace."""
         self.verdicts: dict[str, Verdict] = {}
         """The latest of each exercise."""
         self.report: Report | None = None
@@ -80,15 +93,16 @@ class Session:
     def grade(self, name: str) -> float:
         """Check a function on fresh cases, print what came of it, and return its points."""
         with _to_stdout():
-            seed, origin = grading_seed()
-            if origin == "fresh":
-                print(f"Fresh cases, drawn with {SEED_VARIABLE}={seed}")
-        return self._check(name, seed)
+            given = os.environ.get(SEED_VARIABLE, "").strip()
+            text = given or _fresh_seed()
+            if not given:
+                print(f"Fresh cases, drawn with {SEED_VARIABLE}={text}")
+        return self._check(name, seed_of(text))
 
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
             try:
-                verdict = check_piece(exercise(str(name)).name, self.namespace, seed)
+                verdict = self._verdict(exercise(str(name)), seed)
             except LabError as error:
                 print(f"✗ {error}")
                 return 0.0
@@ -97,8 +111,17 @@ class Session:
                 print(f"✗ {name} could not be checked, through a fault of the course: {type(error).__name__}: {error}")
                 return 0.0
             self.verdicts[verdict.exercise] = verdict
-            print("\n".join(filter(None, (told(verdict), to_try(verdict)))))
+            _tell(verdict)
         return float(verdict.points)
+
+    def _verdict(self, item: Exercise, seed: int) -> Verdict:
+        stale = self.kernel.stale(item.name) if self.kernel is not None else ""
+        if stale:
+            return without_points(item, "missing", stale)
+        return check_piece(item.name, self.namespace, seed, pieces=self._pieces(item))
+
+    def _pieces(self, item: Exercise) -> list[str]:
+        return [other.name for other in notebook(item.chapter).exercises]
 
     def show(self) -> None:
         """Print the points so far."""
@@ -111,6 +134,8 @@ class Session:
         reached = sum(self.verdicts[item.name].points for item in items if item.name in self.verdicts)
         rows.append(("together", points(reached), str(sum(item.points for item in items)), ""))
         print("\n".join(table(rows)))
+        if not self.verdicts:
+            print("Points are kept as long as the kernel runs. Run the checks again to see them here.")
 
     def run(self, budget: str = "quick", source: str = "auto", seed: int = 0) -> None:
         """Train, sample and score the chapter with your pieces, ours in the place of those that are not right yet.
@@ -124,7 +149,8 @@ class Session:
             if os.environ.get(GRADING_VARIABLE):
                 print("The run is left out while grading.")
                 return
-            choice = choose(self.namespace, [self.chapter])
+            pieces = [item.name for item in notebook(self.chapter).exercises]
+            choice = choose(self.namespace, [self.chapter], pieces=pieces)
             try:
                 print("\n".join(choice.lines))
                 self.report = self._run(choice, os.environ.get(BUDGET_VARIABLE) or budget, source, seed)
@@ -156,21 +182,10 @@ class Session:
         return report
 
 
-def grading_seed() -> tuple[int, str]:
-    """The seed of the cases that count, and "environment" or "fresh": where it comes from."""
-    given = os.environ.get(SEED_VARIABLE, "").strip()
-    if not given:
-        return _fresh_seed(), "fresh"
-    try:
-        return int(given), "environment"
-    except ValueError:
-        return int.from_bytes(hashlib.sha256(given.encode()).digest()[:6], "big"), "environment"
-
-
 @cache
-def _fresh_seed() -> int:
+def _fresh_seed() -> str:
     """One for each process, so that the cells of a notebook are checked alike."""
-    return int.from_bytes(os.urandom(6), "big") + 1
+    return secrets.token_hex(6)
 
 
 @contextlib.contextmanager
@@ -228,6 +243,17 @@ def _in_notebook() -> bool:
     from IPython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _tell(verdict: Verdict) -> None:
+    """The verdict, as a page where a browser shows it, and as text everywhere."""
+    text = "\n".join(filter(None, (told(verdict), to_try(verdict))))
+    if _in_notebook() and not os.environ.get(GRADING_VARIABLE):
+        from IPython.display import display
+
+        display({"text/plain": text, "text/html": as_html(verdict)}, raw=True)
+    else:
+        print(text)
 
 
 def _show_samples(report: Report) -> None:

@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.catalogue import folder_name
+from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import misfits
 
 
 def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
@@ -16,6 +20,9 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
 
     Returns:
         The notebook, and the exchange's folder or None.
+
+    Raises:
+        LabError: where nbgrader cannot make it, or the course's graders could not mark it.
     """
     from nbgrader.coursedir import CourseDirectory
 
@@ -23,6 +30,13 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
     name = folder_name(chapter)
     _expect(api.generate_assignment(name))
     place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
+    wrong = misfits(nbformat.read(place / f"{name}.ipynb", as_version=4), notebook(find(chapter)))
+    if wrong:
+        source = api.coursedir.source_directory
+        raise LabError(
+            f"`grade` could not mark what {source}/{name} has become: {'; '.join(wrong)}. Nothing was handed out. "
+            "Undo this in the source, and for questions of your own use cells that are marked by hand"
+        )
     root = _exchange(settings)
     if root is not None:
         _expect(api.release_assignment(name))

@@ -29,7 +29,7 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
-from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, is_test, name_of, rebuilt
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""
@@ -145,14 +145,11 @@ class Book(Assignment):
             from nbgrader.converters import GenerateAssignment
 
             self.run(GenerateAssignment, create_assignment=True)
-        cells = {name: (cell.metadata.nbgrader, cell) for cell in self.release.cells if (name := name_of(cell))}
-        tests = {name: marks for name, (marks, _) in cells.items() if marks.grade and not marks.solution}
-        expected = {exercise.name + CHECK: exercise.points for exercise in notebook(self.chapter).exercises}
-        found = {name: float(marks.points) for name, marks in tests.items()}
-        if found != expected:
-            wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        expected = points_of(notebook(self.chapter))
+        wrong = misfits(self.release, notebook(self.chapter))
+        if wrong:
             raise RecordingError(
-                f"{self.release_path} does not fit this version of the course: {', '.join(wrong)} differ. "
+                f"{self.release_path} does not fit this version of the course: {'; '.join(wrong)}. "
                 "Release the chapter again, or grade it with the version that it was released with"
             )
         with self.gradebook() as gradebook:

@@ -11,6 +11,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
+from diffusion_lab.exercises import Notebook
 from diffusion_lab.grading.classroom import REFUSED, RecordingError, Result
 from diffusion_lab.grading.isolation import printable
 from diffusion_lab.grading.judge import points
@@ -100,6 +101,27 @@ def _cut(source: str) -> str:
     if len(source) <= LONGEST_SOURCE:
         return source
     return f"{source[:LONGEST_SOURCE]}\n# … and {len(source) - LONGEST_SOURCE} more characters, in the submitted file"
+
+
+def points_of(chapter: Notebook) -> dict[str, float]:
+    """Test cell -> its points, as the course's graders give them."""
+    return {exercise.name + CHECK: float(exercise.points) for exercise in chapter.exercises}
+
+
+def misfits(release: NotebookNode, chapter: Notebook) -> list[str]:
+    """What in a release the course's graders cannot mark, in words. Questions that are marked by hand are fine."""
+    expected = points_of(chapter)
+    found = {name_of(cell): float(cell.metadata.nbgrader.points) for cell in release.cells if is_test(cell)}
+    words = []
+    for name in sorted(found.keys() | expected.keys()):
+        exercise = name.removesuffix(CHECK)
+        if name not in found:
+            words.append(f"{exercise} is left out")
+        elif name not in expected:
+            words.append(f"{exercise} is a test that the course does not know")
+        elif found[name] != expected[name]:
+            words.append(f"{exercise} is worth {points(found[name])} here, and the course gives {points(expected[name])}")
+    return words
 
 
 def name_of(cell: NotebookNode) -> str:

@@ -1,0 +1,87 @@
+"""What would stop a run after its training, looked for before it: a folder, data that cannot be scored, pieces."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.data import Dataset
+from diffusion_lab.errors import DataError, LabError
+from diffusion_lab.metrics.classifier import FEATURES
+
+REHEARSED = 2
+"""Samples, and sampler steps, of a rehearsal."""
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder for results and see that files can be written there.
+
+    Raises:
+        LabError: they cannot; the message names the folder and the system's reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        reason = fault.strerror or fault
+        raise LabError(f"results cannot be written to {folder}: {reason}; choose another folder for `out`") from fault
+
+
+def require_images(dataset: Dataset) -> None:
+    """See that images can be judged: two classes or more, all of them held out too, and enough for a covariance.
+
+    Raises:
+        DataError: they cannot be scored; the message says what is missing.
+    """
+    _require_labels(dataset)
+    if len(dataset.classes) < 2:
+        raise DataError(f"{dataset.name} has one class only, and the judge of images needs two or more")
+    _require_count(dataset, FEATURES + 1)
+
+
+def require_sounds(dataset: Dataset) -> None:
+    """The same of sounds, whose spectra have 40 features.
+
+    Raises:
+        DataError: they cannot be scored.
+        InstallationError: torchaudio, which their spectra need, does not fit this torch.
+    """
+    from diffusion_lab.metrics.audio import MEL_BANDS, spectral_features
+
+    _require_labels(dataset)
+    _require_count(dataset, 2 * MEL_BANDS + 1)
+    spectral_features(dataset.test[:1], dataset.info["sample_rate"])
+
+
+def _require_labels(dataset: Dataset) -> None:
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise DataError(
+            f"{dataset.name} have no classes, and this chapter learns with labels: put each class into a folder of its "
+            "own, such as `cat/` and `dog/`"
+        )
+
+
+def _require_count(dataset: Dataset, least: int) -> None:
+    """A covariance of D features needs D + 1 samples: held out, and from the training set for the floor."""
+    for what, count in (("held out", len(dataset.test)), ("to train on", len(dataset.train))):
+        if count < least:
+            raise DataError(
+                f"{dataset.name}: {count:,} {what} are too few to score, at least {least} are needed "
+                f"({len(dataset.train):,} to train on and {len(dataset.test):,} held out)"
+            )
+
+
+def rehearse(experiment: Experiment) -> None:
+    """Draw a little with the untrained network, so that pieces that do not work together show it now.
+
+    Raises:
+        PieceError: something raised.
+    """
+    from diffusion_lab.chapters.slots import call_together
+
+    with torch.no_grad():
+        call_together(experiment.pieces.own, lambda: experiment.draw(REHEARSED, REHEARSED))
