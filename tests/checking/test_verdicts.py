@@ -113,6 +113,29 @@ def test_an_unknown_mistake_is_described(function, idea: str):
     assert not any(i.known for i in verdict.ideas)
 
 
+def test_what_holds_in_one_case_by_accident_is_not_told():
+    def axes_averaged(x):
+        return x.mean(dim=tuple(range(1, x.ndim)))
+
+    def other_axes_averaged(x):
+        return x.mean(dim=1)
+
+    shapes = ((4, 1, 3), (4, 2, 1), (4, 2, 3), (3, 2, 5))
+    exercise = Exercise(
+        "normal_1d", "data", "", "", axes_averaged, {"values": 1, CARE: 1},
+        lambda draw: [Case("data", (draw.normal(*shape),)) for shape in shapes], (), (),
+    )  # fmt: skip
+    verdict = verdict_on(other_axes_averaged, exercise)
+    assert "another shape" not in ideas(verdict) and "an axis too many" in ideas(verdict)
+    assert "one number for each sample" not in ideas(verdict_on(lambda x: x.mean(), BLEND_OF_VECTORS))
+
+
+BLEND_OF_VECTORS = Exercise(
+    "normal_1d", "data", "", "", lambda x: x.sum(0), {"values": 1, CARE: 1},
+    lambda draw: [Case("data", (draw.normal(4, 3),))], (), (),
+)  # fmt: skip
+
+
 def test_a_mistake_in_one_part_keeps_the_points_of_the_other():
     def only_in_squares(x, y, t, weights):
         return swapped(x, y, t, weights) if len(x) == x.shape[1] else blend(x, y, t, weights)
