@@ -13,10 +13,12 @@ _HOME = {
     "Verdict": "checking",
     "VISIBLE_SEED": "checking",
     "Fault": "calling",
+    "Caller": "calling",
     "LocalCaller": "calling",
     "told": "telling",
     "points": "telling",
     "WIDTH": "telling",
+    "prepare": "questions",
     "audit": "auditing",
 }
 

@@ -68,6 +68,11 @@ def questions(exercise: Exercise, seed: int) -> tuple[Question, ...]:
     return tuple(found)
 
 
+def prepare(exercise: Exercise, seed: int) -> None:
+    """Draw the questions before a check asks them: what goes wrong here is not the fault of any answer."""
+    questions(exercise, seed)
+
+
 def ask(exercise: Exercise, question: Question, caller: Caller) -> Trial:
     returned = caller(question.arguments, gradients=exercise.trains)
     fault = None
