@@ -217,7 +217,7 @@ def test_a_piece_that_calls_a_wrong_one_runs_with_ours(lab, capsys):
     define(
         lab.namespace,
         "def eps_loss(model, x0, t, noise, alpha_bar):\n"
-        "    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)\n"
+        "    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)\n"
         "def q_sample(x0, t, noise, alpha_bar):\n    return x0\n",
     )
     wrong = lab.namespace["q_sample"]

@@ -20,7 +20,7 @@ def define(namespace: dict, source: str) -> None:
 
 EPS_LOSS = """
 def eps_loss(model, x0, t, noise, alpha_bar):
-    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)
+    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)
 """
 WRONG_Q_SAMPLE = """
 def q_sample(x0, t, noise, alpha_bar):
@@ -70,19 +70,19 @@ INDIRECT = {
     "helper": """
 def noisy(*arguments): return q_sample(*arguments)
 def eps_loss(model, x0, t, noise, alpha_bar):
-    return (model(noisy(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)
+    return (model(noisy(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)
 """,
     "inner": """
 def eps_loss(model, x0, t, noise, alpha_bar):
     def one(): return q_sample(x0, t, noise, alpha_bar)
-    return (model(one(), t) - noise).square().flatten(1).mean(1)
+    return (model(one(), t) - noise).square().reshape(len(x0), -1).mean(1)
 """,
     "class": """
 class Forward:
     def __call__(self, *arguments): return q_sample(*arguments)
 forward = Forward()
 def eps_loss(model, x0, t, noise, alpha_bar):
-    return (model(forward(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)
+    return (model(forward(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)
 """,
     "decorator": """
 def spoken(f):
@@ -90,20 +90,20 @@ def spoken(f):
     return g
 @spoken
 def eps_loss(model, x0, t, noise, alpha_bar):
-    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)
+    return (model(q_sample(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)
 """,
     "no_grad": """
 @torch.no_grad()
 def forward(*arguments): return q_sample(*arguments)
 def eps_loss(model, x0, t, noise, alpha_bar):
-    return (model(forward(x0, t, noise, alpha_bar), t) - noise).square().flatten(1).mean(1)
+    return (model(forward(x0, t, noise, alpha_bar), t) - noise).square().reshape(len(x0), -1).mean(1)
 """,
     "partial": """
 import functools
 def noisy(alpha_bar, x0, t, noise): return q_sample(x0, t, noise, alpha_bar)
 def plain(model, x0, t, noise, alpha_bar):
     forward = functools.partial(noisy, alpha_bar)
-    return (model(forward(x0, t, noise), t) - noise).square().flatten(1).mean(1)
+    return (model(forward(x0, t, noise), t) - noise).square().reshape(len(x0), -1).mean(1)
 eps_loss = functools.partial(plain)
 """,
 }
