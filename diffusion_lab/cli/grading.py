@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,8 +71,8 @@ def grade(
     faults = []
     for name in present:
         of_chapter = [result for result in results if result.chapter == name]
-        say(_table(of_chapter))
         faults += _written(course, name, of_chapter, submitted, alone=len(present) == 1)
+        say(_table(of_chapter, _in_the_gradebook(course, name)))
     faults += [f"{r.student}, {r.chapter}: not graded: {r.reason}" for r in results if r.state == "not graded"]
     refused = sum(result.state == "refused" for result in results)
     right = sum(result.graded for result in results)
@@ -179,10 +179,28 @@ def _graded(
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _table(results: Sequence[Result]):
+def _in_the_gradebook(course: Path, chapter: str) -> dict[str, tuple[float, float]]:
+    from diffusion_lab.errors import LabError
+    from diffusion_lab.grading.classroom.gradebook import Book
+
+    try:
+        return Book(course, chapter).totals()
+    except LabError:  # told already, where the marks were to be written
+        return {}
+
+
+def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]]):
+    """What the grader gave; and the gradebook's total, for those whom somebody has given marks by hand."""
     from rich.markup import escape
 
-    table = new_table("student", "chapter", "points", "", "seconds", "notes")
+    by_hand = {}
+    for result in results:
+        score, most = totals.get(result.student, (result.points, 0.0))
+        if result.state != "not graded" and score != result.points:
+            by_hand[result.student] = f"{score:g} of {most:g}"
+    table = new_table(
+        "student", "chapter", "points", *(["with marks by hand"] if by_hand else []), "", "seconds", "notes"
+    )
     for result in results:
         marks = f"{result.points:g} of {result.out_of}" if result.state != "not graded" else "-"
         told = [result.reason, *result.notes]
@@ -190,6 +208,7 @@ def _table(results: Sequence[Result]):
             escape(result.student),
             result.chapter,
             marks,
+            *([by_hand.get(result.student, "")] if by_hand else []),
             result.state,
             f"{result.seconds:.1f}",
             escape("; ".join(filter(None, told))),

@@ -135,7 +135,7 @@ class Notebook:
     slots: Callable[[Mapping[str, Callable]], dict[str, Any]]
     """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes."""
     closing: str = ""
-    """Markdown above the last cell: what the run shows and what to look at."""
+    """Markdown above the cell that trains: what the run shows and what to look at."""
 
     @property
     def points(self) -> int:

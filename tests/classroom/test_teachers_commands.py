@@ -20,6 +20,7 @@ from diffusion_lab.cli import app
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import folder_name
 from diffusion_lab.grading.classroom import parallel
+from diffusion_lab.grading.classroom.gradebook import Book
 from diffusion_lab.grading.classroom.records import Records
 from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS, path_of
 
@@ -80,6 +81,12 @@ def test_a_class_from_release_to_feedback(course: Path, command):
     first = feedback.read_text(encoding="utf-8")
     assert "alpha_bar" in first
     feedback.unlink()
+    with Book(course, CHAPTER).gradebook() as gradebook:
+        gradebook.find_grade("alpha_bar-check", FOLDER, FOLDER, "bob.s@x-1").manual_score = 2.5
+        gradebook.db.commit()
+    done = command("grade", CHAPTER, "--course", course)
+    lost = notebook(CHAPTER).exercises[1].points
+    assert f"{POINTS - lost} of {POINTS}" in done.output and f"{POINTS - lost + 2.5} of {POINTS}" in done.output
     done = command("feedback", CHAPTER, "--course", course)
     assert done.exit_code == 0 and feedback.exists(), done.output
 

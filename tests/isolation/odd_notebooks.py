@@ -192,7 +192,9 @@ ODD: dict[str, Odd] = {
         "    return torch.cumprod(1 - betas, 0)",
     ),
     "time of one line": source("%time TABLE = torch.ones(1)", returning("(TABLE[0] - betas).cumprod(0)")),
-    "magics of all kinds": source("%matplotlib inline", "%load_ext autoreload", "%autoreload 2", ANSWER, "%timeit alpha_bar(torch.rand(9))"),
+    "magics of all kinds": source(
+        "%matplotlib inline", "%load_ext autoreload", "%autoreload 2", ANSWER, "%timeit alpha_bar(torch.rand(9))"
+    ),
     "prompts pasted": source(">>> def alpha_bar(betas):", "...     return torch.cumprod(1 - betas, 0)", "..."),
     "indented as a whole": source("    def alpha_bar(betas):\n        return torch.cumprod(1 - betas, 0)"),
     "a cell of bash": beside("%%bash\nls (", ANSWER),
@@ -206,7 +208,9 @@ ODD: dict[str, Odd] = {
         "    return torch.cumprod(1 - betas, 0)"
     ),
     "a form feed between": source("HALF = 0.5\n\x0c", returning("torch.cumprod(2 * HALF - betas, 0)")),
-    "several on a line": source("é = 'é'; ONE = 1; import math as m", "def alpha_bar(betas): return torch.cumprod(ONE * m.cos(0) - betas, 0)"),
+    "several on a line": source(
+        "é = 'é'; ONE = 1; import math as m", "def alpha_bar(betas): return torch.cumprod(ONE * m.cos(0) - betas, 0)"
+    ),
     "old line ends": changed(old_line_ends),
     # Where the function stands
     "metadata lost": changed(metadata_lost, note=MOVED),
@@ -214,7 +218,9 @@ ODD: dict[str, Odd] = {
     "merged into another": changed(merged, note=MOVED),
     "stub kept, answer below": beside(ANSWER, STUB, below=True, note=MOVED),
     "stub kept, answer above": beside(ANSWER, STUB, lost_in_notebook=POINTS, note=MOVED),
-    "a copied cell below": changed(lambda d: insert(d, ANSWER, 1, copy.deepcopy(cell(d, NAME)["metadata"])), note=TWICE),
+    "a copied cell below": changed(
+        lambda d: insert(d, ANSWER, 1, copy.deepcopy(cell(d, NAME)["metadata"])), note=TWICE
+    ),
     "a copy in comments below": changed(
         lambda d: insert(d, "# def alpha_bar(betas):\n#     return betas", 1, copy.deepcopy(cell(d, NAME)["metadata"]))
     ),
@@ -237,15 +243,21 @@ ODD: dict[str, Odd] = {
     # What it needs from elsewhere
     "helper above": beside(HELPER),
     "helper below": beside(HELPER, below=True),
-    "helper beside an import of the package": beside(f"from diffusion_lab.schedules import *\n{HELPER}", note="names the package"),
+    "helper beside an import of the package": beside(
+        f"from diffusion_lab.schedules import *\n{HELPER}", note="names the package"
+    ),
     "helper beside the course's calls": beside(
         f"from diffusion_lab.grading import start\nlab = start('normal_1d', globals())\n{HELPER}\n"
         "points = lab.check('q_sample')\nlab.show()"
     ),
-    "a function called start": beside("def start(x):\n    return 1 - x\nlab.show()", returning("start(betas).cumprod(0)")),
+    "a function called start": beside(
+        "def start(x):\n    return 1 - x\nlab.show()", returning("start(betas).cumprod(0)")
+    ),
     "helper after get_ipython": beside(f"get_ipython().run_line_magic('matplotlib', 'inline')\n{HELPER}"),
     "helper after torchvision": beside(f"import torchvision\nimport matplotlib.pyplot as plt\n{HELPER}"),
-    "helper in a slow cell": beside(f"import time\ntime.sleep(6)\n{HELPER}\nfor _ in range(3): time.sleep(6)\nprint(kept(1))"),
+    "helper in a slow cell": beside(
+        f"import time\ntime.sleep(6)\n{HELPER}\nfor _ in range(3): time.sleep(6)\nprint(kept(1))"
+    ),
     "helper below a loop that trains": beside(
         f"losses = []\nimport time\nfor step in range(100):\n    time.sleep(0.2)\n    losses.append(step)\n{HELPER}"
     ),
@@ -270,7 +282,8 @@ ODD: dict[str, Odd] = {
     "imports in the set-up": changed(in_set_up),
     "set-up deleted": changed(no_set_up),
     "annotations that are not there": beside(
-        "from __future__ import annotations\nx: int = 3", returning("torch.cumprod(1 - betas, 0)").replace("betas)", "betas: Numbers) -> Numbers", 1)
+        "from __future__ import annotations\nx: int = 3",
+        returning("torch.cumprod(1 - betas, 0)").replace("betas)", "betas: Numbers) -> Numbers", 1),
     ),
     # Functions made otherwise
     "a lambda": source("alpha_bar = lambda betas: torch.cumprod(1 - betas, 0)"),
@@ -285,7 +298,10 @@ ODD: dict[str, Odd] = {
     "wrapped afterwards": source(ANSWER, "alpha_bar = torch.no_grad()(alpha_bar)"),
     "its name used for a table": beside(
         "betas = torch.linspace(1e-4, .02, 10)\nalpha_bar = alpha_bar(betas)\nsignal = alpha_bar.sqrt()",
-        ANSWER, below=True, lost_in_notebook=POINTS, note="is given another value in",
+        ANSWER,
+        below=True,
+        lost_in_notebook=POINTS,
+        note="is given another value in",
     ),
     "trials below": source(ANSWER, "x = alpha_bar(torch.rand(10))\nassert x.shape == (10,)\nx"),
     "a trial that fails below": source(ANSWER, "alpha_bar(3)\nraise SystemExit"),
@@ -309,7 +325,9 @@ ODD: dict[str, Odd] = {
     "the package called": source(
         "def alpha_bar(betas):\n    from diffusion_lab.exercises import exercise",
         "    return exercise('alpha_bar').reference(betas)",
-        lost=POINTS, lost_in_notebook=0, note="names the package",
+        lost=POINTS,
+        lost_in_notebook=0,
+        note="names the package",
     ),
 }
 """Each by what is odd about it."""

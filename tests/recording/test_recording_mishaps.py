@@ -103,7 +103,10 @@ def test_a_release_of_another_version_is_not_graded_by(course: Course, right):
     other = nbformat.read(place, as_version=4)
     next(cell for cell in other.cells if name_of(cell) == "q_sample-check").metadata.nbgrader.points = 1
     nbformat.write(other, place)
-    with pytest.raises(RecordingError, match="does not fit this version of the course: q_sample is worth 1 here, and the course gives 5"):
+    with pytest.raises(
+        RecordingError,
+        match="does not fit this version of the course: q_sample is worth 1 here, and the course gives 5",
+    ):
         record(course.root, CHAPTER, [result("ann", right)])
     assert course.students() == set()
 

@@ -50,7 +50,7 @@ use the trained network in other ways than drawing samples.
 """
 
 CLOSING = r"""
-The last cell trains a network on your shifted schedule, with your `multiresolution_stft_loss` beside the loss of $v$,
+The cell below trains a network on your shifted schedule, with your `multiresolution_stft_loss` beside the loss of $v$,
 and samples spoken digits. Cosine schedule, `v_loss` and `ddim_step` are yours from chapter 2, dropped labels and
 averaged weights from chapter 5, where you have written them.
 

@@ -94,8 +94,8 @@ def noise_of_the_old_level(model, x, s, t, alpha_bar):
 
 
 def asked_twice(model, x, s, t, alpha_bar):
-    """The network was asked again at level t, about an x that is still at level s. One answer serves for both: the noise
-    that is taken out is put back in."""
+    """The network was asked again at level t, about an x that is still at level s. One answer serves for both: the
+    noise that is taken out is put back in."""
     x0 = (x - (1 - alpha_bar[s]).sqrt() * _ask(model, x, s)) / alpha_bar[s].sqrt()
     return alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * _ask(model, x, t)
 

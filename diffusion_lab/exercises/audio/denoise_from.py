@@ -114,15 +114,15 @@ def stops_at_level_0(model, x, sigma, alpha_bar, steps):
 
 
 def nearest_in_sigma(model, x, sigma, alpha_bar, steps):
-    """The level was looked up by the difference of deviations, not of their logarithms. Between two levels that picks the
-    other one: a deviation of 2 is as far from 1 as from 4."""
+    """The level was looked up by the difference of deviations, not of their logarithms. Between two levels that picks
+    the other one: a deviation of 2 is as far from 1 as from 4."""
     t = int((((1 - alpha_bar) / alpha_bar).sqrt() - sigma).abs().argmin())
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
 
 
 def nearest_in_snr(model, x, sigma, alpha_bar, steps):
-    """The level was looked up by the difference of the SNR, not of its logarithm. Between two levels that picks the other
-    one: an SNR of 2 is as far from 1 as from 4."""
+    """The level was looked up by the difference of the SNR, not of its logarithm. Between two levels that picks the
+    other one: an SNR of 2 is as far from 1 as from 4."""
     t = int((alpha_bar / (1 - alpha_bar) - 1 / sigma**2).abs().argmin())
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
 

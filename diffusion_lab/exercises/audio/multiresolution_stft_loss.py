@@ -133,8 +133,8 @@ def small_number_outside_the_root(a, b, fft_sizes):
 
 
 def small_number_in_the_logarithm(a, b, fft_sizes):
-    """The small number was added in the logarithm only. It belongs under the root of every magnitude, where 1e-6 makes a
-    floor of 0.001."""
+    """The small number was added in the logarithm only. It belongs under the root of every magnitude, where 1e-6 makes
+    a floor of 0.001."""
 
     def compare(guess, true):
         logarithms = ((guess + 1e-6).log() - (true + 1e-6).log()).abs().mean(dim=1)
@@ -293,9 +293,9 @@ $$
 \end{gathered}
 $$
 
-and the loss of a sound is the mean over the window lengths. Windows are periodic Hann windows, and a gradient must reach
-the estimate, which comes from the network. The first term makes the loud parts right, the second hears
-the quiet ones. A long window tells pitches apart and a short one moments: so several.
+and the loss of a sound is the mean over the window lengths. Windows are periodic Hann windows, and a gradient must
+reach the estimate, which comes from the network. The first term makes the loud parts right, the second hears the quiet
+ones. A long window tells pitches apart and a short one moments: so several.
 """,
     reference=multiresolution_stft_loss,
     parts={"values": 4, "silence": 2, CARE: 1},

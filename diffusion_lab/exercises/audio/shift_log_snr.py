@@ -146,8 +146,8 @@ EXERCISE = Exercise(
     kind="schedule",
     title="More samples, more noise",
     statement=r"""
-A sound sampled twice as often says the same with twice as many numbers. Whoever takes the mean of two neighbours
-halves the variance of the noise, so at one $\bar\alpha_t$ the longer signal is the easier one. To make both equally
+A sound sampled twice as often says the same with twice as many numbers. Take the mean of two neighbours and
+you halve the variance of the noise, so at one $\bar\alpha_t$ the longer signal is the easier one. To make both equally
 hard, shift
 
 $$

@@ -52,7 +52,7 @@ wraps that step where pixels are known, and 6 looks at the result.
 """
 
 CLOSING = r"""
-The last cell trains a network on your schedule with your `weighted_loss` and `min_snr_weight`, and samples with your
+The cell below trains a network on your schedule with your `weighted_loss` and `min_snr_weight`, and samples with your
 `dynamic_threshold`. Step, guidance, dropped labels and averaged weights are yours from chapters 2 and 5, where you have
 written them.
 

@@ -49,7 +49,7 @@ three: tic-tac-toe has 5,478 boards that play can reach, all are known, and so i
 """
 
 CLOSING = r"""
-The last cell trains a small transformer with your `d3pm_bound` and draws boards with your `unmask_step`, on levels from
+The cell below trains a small transformer with your `d3pm_bound` and draws boards with your `unmask_step`, on levels from
 the `alpha_bar` of chapter 1.
 
 Look at three numbers. Legal boards: a board of random tokens is legal in 28 of 100 cases, so compare with that, not

@@ -80,8 +80,8 @@ def zero_as_a_bit_of_one(bits):
 
 
 def rounded(bits):
-    """The numbers were rounded to bits. A sampler can go far beyond -1 and 1, and then bits of 2 or -1 come out: look at
-    the sign alone."""
+    """The numbers were rounded to bits. A sampler can go far beyond -1 and 1, and then bits of 2 or -1 come out: look
+    at the sign alone."""
     pairs = ((bits + 1) / 2).round().long().reshape(len(bits), -1, 2)
     boards = 2 * pairs[..., 0] + pairs[..., 1]
     return boards, (boards < 3).all(dim=1)
@@ -94,15 +94,15 @@ def below_zero_as_a_bit_of_one(bits):
 
 
 def three_replaced_by_an_o(bits):
-    """The verdict is right, and the code 3 became the token 2. Leave it in the board: whoever looks at the samples must
-    see what the sampler did."""
+    """The verdict is right, and the code 3 became the token 2. Leave it in the board, so that
+    anyone can see what the sampler did."""
     boards = 2 * _pairs(bits)[..., 0] + _pairs(bits)[..., 1]
     return boards.clamp(max=2), (boards < 3).all(dim=1)
 
 
 def three_replaced_by_an_empty_cell(bits):
-    """The verdict is right, and the code 3 became an empty cell. Leave it in the board: whoever looks at the samples
-    must see what the sampler did."""
+    """The verdict is right, and the code 3 became an empty cell. Leave it in the board, so
+    that anyone can see what the sampler did."""
     boards = 2 * _pairs(bits)[..., 0] + _pairs(bits)[..., 1]
     return boards % 3, (boards < 3).all(dim=1)
 

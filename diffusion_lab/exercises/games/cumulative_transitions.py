@@ -74,7 +74,8 @@ def from_here_to_the_end(Q):
 
 
 def only_the_last_two_steps(Q):
-    """Each step was multiplied by the one before it alone. Take the product of all before it, which you have already."""
+    """Each step was multiplied by the one before it alone. Take the product of all before it, which you have
+    already."""
     return torch.stack([Q[0], *(before @ step for before, step in pairwise(Q))])
 
 

@@ -157,21 +157,21 @@ def logits_taken_for_the_belief(logits, x0, x_t, t, Q, Q_bar):
 
 
 def first_term_left_out(logits, x0, x_t, t, Q, Q_bar):
-    """The term at t = 0 is 0 here. The last step leads to the data themselves, and they must be as likely as the network
-    can make them: -log p(x0 | x_t)."""
+    """The term at t = 0 is 0 here. The last step leads to the data themselves, and they must be as likely as the
+    network can make them: -log p(x0 | x_t)."""
     return d3pm_bound(logits, x0, x_t, t, Q, Q_bar) * (t > 0)
 
 
 def plain_belief_at_the_first_step(logits, x0, x_t, t, Q, Q_bar):
-    """At t = 0 the softmax was taken as it is. There too p comes from the posterior: a token that cannot have led to x_t
-    has no weight, and the rest is scaled to sum 1."""
+    """At t = 0 the softmax was taken as it is. There too p comes from the posterior: a token that cannot have led to
+    x_t has no weight, and the rest is scaled to sum 1."""
     plain = cross_entropy_of_x0(logits, x0, x_t, t, Q, Q_bar)
     return torch.where(t == 0, plain, d3pm_bound(logits, x0, x_t, t, Q, Q_bar))
 
 
 def truth_without_x_t(logits, x0, x_t, t, Q, Q_bar):
-    """The true step is q(x_{t-1} | x0) here, and x_t was forgotten. One who knows the data also sees x_t: take the
-    posterior for both."""
+    """The true step is q(x_{t-1} | x0) here, and x_t was forgotten. The step that knows the data knows x_t too: take
+    the posterior for both."""
     before, step, evidence = _tables(x_t, t, Q, Q_bar)
     guess = _posterior(logits.softmax(dim=-1), step, evidence, before)
     return _divergence(before[torch.arange(len(x0))[:, None], x0], guess).sum(dim=-1).mean(dim=1)

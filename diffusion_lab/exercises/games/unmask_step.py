@@ -97,8 +97,8 @@ def share_of_the_cells_to_reach(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when,
 
 
 def divided_by_what_stays_hidden(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
-    """The chance was divided by 1 - alpha_bar_s, the share that is hidden afterwards. Who can be revealed is hidden now:
-    divide by 1 - alpha_bar_t."""
+    """The chance was divided by 1 - alpha_bar_s, the share that is hidden afterwards. Only cells that are
+    hidden now can be revealed: divide by 1 - alpha_bar_t."""
     chance = (alpha_bar_s - alpha_bar_t) / (1 - alpha_bar_s)
     return _revealed(x, p_x0, chance, uniform_when, uniform_what)
 
@@ -111,14 +111,14 @@ def revealed_above_the_chance(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, u
 
 
 def uniforms_swapped(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
-    """The two uniforms have changed places: `uniform_when` decides whether a cell is revealed, `uniform_what` which token
-    it gets."""
+    """The two uniforms have changed places: `uniform_when` decides whether a cell is revealed, `uniform_what` which
+    token it gets."""
     return _revealed(x, p_x0, _chance(alpha_bar_t, alpha_bar_s), uniform_what, uniform_when)
 
 
 def revealed_at_the_chance_too(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
-    """A cell whose uniform equals the chance was revealed. Uniforms start at 0 and end before 1, so that with < a chance
-    of 0 means never and a chance of 1 always."""
+    """A cell whose uniform equals the chance was revealed. Uniforms start at 0 and end before 1, so that with < a
+    chance of 0 means never and a chance of 1 always."""
     change = (x == p_x0.shape[-1]) & (uniform_when <= _chance(alpha_bar_t, alpha_bar_s))
     return torch.where(change, _token(p_x0, uniform_what), x)
 
@@ -151,8 +151,8 @@ def board_by_board(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what
 
 
 def clean_board_hidden_anew(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
-    """All hidden cells got a token, and then a share of all cells was hidden, those that were open among them. A revealed
-    cell stays revealed: only hidden ones may stay hidden."""
+    """All hidden cells got a token, and then a share of all cells was hidden, those that were open among them. A
+    revealed cell stays revealed: only hidden ones may stay hidden."""
     K = p_x0.shape[-1]
     clean = torch.where(x == K, _token(p_x0, uniform_what), x)
     return torch.where(uniform_when < alpha_bar_s, clean, torch.full_like(x, K))
@@ -256,8 +256,8 @@ revealed on the way with probability
 $$\frac{\bar\alpha_s - \bar\alpha_t}{1 - \bar\alpha_t},$$
 
 and its token is drawn from $p_\theta(x_0 \mid x_t)$. It happens where a uniform number is *below* the chance, and the
-token is the first whose running sum of probabilities is *above* the other one. A revealed cell never changes again. That is also how a board is
-reconstructed: cells that you trust are revealed from the start.
+token is the first whose running sum of probabilities is *above* the other one. A revealed cell never changes again.
+That is also how a board is reconstructed: cells that you trust are revealed from the start.
 """,
     reference=unmask_step,
     parts={"values": 3, "on a border": 1, "the last step": 1, CARE: 1},

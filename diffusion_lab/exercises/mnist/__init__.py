@@ -50,7 +50,7 @@ of chapter 2. With 8 the network is used for what it was trained to do: to take 
 """
 
 CLOSING = r"""
-The last cell trains a network that reads time through your `timestep_embedding`, with your `simple_loss`, `drop_labels`
+The cell below trains a network that reads time through your `timestep_embedding`, with your `simple_loss`, `drop_labels`
 and `ema_update`. It samples at your `strided_times` with your `guided_eps`. Schedule and step are your own from chapter
 2, where you have written them.
 

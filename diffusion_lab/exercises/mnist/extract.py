@@ -111,7 +111,7 @@ def each_sample_its_own(piece, draw: Draw):
         return f"times x {tuple(x.shape)} it gives {tuple(product.shape)}"
     for b in range(size):
         worst = float((product[b] - x[b] * float(values[t[b]])).abs().max())
-        if worst > 1e-9:
+        if not worst <= 1e-9:
             return f"sample {b} with t = {int(t[b])} was not multiplied by values[t] = {float(values[t[b]]):.4g}"
     return None
 
@@ -162,5 +162,7 @@ axes, and only that number matters: the answer keeps the dtype of the table.
     right_answers=(right(gather), right(indexing), right(one_sample_at_a_time), right(one_hot)),
     hints=("A tensor of steps is also an index.", "Append one axis of size 1 for every axis of x but the first."),
     time="t",
+    tables=("values",),
+    like="values",
     source="the notation of Ho et al. 2020, equation 4",
 )

@@ -245,7 +245,7 @@ def every_step_equally_often(piece, draw: Draw):
     images = draw.integers(0, 2, len(uniform), 1, 3, 3).double()
     loss = piece(Silent(), images, uniform, torch.zeros_like(images), alpha_bar)
     far = (loss[:, None] - (1 - alpha_bar)).abs()
-    if float(far.min(dim=1).values.max()) > 1e-6:
+    if not float(far.min(dim=1).values.max()) <= 1e-6:
         return "for a network that says 0, black and white pixels and no noise, the loss is not 1 - alpha_bar[t]"
     counts = torch.bincount(far.argmin(dim=1), minlength=steps)
     odd = int((counts - each).abs().argmax())

@@ -51,7 +51,7 @@ function draws random numbers: noise is handed in, so that two right answers agr
 """
 
 CLOSING = r"""
-The last cell trains a small network with your `eps_loss` on the levels of your `linear_betas` and `alpha_bar`, and
+The cell below trains a small network with your `eps_loss` on the levels of your `linear_betas` and `alpha_bar`, and
 draws samples with your `ddpm_step`. Wherever a piece is not yet yours, the course's own stands in.
 
 Look at three things. The histogram should lie on the normal curve, and its Wasserstein-2 distance should be near the

@@ -41,7 +41,7 @@ their squares add up to 1.
 """
 
 CLOSING = r"""
-The last cell trains a network to guess $v$ on the levels of your `cosine_alpha_bar`, with your `v_loss`. It then
+The cell below trains a network to guess $v$ on the levels of your `cosine_alpha_bar`, with your `v_loss`. It then
 samples with your `convert` and `ddim_step`, without any fresh noise. Wherever a piece is not yet yours, the course's
 own stands in.
 

@@ -426,5 +426,6 @@ one remembers.
         "Write the first-order step first, and compare it with DDIM.",
         "What do the formulas give at alpha = 0 and at sigma = 0? Only one of the two needs a branch.",
     ),
+    tables=("levels",),
     source="Lu et al. 2022b, algorithm 2",
 )

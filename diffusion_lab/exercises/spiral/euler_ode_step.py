@@ -242,5 +242,6 @@ Why: this is the sampler of flow matching, and on the straight path it is DDIM. 
         right(time_in_the_default_dtype),
     ),
     hints=("By how much does t change in this step, and with which sign?", "The network wants a t for each sample."),
+    like="x",
     source="Lipman et al. 2023, section 2; Song et al. 2021b, equation 13",
 )

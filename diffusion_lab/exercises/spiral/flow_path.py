@@ -155,7 +155,7 @@ def straight_and_even(piece, draw: Draw):
     early, late = draw.uniform(batch, high=0.4), draw.uniform(batch, low=0.6)
     first, middle, last = (piece(noise, data, t) for t in (early, (early + late) / 2, late))
     worst = float((middle - (first + last) / 2).abs().max())
-    if worst > 1e-9:
+    if not worst <= 1e-9:
         return f"the point half-way in time is {worst:.3g} away from half of the way: the path bends, or is not even"
     return None
 

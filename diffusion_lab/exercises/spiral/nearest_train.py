@@ -179,7 +179,7 @@ def cases(draw: Draw):
 def _copies(draw: Draw):
     """Training points, and copies of some of them among other samples. In float32 they are copies too."""
     points, dim = draw.integer(9, 14), draw.integer(6, 9)
-    train = 2 * draw.normal(points, dim) + 3
+    train = draw.normal(points, dim)
     samples = train[draw.permutation(points)[: points - 2]].clone()
     samples[0] = samples[0] + 0.5 * draw.normal(dim)
     return samples, train

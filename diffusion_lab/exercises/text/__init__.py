@@ -48,7 +48,7 @@ likely each is given $x_t$. What a network recovers beyond it, it has read from 
 """
 
 CLOSING = r"""
-The last cell trains a small transformer with your two losses on your schedule, asked through your
+The cell below trains a small transformer with your two losses on your schedule, asked through your
 `self_conditioned_x0`, and draws sentences: each step clamps with your `clamp_x0` and goes on with your `ddim_step`.
 
 Look at the sentences first: are they words in an order that the text could have? Then at two scores. "Words recovered

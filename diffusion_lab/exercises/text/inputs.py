@@ -35,6 +35,13 @@ def real_words(draw: Draw, sentences: int, length: int) -> Tensor:
     return torch.arange(length) < lengths[:, None]
 
 
+def with_gaps(draw: Draw, sentences: int, length: int) -> Tensor:
+    """(B, L) bool: padding before, between and after the words; a word and two padded places in each."""
+    mask = draw.uniform(sentences, length) < 0.6
+    mask[:, 0], mask[:, 1], mask[:, 2] = False, True, False
+    return mask
+
+
 def sentence_shapes(draw: Draw) -> list[tuple[int, int, int]]:
     """Shapes (B, L, D): several sentences, a single one, and one in which every size is equal."""
     b, length, d, n = draw.integer(3, 5), draw.integer(6, 8), draw.integer(9, 11), draw.integer(3, 5)

@@ -4,21 +4,22 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
-from diffusion_lab.exercises.text.inputs import real_words, sentence_shapes
+from diffusion_lab.exercises.text.inputs import real_words, sentence_shapes, with_gaps
 
 
 def masked_x0_loss(pred: Tensor, x0: Tensor, mask: Tensor) -> Tensor:
     """The mean square error of the estimated embeddings, over real words only.
 
     Args:
-        pred, x0: (B, L, D), the estimated and the true embeddings; what they hold at padded places means nothing.
-        mask: (B, L) bool, True for real words.
+        pred, x0: (B, L, D), the estimated and the true embeddings; what they hold at padded places means nothing and
+            can be nan. The loss is differentiated by `pred`.
+        mask: (B, L) bool, True for real words, wherever in the sentence they stand.
 
     Returns:
         (B,): for each sentence the mean over its words and over D; 0 for a sentence without any word.
     """
-    error = (pred - x0).square().mean(dim=-1)  # (B, L)
-    return (error * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    gap = torch.where(mask.unsqueeze(-1), pred - x0, 0)  # 0 times nan would be nan
+    return gap.square().mean(dim=-1).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def _error(pred, x0):
@@ -61,6 +62,36 @@ def divided_by_no_words(pred, x0, mask):
     return (_error(pred, x0) * mask).sum(dim=1) / mask.sum(dim=1)
 
 
+def padding_times_zero(pred, x0, mask):
+    """Padded places were multiplied by 0, and 0 times nan is nan. What stands there means nothing: choose with
+    `torch.where`, or take the words out with the mask."""
+    return (_error(pred, x0) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def words_at_the_front(pred, x0, mask):
+    """The mask was only counted, and that many words were taken from the front. It says which places hold words: they
+    can stand anywhere."""
+    front = torch.arange(mask.shape[1]) < mask.sum(dim=1, keepdim=True)
+    return masked_x0_loss(pred, x0, front)
+
+
+def absolute_differences(pred, x0, mask):
+    """The differences were not squared. Their absolute values pull to the median of what is possible, not to its
+    mean."""
+    gap = torch.where(mask.unsqueeze(-1), pred - x0, 0)
+    return gap.abs().mean(dim=-1).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def root_of_the_mean(pred, x0, mask):
+    """This is the root of the mean square error. The loss has no root."""
+    return masked_x0_loss(pred, x0, mask).clamp(min=1e-12).sqrt()
+
+
+def cut_off_from_the_estimate(pred, x0, mask):
+    """`pred` was detached, or went through NumPy, so that no gradient reaches the network and nothing is learned."""
+    return masked_x0_loss(pred.detach(), x0, mask)
+
+
 def one_sentence_at_a_time(pred, x0, mask):
     values = []
     for guess, truth, real in zip(pred, x0, mask, strict=True):
@@ -70,7 +101,7 @@ def one_sentence_at_a_time(pred, x0, mask):
 
 
 def einsum(pred, x0, mask):
-    gap, weight = pred - x0, mask.to(pred)
+    gap, weight = (pred - x0).masked_fill(~mask[..., None], 0.0), mask.to(pred)
     total = torch.einsum("bld,bld,bl->b", gap, gap, weight)
     return total / (weight.sum(1) * pred.shape[-1]).clamp(min=1)
 
@@ -81,13 +112,9 @@ def selected_values(pred, x0, mask):
     return gap.pow(2).flatten(1).sum(1) / pred.shape[2] / words
 
 
-def through_numpy(pred, x0, mask):
-    import numpy as np
-
-    real = mask.numpy()
-    error = ((pred.numpy() - x0.numpy()) ** 2).mean(axis=-1)
-    total = np.where(real, error, 0).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
-    return torch.from_numpy(total).to(pred.dtype)
+def masked_after_the_square(pred, x0, mask):
+    error = torch.where(mask, (pred - x0).square().mean(dim=-1), 0.0)
+    return error.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
 def cases(draw: Draw):
@@ -100,6 +127,11 @@ def cases(draw: Draw):
     mask = real_words(draw, b, length)
     mask[1] = False
     yield Case("a sentence without words", (draw.normal(b, length, d), draw.normal(b, length, d), mask), "no words")
+    mask = with_gaps(draw, b, length)
+    yield Case("padding between words", (draw.normal(b, length, d), draw.normal(b, length, d), mask), "any padding")
+    mask, pred, x0 = with_gaps(draw, b, length), draw.normal(b, length, d), draw.normal(b, length, d)
+    pred[~mask], x0[~mask] = torch.nan, torch.nan
+    yield Case("nan at padded places", (pred, x0, mask), "any padding")
 
 
 def padding_means_nothing(piece, draw: Draw):
@@ -108,13 +140,13 @@ def padding_means_nothing(piece, draw: Draw):
     pred, x0, mask = draw.normal(b, length, d), draw.normal(b, length, d), real_words(draw, b, length)
     before = piece(pred, x0, mask)
     after = piece(torch.where(mask[..., None], pred, 9 * draw.normal(b, length, d)), x0, mask)
-    if float((before - after).abs().max()) > 1e-9:
+    if float((before - after).abs().max()) > 1e-6:
         return f"other values at padded places change the loss by up to {float((before - after).abs().max()):.3g}"
     more = draw.integer(2, 5)
     longer = [torch.cat([value, draw.normal(b, more, d)], dim=1) for value in (pred, x0)]
     after = piece(*longer, torch.cat([mask, torch.zeros(b, more, dtype=torch.bool)], dim=1))
     worst = float((before - after).abs().max())
-    return None if worst < 1e-9 else f"{more} more padded places change the loss by up to {worst:.3g}"
+    return None if worst < 1e-6 else f"{more} more padded places change the loss by up to {worst:.3g}"
 
 
 EXERCISE = Exercise(
@@ -126,11 +158,13 @@ Sentences of several lengths share one tensor, and short ones are filled up with
 
 $$L = \frac{1}{\sum_l m_l} \sum_l m_l\; \frac{1}{D} \left\lVert \hat x_{0,l} - x_{0,l} \right\rVert^2 .$$
 
-The sum has as many terms as the sentence has words, and so has the number by which it is divided.
+The sum has as many terms as the sentence has words, and so has the number by which it is divided. Padding can stand
+anywhere, and what is there, even nan, must not count. The loss trains the network: a gradient must reach $\hat x_0$.
 """,
     reference=masked_x0_loss,
-    parts={"words only": 4, "no words": 1, CARE: 1},
+    parts={"words only": 3, "no words": 1, "any padding": 1, CARE: 1},
     cases=cases,
+    trains=True,
     properties=(Property("padding changes nothing", padding_means_nothing, "words only"),),
     wrong_answers=(
         wrong(padding_counted),
@@ -140,8 +174,18 @@ The sum has as many terms as the sentence has words, and so has the number by wh
         wrong(divided_by_the_words_of_the_batch),
         wrong(sum_over_coordinates),
         wrong(divided_by_no_words),
+        wrong(padding_times_zero),
+        wrong(words_at_the_front),
+        wrong(absolute_differences),
+        wrong(root_of_the_mean),
+        wrong(cut_off_from_the_estimate),
     ),
-    right_answers=(right(one_sentence_at_a_time), right(einsum), right(selected_values), right(through_numpy)),
+    right_answers=(
+        right(one_sentence_at_a_time),
+        right(einsum),
+        right(selected_values),
+        right(masked_after_the_square),
+    ),
     hints=(
         "Where does padding enter a mean? In two places.",
         "Bring the error to the shape (B, L) first, then use the mask.",

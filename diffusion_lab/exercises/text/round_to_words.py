@@ -59,6 +59,22 @@ def distances_instead_of_words(x, embeddings):
     return _squares(x, embeddings).sum(dim=-1).min(dim=-1).values
 
 
+def nearest_vector_of_each_word(x, embeddings):
+    """This says for each word which vector is nearest. Asked for is the word nearest to each vector: the minimum goes
+    over the vocabulary."""
+    return torch.cdist(x.reshape(-1, x.shape[-1]), embeddings).argmin(dim=0)
+
+
+def all_words_in_a_row(x, embeddings):
+    """The sentences have become one long row. The ids have the shape of x without its last axis."""
+    return torch.cdist(x.reshape(-1, x.shape[-1]), embeddings).argmin(dim=1)
+
+
+def vectors_instead_of_words(x, embeddings):
+    """These are the vectors of the nearest words. Asked for are their numbers, the rows of `embeddings`."""
+    return embeddings[nearest(x, embeddings)]
+
+
 def broadcasting(x, embeddings):
     return _squares(x, embeddings).sum(dim=-1).argmin(dim=-1)
 
@@ -134,6 +150,9 @@ sentences `(B, L, D)`.
         wrong(smallest_coordinate),
         wrong(sum_of_absolute_differences),
         wrong(distances_instead_of_words),
+        wrong(nearest_vector_of_each_word),
+        wrong(all_words_in_a_row),
+        wrong(vectors_instead_of_words),
     ),
     right_answers=(
         right(broadcasting),

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
-from diffusion_lab.exercises.text.inputs import real_words, sentence_shapes, vocabulary
+from diffusion_lab.exercises.text.inputs import real_words, sentence_shapes, vocabulary, with_gaps
 from diffusion_lab.exercises.text.probes import Says
 
 
@@ -15,20 +15,23 @@ def rounding_loss(
     """-log p(word | estimated x0), where a word is as likely as a normal density around its vector is high.
 
     Args:
-        model: called as model(x_t, t); returns its estimate of the clean embeddings, (B, L, D).
+        model: called as model(x_t, t); returns its estimate of the clean embeddings, (B, L, D). The loss is
+            differentiated by its weights.
         x_t: (B, L, D), noisy embeddings.
         t: (B,), the times of the sentences.
         embeddings: (V, D), one row for each word.
-        ids: (B, L) int64, the right words; at padded places they mean nothing.
+        ids: (B, L) int64, the right words; at padded places they mean nothing and can be any number, such as -1.
         mask: (B, L) bool, True for real words; at least one in each sentence.
-        std: the standard deviation of the normal densities, in units of the embeddings.
+        std: the standard deviation of the normal densities, in units of the embeddings; it can be much smaller than the
+            distances.
 
     Returns:
         (B,), in nats: the mean over the real words of each sentence.
     """
     x0 = model(x_t, t)
     logits = -torch.cdist(x0, embeddings).square() / (2 * std**2)  # (B, L, V)
-    log_p = logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)  # (B, L)
+    right = ids.where(mask, 0).unsqueeze(-1)  # a number that is a word, where any will do
+    log_p = logits.log_softmax(dim=-1).gather(-1, right).squeeze(-1)  # (B, L)
     return -(log_p * mask).sum(dim=1) / mask.sum(dim=1)
 
 
@@ -37,7 +40,9 @@ def _squares(x, embeddings):
 
 
 def _surprise(logits, ids):
-    return -logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+    """At padded places, where ids mean nothing, that of some word."""
+    right = (ids % logits.shape[-1]).unsqueeze(-1)
+    return -logits.log_softmax(dim=-1).gather(-1, right).squeeze(-1)
 
 
 def _over_words(values, mask):
@@ -79,7 +84,53 @@ def std_for_variance(model, x_t, t, embeddings, ids, mask, std):
 def softmax_over_the_places(model, x_t, t, embeddings, ids, mask, std):
     """The softmax was taken over the places of the sentence. At each place the words of the vocabulary compete."""
     logits = -_squares(model(x_t, t), embeddings) / (2 * std**2)
-    return _over_words(-logits.log_softmax(dim=1).gather(-1, ids.unsqueeze(-1)).squeeze(-1), mask)
+    right = (ids % logits.shape[-1]).unsqueeze(-1)
+    return _over_words(-logits.log_softmax(dim=1).gather(-1, right).squeeze(-1), mask)
+
+
+def ids_of_padding_looked_up(model, x_t, t, embeddings, ids, mask, std):
+    """The ids of padded places were looked up in the vocabulary. They mean nothing and can be any number: put a word in
+    their place first, or take the padding out with the mask."""
+    logits = -_squares(model(x_t, t), embeddings) / (2 * std**2)
+    return _over_words(-logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1), mask)
+
+
+def densities_before_the_logarithm(model, x_t, t, embeddings, ids, mask, std):
+    """The densities were computed and divided by their sum. Far from every word all of them are too small for the
+    computer, and 0 / 0 is nan: stay with logarithms, by `log_softmax`."""
+    density = (-_squares(model(x_t, t), embeddings) / (2 * std**2)).exp()
+    p = density / density.sum(dim=-1, keepdim=True)
+    return _over_words(-p.gather(-1, (ids % len(embeddings))[..., None])[..., 0].log(), mask)
+
+
+def logarithm_of_the_softmax(model, x_t, t, embeddings, ids, mask, std):
+    """Where the right word is far away, its probability is too small for the computer and the logarithm minus infinity.
+    `log_softmax` never needs the probability."""
+    p = (-_squares(model(x_t, t), embeddings) / (2 * std**2)).softmax(dim=-1)
+    return _over_words(-p.gather(-1, (ids % len(embeddings))[..., None])[..., 0].log(), mask)
+
+
+def logarithm_kept_finite(model, x_t, t, embeddings, ids, mask, std):
+    """A small number was added to the probability before its logarithm. However far away the right word is, the loss is
+    then the same, and nothing pulls the estimate to it: use `log_softmax`, which needs no such help."""
+    p = (-_squares(model(x_t, t), embeddings) / (2 * std**2)).softmax(dim=-1)
+    return _over_words(-(p.gather(-1, (ids % len(embeddings))[..., None])[..., 0] + 1e-8).log(), mask)
+
+
+def density_without_the_two(model, x_t, t, embeddings, ids, mask, std):
+    """The squared distance was divided by the variance alone. A normal density has twice the variance there."""
+    return _over_words(_surprise(-_squares(model(x_t, t), embeddings) / std**2, ids), mask)
+
+
+def mean_over_the_coordinates(model, x_t, t, embeddings, ids, mask, std):
+    """The squared differences of a vector were averaged. A squared distance is their sum."""
+    squares = _squares(model(x_t, t), embeddings) / embeddings.shape[1]
+    return _over_words(_surprise(-squares / (2 * std**2), ids), mask)
+
+
+def sum_over_the_words(model, x_t, t, embeddings, ids, mask, std):
+    """The words of a sentence were added up. The mean keeps the loss at one scale for sentences of every length."""
+    return (_surprise(-_squares(model(x_t, t), embeddings) / (2 * std**2), ids) * mask).sum(dim=1)
 
 
 def cut_off_from_the_network(model, x_t, t, embeddings, ids, mask, std):
@@ -91,7 +142,8 @@ def cross_entropy_of_pytorch(model, x_t, t, embeddings, ids, mask, std):
     from torch.nn import functional
 
     logits = -_squares(model(x_t, t), embeddings) / (2 * std**2)
-    values = functional.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none")
+    words = ids.masked_fill(~mask, -100).flatten()  # what PyTorch leaves out
+    values = functional.cross_entropy(logits.flatten(0, 1), words, reduction="none", ignore_index=-100)
     return _over_words(values.reshape(ids.shape), mask)
 
 
@@ -107,17 +159,31 @@ def one_sentence_at_a_time(model, x_t, t, embeddings, ids, mask, std):
 def dot_products_less_half_the_squares(model, x_t, t, embeddings, ids, mask, std):
     # |x|^2 is the same for all words and leaves the softmax as it is.
     logits = (torch.einsum("bld,vd->blv", model(x_t, t), embeddings) - embeddings.square().sum(1) / 2) / std**2
-    return _over_words(torch.logsumexp(logits, dim=-1) - logits.gather(-1, ids[..., None])[..., 0], mask)
+    words = torch.where(mask, ids, torch.zeros_like(ids))
+    return _over_words(torch.logsumexp(logits, dim=-1) - logits.gather(-1, words[..., None])[..., 0], mask)
 
 
 def cases(draw: Draw):
     for b, length, d in sentence_shapes(draw):
         words = length if b == length else draw.integer(9, 13)
         embeddings, ids = vocabulary(draw, words, d), draw.integers(0, words, b, length)
+        # Vectors that are neither so near nor so far that a number added to a probability would show.
+        embeddings = embeddings / embeddings.norm(dim=1, keepdim=True) * draw.uniform(words, 1, low=0.5, high=1.5)
         x_t = embeddings[ids] + 0.5 * draw.normal(b, length, d)
-        mask, t, std = real_words(draw, b, length), draw.times(b, 20), draw.number(1.2, 1.8)
+        mask, t, std = real_words(draw, b, length), draw.times(b, 20), draw.number(1.6, 2.2)
         label = "every size equal" if b == length else "sentences"
         yield Case(label, (Probe(draw.integer(0, 99)), x_t, t, embeddings, ids, mask, std))
+    b, length, d = draw.integer(3, 4), draw.integer(6, 7), draw.integer(8, 9)
+    embeddings, ids, mask = vocabulary(draw, 10, d), draw.integers(0, 10, b, length), with_gaps(draw, b, length)
+    x_t, t = embeddings[ids] + 0.5 * draw.normal(b, length, d), draw.times(b, 20)
+    other = ids.where(mask, draw.choice((-1, -100, 10)))
+    yield Case("ids at padded places", (Probe(5), x_t, t, embeddings, other, mask, 1.8), "ids of padding")
+    # The estimates are far from every word, and farther still from the right one.
+    x0, std = 3 * draw.normal(b, length, d), draw.number(0.04, 0.06)
+    ids = (x0.unsqueeze(-2) - embeddings).square().sum(dim=-1).argmax(dim=-1)
+    mask = torch.ones(b, length, dtype=torch.bool)
+    arguments = Says(x0), draw.normal(b, length, d), torch.arange(b), embeddings, ids, mask, std
+    yield Case(f"far from the right words, std = {std}", arguments, "far away")
 
 
 def two_words(piece, draw: Draw):
@@ -128,7 +194,7 @@ def two_words(piece, draw: Draw):
     gap = [(x0[:, 0] - embeddings[word]).square().sum(dim=1) for word in (ids[:, 0], 1 - ids[:, 0])]
     truth = torch.log1p(torch.exp((gap[0] - gap[1]) / (2 * std**2)))
     worst = float((found - truth).abs().max())
-    return None if worst < 1e-7 else f"with a vocabulary of two words the loss is off by up to {worst:.3g} nats"
+    return None if worst < 1e-5 else f"with a vocabulary of two words the loss is off by up to {worst:.3g} nats"
 
 
 def one_place_for_all_words(piece, draw: Draw):
@@ -157,10 +223,11 @@ L = -\frac{1}{\sum_l m_l} \sum_l m_l \log p(w_l \mid \hat x_{0,l}).
 \end{gathered}
 $$
 
-$\hat x_0$ is what the network makes of $x_t$, and $m_l = 1$ for real words.
+$\hat x_0$ is what the network makes of $x_t$, and $m_l = 1$ for real words. At padded places `ids` can be numbers that
+are no words. An estimate can be many $\sigma$ away from every word: the loss is large there, and finite.
 """,
     reference=rounding_loss,
-    parts={"values": 5, CARE: 1},
+    parts={"values": 3, "ids of padding": 1, "far away": 1, CARE: 1},
     cases=cases,
     properties=(
         Property("two words in closed form", two_words),
@@ -177,6 +244,13 @@ $\hat x_0$ is what the network makes of $x_t$, and $m_l = 1$ for real words.
         wrong(std_for_variance),
         wrong(softmax_over_the_places),
         wrong(cut_off_from_the_network),
+        wrong(ids_of_padding_looked_up),
+        wrong(densities_before_the_logarithm),
+        wrong(logarithm_of_the_softmax),
+        wrong(logarithm_kept_finite),
+        wrong(density_without_the_two),
+        wrong(mean_over_the_coordinates),
+        wrong(sum_over_the_words),
     ),
     right_answers=(
         right(cross_entropy_of_pytorch),

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+from diffusion_lab.exercises.text.probes import SeesLast
 
 
 def self_conditioned_x0(model: nn.Module, x: Tensor, t: Tensor, last: Tensor | None, uniform: Tensor | None) -> Tensor:
@@ -17,7 +17,8 @@ def self_conditioned_x0(model: nn.Module, x: Tensor, t: Tensor, last: Tensor | N
     the same x and t from zeros. It is an input like any other: no gradient goes through it. The others get zeros.
 
     Args:
-        model: called as model(x, t, None, last) (None stands for labels); returns an estimate of x0, (B, *S).
+        model: called as model(x, t, None, last) (None stands for labels, and never for `last`); returns an estimate of
+            x0, (B, *S). The answer is differentiated by its weights.
         x: (B, *S), noisy data.
         t: (B,), the times.
         last: (B, *S) or None.
@@ -128,6 +129,51 @@ def zeros_while_sampling(model, x, t, last, uniform):
     return self_conditioned_x0(model, x, t, None, uniform)
 
 
+def none_for_zeros(model, x, t, last, uniform):
+    """The network was given None where it should see zeros. To a network zeros are an estimate like any other: make the
+    tensor, with `zeros_like`."""
+    if uniform is None:
+        return model(x, t, None, last)
+    with torch.no_grad():
+        first = model(x, t, None, None)
+    return model(x, t, None, torch.where(_column(uniform < 0.5, x), first, torch.zeros_like(x)))
+
+
+def none_at_the_first_sampling_step(model, x, t, last, uniform):
+    """At the first sampling step the network was given None. It should see zeros there, as half of the training samples
+    do."""
+    return (
+        model(x, t, None, None) if last is None and uniform is None else self_conditioned_x0(model, x, t, last, uniform)
+    )
+
+
+def none_for_the_first_pass(model, x, t, last, uniform):
+    """In training the first pass was made with None for the estimate. It should see zeros: those samples are trained
+    as if no estimate had been made yet."""
+
+    def seen(model, x, t, uniform):
+        with torch.no_grad():
+            first = model(x, t, None, None)
+        return torch.where(_column(uniform < 0.5, x), first, torch.zeros_like(x))
+
+    return _with(seen)(model, x, t, last, uniform)
+
+
+def two_passes_at_the_first_sampling_step(model, x, t, last, uniform):
+    """At the first sampling step an estimate was made on the spot and the network asked once more. There the network
+    sees zeros: one pass."""
+    if last is None and uniform is None:
+        return model(x, t, None, _first(model, x, t))
+    return self_conditioned_x0(model, x, t, last, uniform)
+
+
+def first_estimate_returned(model, x, t, last, uniform):
+    """In training the first estimate itself came back. It is the second input of another pass, whose answer counts."""
+    if uniform is None:
+        return self_conditioned_x0(model, x, t, last, uniform)
+    return torch.where(_column(uniform < 0.5, x), _first(model, x, t), model(x, t, None, torch.zeros_like(x)))
+
+
 def cut_off_from_the_network(model, x, t, last, uniform):
     """No gradient goes through the second pass either, so that nothing is learned. Only the first one is cut off."""
     return self_conditioned_x0(model, x, t, last, uniform).detach()
@@ -166,7 +212,7 @@ def by_multiplication(model, x, t, last, uniform):
 def cases(draw: Draw):
     points, one, _, image, square, _ = draw.shapes()
     for shape in (points, one, image, square):
-        b, model = shape[0], Probe(draw.integer(0, 99))
+        b, model = shape[0], SeesLast(draw.integer(0, 99))
         # The first sample and the last get different coins.
         uniform = torch.where(torch.arange(b) % 2 == draw.integer(0, 1), 0.0, 0.5) + 0.49 * draw.uniform(b)
         sizes, times, last = ", every size equal" if shape == square else "", draw.times(b, 20), draw.normal(*shape)
@@ -176,18 +222,32 @@ def cases(draw: Draw):
     b, d = draw.integer(3, 5), draw.integer(4, 6)
     for label, low in (("training, all below 0.5", 0.0), ("training, none below 0.5", 0.5)):
         uniform = low + 0.49 * draw.uniform(b)
-        yield Case(label, (Probe(1), draw.normal(b, d), draw.times(b, 20), None, uniform), "training")
-    yield Case("sampling, the first step", (Probe(2), draw.normal(b, d), draw.times(b, 20), None, None), "sampling")
+        yield Case(label, (SeesLast(1), draw.normal(b, d), draw.times(b, 20), None, uniform), "training")
+    uniform = draw.uniform(b, low=0.1, high=0.4)
+    uniform[0] = 0.9
+    yield Case(
+        "one number for each sample", (SeesLast(3), draw.normal(b), draw.times(b, 20), None, uniform), "training"
+    )
+    yield Case("sampling, the first step", (SeesLast(2), draw.normal(b, d), draw.times(b, 20), None, None), "sampling")
 
 
 def half_of_the_samples(piece, draw: Draw):
     """Equal samples give one of two answers, each as often as its coin."""
-    model, n = Probe(draw.integer(0, 99)), 40
+    model, n = SeesLast(draw.integer(0, 99)), 40
     x, t = draw.normal(1, 3).expand(n, 3).contiguous(), torch.full((n,), 7)
     uniform = (draw.permutation(n) + 0.5) / n
     answers = piece(model, x, t, None, uniform.double())
     kinds = len(answers.round(decimals=6).unique(dim=0))
     return None if kinds == 2 else f"{n} equal samples have {kinds} different answers; with coins there are two"
+
+
+def a_half_is_not_below(piece, draw: Draw):
+    """A property, because a rounding error in a uniform of 0.5 would be a matter of another answer."""
+    model, x, t = SeesLast(draw.integer(0, 99)), draw.normal(3, 4), torch.full((3,), 5)
+    found = piece(model, x, t, None, torch.tensor([0.5, 0.0, 0.75], dtype=torch.float64))
+    if float((found - model(x, t, None, torch.zeros_like(x)))[0].abs().max()) < 1e-6:
+        return None
+    return "a sample whose uniform is exactly 0.5 should see zeros: the estimate is for those below 0.5"
 
 
 EXERCISE = Exercise(
@@ -201,12 +261,16 @@ $$\hat x_0 = f_\theta(x_t, t, \tilde x_0).$$
 
 While sampling, $\tilde x_0$ is the estimate of the step before (`last`), at the first step $0$. In training there is no
 step before, so for half of the samples (`uniform` below 0.5) a first pass makes one,
-$\tilde x_0 = f_\theta(x_t, t, 0)$, through which no gradient goes. The other half sees $\tilde x_0 = 0$.
+$\tilde x_0 = f_\theta(x_t, t, 0)$, through which no gradient goes. The other half sees $\tilde x_0 = 0$. Wherever it
+says 0, the network gets a tensor of zeros and not `None`.
 """,
     reference=self_conditioned_x0,
-    parts={"training": 4, "sampling": 2, CARE: 1},
+    parts={"training": 3, "exactly 0.5": 1, "sampling": 2, CARE: 1},
     cases=cases,
-    properties=(Property("a coin for each sample", half_of_the_samples, "training"),),
+    properties=(
+        Property("a coin for each sample", half_of_the_samples, "training"),
+        Property("a uniform of exactly 0.5", a_half_is_not_below, "exactly 0.5"),
+    ),
     trains=True,
     time="t",
     wrong_answers=(
@@ -219,6 +283,11 @@ $\tilde x_0 = f_\theta(x_t, t, 0)$, through which no gradient goes. The other ha
         wrong(estimate_of_another_step),
         wrong(made_anew_while_sampling),
         wrong(zeros_while_sampling),
+        wrong(none_for_zeros),
+        wrong(none_at_the_first_sampling_step),
+        wrong(none_for_the_first_pass),
+        wrong(two_passes_at_the_first_sampling_step),
+        wrong(first_estimate_returned),
         wrong(cut_off_from_the_network),
     ),
     right_answers=(right(one_sample_at_a_time), right(only_those_that_need_it), right(by_multiplication)),

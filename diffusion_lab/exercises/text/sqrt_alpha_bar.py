@@ -60,6 +60,11 @@ def no_root(T, s):
     return 1 - (_share(T) + s)
 
 
+def offset_scaled_by_the_time(T, s):
+    """The time was squeezed so that it starts at s and ends at 1. s is added to t / T, and nothing else changes."""
+    return 1 - torch.sqrt(s + (1 - s) * _share(T))
+
+
 def loop(T, s):
     return torch.tensor([1 - (t / T + s) ** 0.5 for t in range(T)], dtype=torch.float64)
 
@@ -79,6 +84,7 @@ def cases(draw: Draw):
     yield Case("T and s", (draw.integer(8, 20), draw.number(0.01, 0.04)))
     yield Case("a single step", (1, draw.number(0.1, 0.5)))
     yield Case("as in the paper, T = 2000", (2000, 1e-4))
+    yield Case("s = 0", (draw.integer(8, 20), 0.0))
 
 
 def squares_in_a_line(piece, draw: Draw):
@@ -87,10 +93,21 @@ def squares_in_a_line(piece, draw: Draw):
     squares = (1 - piece(steps, s)).square()
     if squares.shape != (steps,):
         return f"{steps} values are expected"
-    if abs(float(squares[0]) - s) > 1e-9:
+    if abs(float(squares[0]) - s) > 1e-6:
         return f"(1 - alpha_bar[0])^2 is {float(squares[0]):.4g}, and s = {s} is expected"
     worst = float((squares.diff() * steps - 1).abs().max())
-    return None if worst < 1e-9 else "the square of 1 - alpha_bar does not grow by 1 / T from step to step"
+    return None if worst < 1e-4 else "the square of 1 - alpha_bar does not grow by 1 / T from step to step"
+
+
+def digits_of_float64(piece, draw: Draw):
+    steps, s = draw.integer(10, 30), draw.number(0.002, 0.02)
+    values = piece(steps, s)
+    if values.dtype != torch.float64 or values.shape != (steps,):
+        return None  # told elsewhere
+    miss = float(((1 - values).square() - (torch.arange(steps, dtype=torch.float64) / steps + s)).abs().max())
+    if miss < 1e-6 and miss > 1e-12:
+        return "the numbers have only the digits of float32: give float64 to the first tensor that you make"
+    return None
 
 
 def positive_to_the_end(piece, draw: Draw):
@@ -122,6 +139,7 @@ $$
     properties=(
         Property("(1 - alpha_bar)^2 is a straight line", squares_in_a_line),
         Property("alpha_bar stays in (0, 1)", positive_to_the_end, "positive to the end"),
+        Property("all digits of float64", digits_of_float64, CARE),
     ),
     wrong_answers=(
         wrong(squared_again),
@@ -131,6 +149,7 @@ $$
         wrong(no_offset),
         wrong(offset_outside_the_root),
         wrong(no_root),
+        wrong(offset_scaled_by_the_time),
     ),
     right_answers=(right(loop), right(through_numpy), right(by_the_noise)),
     hints=("Is the formula alpha_bar, or the root of it?", "Which t is the last one, and is alpha_bar positive there?"),

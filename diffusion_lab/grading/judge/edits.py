@@ -348,7 +348,7 @@ def _of_operation(node: ast.BinOp) -> Iterator[Option]:
                 yield "complement missing", right, right
             else:
                 yield "term missing", _minus(right), left
-                yield "term missing", right, left
+                yield "term and sign", right, left
         case ast.Mult():
             yield "divided for multiplied", of(ast.Div()), right
             yield "divided for multiplied", of(ast.Div(), right, left), left

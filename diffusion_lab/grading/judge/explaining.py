@@ -190,7 +190,7 @@ def _keeps_its_shape(returned: Returned, question: Question) -> bool:
         return False
     for value, leaf in zip(given, question.expected.leaves, strict=True):
         tensor = as_tensor(value)
-        if tensor is None or tensor.shape != leaf.value.shape:
+        if tensor is None or tensor.is_complex() or tensor.shape != leaf.value.shape:
             return False
         if not bool((tensor.double().isfinite() | ~leaf.value.double().isfinite()).all()):
             return False

@@ -27,6 +27,7 @@ SENTENCES = {
     "divisor too many": "There is a division by {about} too many{beside}.",
     "term missing": "The term {about} is missing{beside}.",
     "term too many": "The term {about} does not belong here{beside}.",
+    "term and sign": "The term {about} is missing, and what is left has the other sign.",
     "complement missing": "You have {about} where one minus it belongs.",
     "complement too many": "You have one minus {about} where {about} itself belongs.",
     "sign": "The sign of {about} is wrong.",

@@ -70,6 +70,14 @@ class Assignment:
                 for submission in gradebook.notebook_submissions(self.name, self.name)
             }
 
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """student -> the points in the gradebook, those given by hand among them, and the most there are."""
+        with self.gradebook() as gradebook:
+            return {
+                submission.student.id: (float(submission.score), float(submission.max_score))
+                for submission in gradebook.notebook_submissions(self.name, self.name)
+            }
+
     @cached_property
     def release(self) -> NotebookNode:
         """The notebook that learners get."""

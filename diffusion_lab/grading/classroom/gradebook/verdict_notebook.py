@@ -120,7 +120,9 @@ def misfits(release: NotebookNode, chapter: Notebook) -> list[str]:
         elif name not in expected:
             words.append(f"{exercise} is a test that the course does not know")
         elif found[name] != expected[name]:
-            words.append(f"{exercise} is worth {points(found[name])} here, and the course gives {points(expected[name])}")
+            words.append(
+                f"{exercise} is worth {points(found[name])} here, and the course gives {points(expected[name])}"
+            )
     return words
 
 
