@@ -106,3 +106,32 @@ def test_one_failing_chapter_does_not_stop_the_others(monkeypatch, tmp_path):
     assert result.exit_code == 2
     assert "error in chapter 'games': games is not here" in result.stderr
     assert (tmp_path / "normal_1d" / "report.json").exists()
+
+
+def test_the_release_is_said():
+    from diffusion_lab import __version__
+
+    result = call("--version")
+    assert result.exit_code == 0 and result.stdout == f"diffusion-lab {__version__}\n"
+
+
+PERFECT = "def linear_betas(T, beta_start=1e-4, beta_end=0.02):\n    return torch.linspace(beta_start, beta_end, T).double()\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "utf-8"])
+def test_a_console_without_our_signs_gets_others(encoding, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    file = tmp_path / "mine.py"
+    file.write_text(f"import torch\n\n\n{PERFECT}")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for arguments in (["check", str(file), "--chapter", "normal_1d"], ["list"], ["check", "--nonsense"]):
+        done = subprocess.run([sys.executable, "-m", "diffusion_lab", *arguments], capture_output=True, env=environment)
+        told = (done.stdout + done.stderr).decode(encoding)
+        assert "Traceback" not in told and "linear_betas" in told or arguments[-1] in told or "normal_1d" in told
+        if encoding == "utf-8" and arguments[0] == "check" and len(arguments) > 2:
+            assert told[0] in "✓✗"
+        elif len(arguments) > 2:
+            assert told[0] in "+x"

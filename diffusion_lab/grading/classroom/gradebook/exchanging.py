@@ -16,11 +16,20 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
 
     Returns:
         The notebook, and the exchange's folder or None.
+
+    Raises:
+        LabError: the course's folder has no source of it, or nbgrader fails.
     """
     from nbgrader.coursedir import CourseDirectory
 
     api, settings = _nbgrader(course)
     name = folder_name(chapter)
+    source = Path(api.coursedir.format_path(api.coursedir.source_directory, ".", name)) / f"{name}.ipynb"
+    if not source.is_file():
+        raise LabError(
+            f"there is no {source}, of which the notebook for students is made; start this in the course's folder, or "
+            "name that with --course"
+        )
     _expect(api.generate_assignment(name))
     place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
     root = _exchange(settings)
