@@ -74,9 +74,9 @@ def load_spoken_digits(path: Path) -> Dataset:
 def load_wav_folder(path: str | Path, length: int = LENGTH, sample_rate: int = SAMPLE_RATE) -> Dataset:
     """Every WAV of a folder, a tar or a zip archive as (N, 1, length) in [-1, 1]; a fixed tenth is held out, no labels.
 
-    Channels are averaged (where they cancel, the first loud one is taken, and a note says so), a constant offset is taken
-    off, silence at both ends is cut, and the rest is centred in `length` samples: padded with zeros, or cropped around
-    its energy, with the peak at 0.9.
+    Channels are averaged (where they cancel, the first loud one is taken, and a note says so), a constant offset is
+    taken off, silence at both ends is cut, and the rest is centred in `length` samples: padded with zeros, or cropped
+    around its energy, with the peak at 0.9.
 
     Raises:
         DataError: no WAV files, or sounds in other formats among them; a file that is truncated, corrupt, silent,
@@ -108,7 +108,7 @@ def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, 
         if cancelled:
             first = f"{path}/{cancelled[0]}"
             notes = [
-                f"in {len(cancelled):,} recordings the channels cancel, so the first loud one is taken: {first} is the first"
+                f"in {len(cancelled):,} recordings the channels cancel, so one is taken alone: {first} is the first"
             ]
         stacked = torch.from_numpy(np.stack([*waves.values()]))[:, None]
         return {"waves": stacked}, {"names": list(waves), "notes": notes}

