@@ -34,7 +34,7 @@ def moment(text: str) -> datetime:
 
     Raises:
         MomentError: there is no date, no time of day or no zone in it; day and month could be exchanged (05.03.2027);
-            the zone is a short name such as IST or CST, which several countries use, or a name with an offset.
+            the zone is a short name such as CST or BST, which several countries use, or a name with an offset.
     """
     text = text.strip()
     named = NAME.search(text)
