@@ -29,6 +29,7 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
+from diffusion_lab.grading.classroom.gradebook.colouring import Coloured
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, is_test, name_of, rebuilt
 
 KEPT = ".diffusion-lab"
@@ -229,7 +230,11 @@ class Book(Assignment):
         if recorded:
             try:
                 with self.at_once():
-                    self.run(_OfThese, students=list(recorded.values()))
+                    settings = copy.deepcopy(self.settings)
+                    settings.HTMLExporter.filters = {"highlight_code": Coloured()} | dict(
+                        settings.HTMLExporter.get("filters", {})
+                    )
+                    self.run(_OfThese, settings, list(recorded.values()))
             except RecordingError as error:
                 why = str(error)
         if on_step is not None:
