@@ -87,5 +87,5 @@ def test_a_template_of_the_courses_own_is_left_alone(course: Course):
 
     own = Config()
     own.HTMLExporter.template_name = "feedback"
-    assert "filters" not in feedback_page.settings(own).HTMLExporter
+    assert "with_formulas" not in feedback_page.settings(own).HTMLExporter.filters
     assert Path(feedback_page.TEMPLATES / feedback_page.NAME / "index.html.j2").is_file()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.exercises import CARE, Draw, Exercise
-from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, Returned, leaves
-from diffusion_lab.grading.judge.comparing import Difference, difference
+from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.comparing import Difference, as_tensor, difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
 from diffusion_lab.grading.judge.questions import Trial, ask, questions
@@ -184,6 +184,9 @@ def _properties(exercise: Exercise, caller: Caller, seed: int) -> list[Outcome]:
         returned = caller(arguments)
         if returned.fault is not None:
             raise PieceFailed(returned.fault)
+        odd = _odd(returned.value, LocalCaller(exercise.reference)(arguments))
+        if odd:
+            raise ValueError(odd)
         return returned.value
 
     outcomes = []
@@ -202,6 +205,26 @@ def _properties(exercise: Exercise, caller: Caller, seed: int) -> list[Outcome]:
             # The piece gave something with which the property could not calculate; a right answer never does.
             outcomes.append(Outcome(item.part, item.label, False, Difference(f"the answer cannot be used: {error}")))
     return outcomes
+
+
+def _odd(answer: Any, reference: Returned) -> str:
+    """Why no property can be asked of an answer: it has not the shapes of the reference's, or is not finite where that
+    is. Comparisons with nan, and all that is said of the entries of an empty tensor, would pass. "" where it can.
+    """
+    if reference.fault is not None:
+        return ""
+    given, expected = leaves(answer), leaves(reference.value)
+    if len(given) != len(expected):
+        return f"it is {kind_of(answer)}, and {kind_of(reference.value)} is expected"
+    for value, right in zip(map(as_tensor, given), map(as_tensor, expected), strict=True):
+        if right is None:
+            continue
+        if value is None or value.shape != right.shape:
+            found = kind_of(answer) if value is None else f"of shape {tuple(value.shape)}"
+            return f"it is {found}, and {tuple(right.shape)} is the shape that is expected"
+        if bool(right.isfinite().all()) and not bool(value.isfinite().all()):
+            return "some entries are nan or infinite"
+    return ""
 
 
 def _care(exercise: Exercise, trials: list[Trial], symptoms: dict[str, str]) -> list[Outcome]:

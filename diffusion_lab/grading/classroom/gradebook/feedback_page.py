@@ -16,6 +16,7 @@ from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import library
 from diffusion_lab.exercises.catalogue import find
+from diffusion_lab.grading.classroom.gradebook.colouring import Coloured
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK
 from diffusion_lab.grading.classroom.page import STYLE
 from diffusion_lab.grading.judge import points
@@ -47,19 +48,20 @@ math[display=block] { margin: 0.6rem 0; overflow-x: auto; overflow-y: hidden; }
 
 
 def settings(given: Any) -> Any:
-    """nbgrader's settings with this page's template, unless the course has chosen one of its own."""
+    """nbgrader's settings with this page's template, unless the course has one of its own; its code is `Coloured`."""
     chosen = given.HTMLExporter
+    filters = {"highlight_code": Coloured()} | dict(chosen.get("filters", {}))
     if "template_name" not in chosen:
         chosen.template_name = NAME
         chosen.extra_template_basedirs = [str(TEMPLATES)]
-        chosen.filters = {
+        filters |= {
             "with_formulas": with_formulas,
-            "coloured": coloured,
             "number": lambda value: points(round(float(value), 2)),
             "exercise_title": exercise_title,
             "chapter_title": chapter_title,
             "feedback_style": lambda _: style(),
         }
+    chosen.filters = filters
     return given
 
 
@@ -91,15 +93,6 @@ def _mathml(formula: str, display: str) -> str:
 def with_formulas(source: str) -> str:
     """Markdown as HTML, with formulas as MathML. HTML in it is shown and does nothing."""
     return str(MarkdownWithMath(renderer=_Formulas(escape=True, exclude_anchor_links=True)).render(source))
-
-
-def coloured(source: str) -> str:
-    """Python as HTML, in colours that `style` has for light and for dark."""
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import PythonLexer
-
-    return highlight(source, PythonLexer(), HtmlFormatter())
 
 
 def exercise_title(name: str) -> str:

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_output
 
 from diffusion_lab.exercises import Notebook
 from diffusion_lab.grading.classroom import REFUSED, RecordingError, Result
+from diffusion_lab.grading.classroom.gradebook.colouring import without_blanks
 from diffusion_lab.grading.isolation import printable
 from diffusion_lab.grading.judge import points
 
@@ -43,7 +44,7 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
             item = told.get(name.removesuffix(CHECK)) or _refused(result, name, float(marks.points))
             _put(cell, item, _checked(name, item["points"], float(marks.points)))
         elif marks.solution and name in (result.solutions or {}):
-            cell.source = _cut(plain(result.solutions[name]))
+            cell.source = _cut(without_blanks(plain(result.solutions[name])))
         elif marks.solution and marks.grade and result.state != REFUSED:
             # A question of the teacher's own, for marking by hand: nbgrader gives 0 to an answer that is not there.
             cell.source += "\n\nThe answer is in the submitted file." if cell.cell_type == "markdown" else "\n# …"

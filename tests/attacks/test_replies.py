@@ -1,0 +1,225 @@
+"""A reply may be anything: it costs the submission its points, and never the grader its time, memory or verdict."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import time
+
+import pytest
+import torch
+from handed_in import CHAPTER, filled, right
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import diffusion_lab
+from diffusion_lab.exercises import exercise, notebook
+from diffusion_lab.grading.classroom import marking, workers
+from diffusion_lab.grading.classroom.timing import TooLong, at_most
+from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation.remote import RemoteCaller
+from diffusion_lab.grading.isolation.replies import Gone, fault_of, returned_of, texts_of
+from diffusion_lab.grading.judge.calling import Returned
+from diffusion_lab.grading.judge.checking import check
+
+EXERCISES = notebook(CHAPTER).exercises
+POINTS = notebook(CHAPTER).points
+ONE = EXERCISES[1]
+
+PARTS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.text(max_size=20),
+    st.sampled_from([
+        {"tensor": ["float32", [2, 3], None, 0]}, {"tensor": ["bool", [0, 7], None, 1]}, {"float": "nan"},
+        {"tensor": ["uint8", [24], [1], 0]}, {"foreign": ["x"]}, {"foreign": "x"}, {"tensor": [[], {}, 1, "0"]},
+        {"probe": ["os", "system", {"tuple": ["true"]}]}, {"tensor": ["int64", [1] * 60, None, 0]},
+    ]),
+)  # fmt: skip
+VALUES = st.recursive(
+    PARTS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda parts: {"tuple": parts}),
+        st.lists(inner, max_size=4).map(lambda parts: {"list": parts}),
+        st.dictionaries(st.text(max_size=5), inner, max_size=4).map(lambda parts: {"dict": parts}),
+        st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    ),
+    max_leaves=12,
+)
+FIELDS = (
+    "value", "fault", "gradients", "modified", "graph", "mode_kept", "printed", "names", "all", "tried", "ended",
+    "stand_in", "arguments", "vector",
+)  # fmt: skip
+
+
+class Said:
+    """A socket on which these bytes have come."""
+
+    def __init__(self, message: dict):
+        header, blobs = json.dumps(message).encode(), (bytes(24), b"")
+        sizes = struct.pack("<2Q", *map(len, blobs))
+        self.data = memoryview(struct.pack("<II", len(header), 2) + sizes + header + b"".join(blobs))
+
+    def recv_into(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self.data))
+        buffer[:count], self.data = self.data[:count], self.data[count:]
+        return count
+
+
+class Line:
+    """A submission's process that gives these replies, the last of them for ever."""
+
+    def __init__(self, *replies: dict):
+        self.replies = list(replies)
+
+    def ask(self, message, limit):
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+    def waited(self) -> float:
+        return 0.0
+
+    def lose(self, why):
+        raise Gone(why)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
+def test_whatever_a_reply_holds_is_read_or_refused(message: dict):
+    try:
+        reply = wire.receive(Said(message))
+    except wire.WireError:
+        return
+    returned = returned_of(reply)
+    assert isinstance(returned.printed, str) and all(type(place) is int for place in returned.modified)
+    assert all(isinstance(text, str) for name in ("names", "all", "tried") for text in texts_of(reply.get(name)))
+    found = RemoteCaller(Line(reply, {}), 1.0, {"helper": lambda *given: given[0] * 2})((1.0,))
+    assert isinstance(found, Returned)
+    verdict = check(exercise("alpha_bar"), lambda *_, **__: returned, 3)
+    assert 0 <= verdict.points < verdict.out_of
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(10**6), {"a": 1}, [1] * 1000, 7, None, ("x",)])
+def test_text_alone_is_taken_for_text(odd):
+    assert returned_of({"printed": odd}).printed == ""
+    fault = fault_of({"kind": odd, "name": odd, "message": odd, "line": odd})
+    assert (fault.kind, fault.name, fault.message, fault.line) == ("raised", "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "blob"),
+    [
+        ({"list": [{"tensor": ["uint8", [24], None, 0]}] * 2}, None),
+        ({"list": [{"tensor": ["uint8", [2, 12], [7_000_000, 1], 0]}, {"tensor": ["uint8", [0], None, 1]}]}, None),
+        ({"tensor": ["float32", [0, 2**39], None, 1]}, None),
+        ({"tensor": ["float32", [2**39, 0, 2**39], None, 1]}, None),
+        ({"tensor": ["uint8", [24, *[1] * 30], None, 0]}, None),
+    ],
+    ids=["bytes twice", "strides", "a long axis", "two of them", "many axes"],
+)
+def test_a_message_takes_no_more_memory_than_it_may_have(value, blob):
+    small = {"tensor": ["uint8", [24], [300_000], 0]}
+    assert wire.receive(Said({"value": small}))["value"].shape == (24,)
+    if value == {"list": [{"tensor": ["uint8", [2, 12], [7_000_000, 1], 0]}, {"tensor": ["uint8", [0], None, 1]}]}:
+        assert len(wire.receive(Said({"value": value}))["value"]) == 2, "one of seven megabytes fits"
+        value = {"tensor": ["uint8", [2, 12], [9_000_000, 1], 0]}
+    with pytest.raises(wire.WireError):
+        wire.receive(Said({"value": value}))
+
+
+@pytest.mark.parametrize("thread", [False, True], ids=["main thread", "another thread"])
+def test_computing_has_a_limit_in_any_thread(thread: bool):
+    found = []
+
+    def compute():
+        try:
+            with at_most(0.3):
+                while True:
+                    try:
+                        sum(range(1000))
+                    except Exception:
+                        continue
+        except TooLong:
+            found.append("too long")
+        with at_most(60):
+            found.append(sum(range(10**5)))
+
+    if thread:
+        run = threading.Thread(target=compute)
+        run.start()
+        run.join(60)
+    else:
+        compute()
+    assert found == ["too long", sum(range(10**5))]
+
+
+def test_waiting_is_not_computing():
+    with at_most(0.2):
+        time.sleep(0.8)
+
+
+def graded(sources: dict[str, str]) -> dict:
+    order = {"student": "s", "chapter": CHAPTER, "digest": "", "seed": 5, "seed_id": "", "isolation": "none"}
+    data = json.dumps(filled(right() | sources)).encode()
+    return workers.graded(order | {"data": data, "version": diffusion_lab.__version__})
+
+
+@pytest.fixture
+def _done():
+    yield
+    workers.done()
+
+
+@pytest.mark.usefixtures("_done")
+@pytest.mark.parametrize("fault", [RuntimeError("odd"), MemoryError(), RecursionError(), "slow"], ids=repr)
+def test_what_goes_wrong_while_answers_are_compared_is_that_submissions(fault, monkeypatch: pytest.MonkeyPatch):
+    """One piece of it loses its points, and the others keep theirs."""
+    true_check, callers = marking.check, []
+
+    def broken(asked, caller, seed):
+        if asked.name == ONE.name and isinstance(caller, RemoteCaller):
+            callers.append(caller)
+            while fault == "slow":
+                sum(range(1000))
+            raise fault
+        return true_check(asked, caller, seed)
+
+    monkeypatch.setattr(marking, "check", broken)
+    monkeypatch.setattr(marking, "COMPARING_LIMIT", 0.5 if fault == "slow" else 60.0)
+    result = graded({})
+    assert callers and result["state"] == "graded" and result["points"] == POINTS - ONE.points
+    assert any(ONE.name in note for note in result["notes"])
+
+
+@pytest.mark.usefixtures("_done")
+def test_a_fault_that_the_references_own_answers_have_is_the_graders(monkeypatch: pytest.MonkeyPatch):
+    def broken(asked, caller, seed):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(marking, "check", broken)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        graded({})
+
+
+@pytest.mark.parametrize("fault", [ValueError("x"), MemoryError(), KeyError("y")], ids=repr)
+def test_a_notebook_that_breaks_its_reader_is_refused(fault, monkeypatch: pytest.MonkeyPatch):
+    def broken(data, chapter):
+        raise fault
+
+    monkeypatch.setattr(workers, "parsed", broken)
+    result = graded({})
+    assert result["state"] == "refused" and type(fault).__name__ in result["reason"]
+
+
+ODD = [
+    "{'value': True, 'printed': torch.zeros(9), 'mode_kept': True}",
+    "{'value': [torch.zeros(2)] * 3, 'printed': {'a': [1]}, 'fault': {'message': torch.ones(10**6)}}",
+    "{'modified': torch.ones(3), 'gradients': {'x': 1}, 'fault': [1]}",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_done")
+@pytest.mark.parametrize("forged", ODD)
+def test_odd_replies_get_marks_like_any_other_wrong_answer(forged: str):
+    body = f"import sys\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
+    result = graded({EXERCISES[0].name: body + right()[EXERCISES[0].name]})
+    assert result["state"] == "graded" and result["points"] == 0
