@@ -4,12 +4,20 @@ import os
 import shutil
 import sys
 
+import nbgrader.utils
+
+from diffusion_lab.grading.classroom.gradebook.moments import as_nbgrader
+
 c = get_config()  # noqa: F821
 
 # nbgrader makes a new gradebook with the command `alembic`. It lies beside Python, and is not found there by
 # `.venv/bin/nbgrader` while the environment is not active.
 if shutil.which("alembic") is None:
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+
+# nbgrader's own reader takes +0900 for 900 seconds, CEST for UTC and 05.03.2027 for a day in May. This one reads due
+# dates and times of submission right, or says what it cannot read.
+nbgrader.utils.parse_utc = as_nbgrader
 
 c.CourseDirectory.course_id = "diffusion-lab"
 c.CourseDirectory.root = os.path.dirname(os.path.abspath(__file__))

@@ -164,6 +164,8 @@ def load(name: str, *, source: str = "auto", root: str | Path | None = None, see
     if source not in SOURCES:
         raise DataError(f"no source is called {source!r}; accepted sources are {', '.join(SOURCES)}")
     if source != "bundled" and entry.real_loader:
+        if root is not None and not Path(root).expanduser().is_dir():
+            raise DataError(f"{root} is not a folder, and so no place for the real data of {name}")
         found = entry.find(data_root(root))
         if found is not None:
             return _function(entry.real_loader)(found)

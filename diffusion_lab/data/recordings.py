@@ -74,9 +74,9 @@ def load_spoken_digits(path: Path) -> Dataset:
 def load_wav_folder(path: str | Path, length: int = LENGTH, sample_rate: int = SAMPLE_RATE) -> Dataset:
     """Every WAV of a folder, a tar or a zip archive as (N, 1, length) in [-1, 1]; a fixed tenth is held out, no labels.
 
-    Channels are averaged (where they cancel, the loudest is taken, and a note says so), a constant offset is taken
-    off, silence at both ends is cut, and the rest is centred in `length` samples: padded with zeros, or cropped around
-    its energy, with the peak at 0.9.
+    Channels are averaged (where they cancel, the first loud one is taken, and a note says so), a constant offset is
+    taken off, silence at both ends is cut, and the rest is centred in `length` samples: padded with zeros, or cropped
+    around its energy, with the peak at 0.9.
 
     Raises:
         DataError: no WAV files, or sounds in other formats among them; a file that is truncated, corrupt, silent,
@@ -108,7 +108,7 @@ def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, 
         if cancelled:
             first = f"{path}/{cancelled[0]}"
             notes = [
-                f"in {len(cancelled):,} recordings the channels cancel, so the loudest is taken: {first} is the first"
+                f"in {len(cancelled):,} recordings the channels cancel, so one is taken alone: {first} is the first"
             ]
         stacked = torch.from_numpy(np.stack([*waves.values()]))[:, None]
         return {"waves": stacked}, {"names": list(waves), "notes": notes}
@@ -123,7 +123,7 @@ RECIPE = 2
 
 
 def read_wav(content: bytes, sample_rate: int, name: str) -> np.ndarray:
-    """The samples (L,) float32 of a WAV file, channels averaged, or the loudest alone where they cancel.
+    """The samples (L,) float32 of a WAV file, channels averaged, or the first loud one alone where they cancel.
 
     Raises:
         DataError: a file that is truncated, corrupt, empty, silent, shorter than 10 ms, or of another sample rate.
@@ -161,13 +161,13 @@ def _channels(content: bytes, sample_rate: int, name: str) -> np.ndarray:
 
 
 def _mixed(samples: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The mean (L,) of the channels (L, C), or the loudest of them where they cancel, and whether they do.
+    """The mean (L,) of the channels (L, C), or the first loud one where they cancel, and whether they do.
 
     One wire of a balanced cable is the other upside down: recorded as stereo, their mean is rounding noise.
     """
     mean, power = samples.mean(axis=1), samples.var(axis=0, dtype=np.float64)  # (L,) and (C,)
     if mean.var(dtype=np.float64) < CANCELLED * power.sum() / len(power) ** 2:
-        return samples[:, power.argmax()], True
+        return samples[:, np.argmax(power > power.max() / 2)], True
     return mean, False
 
 

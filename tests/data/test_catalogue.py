@@ -129,3 +129,9 @@ def test_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cach
     assert data_root(tmp_path / "given") == tmp_path / "given"
     monkeypatch.setenv("DIFFUSION_LAB_DATA", "~/digits")
     assert data_root() == Path.home() / "digits"
+
+
+def test_a_root_that_is_no_folder_is_refused_and_not_passed_over(tmp_path: Path):
+    with pytest.raises(DataError, match=rf"{tmp_path}/misspelt is not a folder"):
+        load("mnist", root=tmp_path / "misspelt")
+    assert load("mnist", source="bundled", root=tmp_path / "misspelt").source == "bundled"

@@ -110,6 +110,55 @@ def test_files_without_sound_are_refused(wave: np.ndarray, fault: str, tmp_path:
         read_wav(file.read_bytes(), 8000, "a.wav")
 
 
+def test_a_constant_is_named_and_a_constant_offset_taken_off(tmp_path: Path):
+    for number in range(3):
+        save(tmp_path / f"{number}.wav", tone())
+    save(tmp_path / "offset.wav", 0.5 * tone() + 0.4)
+    data = load_wav_folder(tmp_path)
+    waves = torch.cat([data.train, data.test])[:, 0]
+    assert torch.corrcoef(waves).min() > 0.999
+    bad = save(tmp_path / "dead.wav", np.full(800, 0.4))
+    with pytest.raises(DataError, match=rf"{bad} is a constant 0\.4 without any sound"):
+        load_wav_folder(tmp_path)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_channels_that_cancel_are_not_mixed(subtype: str, share: float, tmp_path: Path):
+    """A balanced cable recorded as stereo: the mean of its wires is rounding noise."""
+    for number in range(3):
+        save(tmp_path / f"{number}.wav", tone())
+    bad = save(tmp_path / "stereo.wav", np.stack([tone(), -share * tone()], axis=1), subtype=subtype)
+    np.testing.assert_allclose(read_wav(bad.read_bytes(), 8000, "a.wav"), tone(), atol=1e-4)
+    (note,) = load_wav_folder(tmp_path).notes
+    assert note.startswith("in 1 recordings the channels cancel") and str(bad) in note
+
+
+def test_channels_that_differ_are_averaged(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for both in (np.stack([tone(), 0 * tone()], 1), 0.1 * rng.standard_normal((1600, 6)), np.stack([tone()] * 2, 1)):
+        file = save(tmp_path / "a.wav", both, subtype="FLOAT")
+        np.testing.assert_allclose(read_wav(file.read_bytes(), 8000, "a.wav"), both.mean(axis=1), atol=1e-6)
+
+
+def test_a_click_and_another_kind_of_file_are_named(tmp_path: Path):
+    click = save(tmp_path / "click.wav", tone()[:60])
+    with pytest.raises(DataError, match=rf"{click} has 60 samples, which is less than 10 ms"):
+        load_wav_folder(tmp_path)
+    click.unlink()
+    save(tmp_path / "0.wav", tone())
+    (tmp_path / "song.mp3").touch()
+    with pytest.raises(DataError, match=r"song\.mp3 is of a kind that is not read here"):
+        load_wav_folder(tmp_path)
+
+
+def test_recordings_of_others_are_not_called_by_the_name_of_a_data_set(fsdd: Path):
+    (fsdd / "1_george_7.wav").rename(fsdd / "1_myself_7.wav")
+    data = load("audio", root=fsdd.parents[1])
+    assert data.name == "spoken digits of fsdd (100 recordings)"
+    assert "'myself' is none of its speakers" in data.notes[0]
+
+
 def test_a_wav_of_unknown_length_is_read():
     """A program that writes to a pipe leaves the largest number in place of the size."""
     buffer = io.BytesIO()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torchvision.datasets import CIFAR10
 
 from diffusion_lab.data import load
 from diffusion_lab.data.images import load_image_folder
+from diffusion_lab.data.pictures import read_picture
 from diffusion_lab.data.shapes import SHAPES, _box, _draw, _polygon, load_shapes
 from diffusion_lab.errors import DataError
 
@@ -87,6 +90,148 @@ def test_an_unreadable_image_is_named(fault: str, folder: Path):
     bad.write_bytes(content)
     with pytest.raises(DataError, match=f"{bad} cannot be read as an image"):
         load("cifar10", root=folder.parent)
+
+
+RAMP = np.linspace(0, 255, 32).round().astype(np.uint8)[None].repeat(32, 0)
+"""Grey from black on the left to white on the right."""
+
+
+def read(image: Image.Image, kind: str = "PNG", **settings) -> np.ndarray:
+    content = io.BytesIO()
+    image.save(content, kind, **settings)
+    return read_picture(content.getvalue(), 32, "a.png").pixels
+
+
+def test_every_depth_and_colour_space_gives_the_same_ramp():
+    rgb = Image.fromarray(np.stack([RAMP] * 3, -1))
+    pictures = {
+        "8 bits": read(Image.fromarray(RAMP)),
+        "16 bits": read(Image.fromarray(RAMP.astype(np.uint16) * 257)),
+        "16-bit TIFF": read(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF"),
+        "big-endian TIFF": read(Image.fromarray(RAMP.astype(">u2") * 257), "TIFF"),
+        "palette": read(rgb.quantize(64)),
+        "CMYK": read(rgb.convert("CMYK"), "TIFF"),
+        "with an alpha of 1": read(Image.fromarray(RAMP).convert("LA")),
+    }
+    for name, pixels in pictures.items():
+        assert np.abs(pixels.astype(int) - RAMP[..., None]).max() <= 1, name
+
+
+def test_transparent_parts_are_white_and_told(tmp_path: Path):
+    half = np.full((32, 32, 4), 255, np.uint8)
+    half[:, :16] = 0  # black, and seen through
+    assert (read(Image.fromarray(half)) == 255).all()
+    index = Image.fromarray(RAMP).convert("RGB").quantize(64)
+    clear = index.getpixel((0, 0))
+    assert (read(index, transparency=clear)[:, 0] == 255).all()
+    for number in range(3):
+        save(tmp_path / f"{number}.png", number)
+    Image.fromarray(half).save(tmp_path / "half.png")
+    assert load_image_folder(tmp_path).notes == (
+        f"transparent parts of 1 images are white now; {tmp_path}/half.png is the first",
+    )
+
+
+def test_a_photograph_is_the_way_up_that_its_camera_noted():
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the right side is up: turn by 90 degrees clockwise
+    pixels = read(Image.fromarray(np.stack([RAMP] * 3, -1)), "JPEG", quality=95, exif=turned)
+    assert np.abs(pixels.astype(int) - RAMP.T[..., None]).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "settings", "why"),
+    [
+        (Image.fromarray(RAMP.astype(np.float32)), "TIFF", {}, "pixels of 32 bits"),
+        (Image.fromarray(RAMP.astype(np.int32)), "TIFF", {}, "pixels of 32 bits"),
+        (
+            Image.fromarray(RAMP),
+            "GIF",
+            {"save_all": True, "append_images": [Image.fromarray(RAMP.T)]},
+            "holds 2 pictures",
+        ),
+    ],
+)
+def test_pictures_that_mean_more_than_one_thing_are_refused(image, kind: str, settings: dict, why: str):
+    with pytest.raises(DataError, match=rf"^a\.png .*{why}"):
+        read(image, kind, **settings)
+
+
+@pytest.mark.parametrize("archived", ["", "zip", "tar"])
+def test_what_programs_keep_beside_the_data_is_no_class(archived: str, tmp_path: Path):
+    for number in range(20):
+        save(tmp_path / "mine" / "ab"[number % 2] / f"{number}.png", number)
+    for junk in (".ipynb_checkpoints/0-checkpoint.png", "a/.hidden/0.png", "__MACOSX/a/._0.png", "b/.DS_Store"):
+        (tmp_path / "mine" / junk).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / junk).write_bytes(b"no picture")
+    path = tmp_path / "mine"
+    if archived:
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), archived, tmp_path, "mine"))
+    data = load_image_folder(path)
+    assert data.classes == ("a", "b") and len(data.train) + len(data.test) == 20
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Test", "dev", "TESTING"])
+def test_held_out_folders_by_other_names_are_held_out(name: str, folder: Path):
+    expected = load_image_folder(folder)
+    (folder / "test").rename(folder / name)
+    data = load_image_folder(folder)
+    assert torch.equal(data.test, expected.test) and torch.equal(data.train, expected.train)
+    assert data.classes == ("cat", "dog") and data.test_labels.tolist() == [0, 1]
+
+
+def test_of_two_held_out_folders_one_is_taken_and_the_other_told(folder: Path):
+    expected = load_image_folder(folder)
+    for number in range(5):
+        save(folder / "val" / "cat" / f"{number}.png", 100 + number)
+    data = load_image_folder(folder)
+    assert torch.equal(data.test, expected.test) and torch.equal(data.train, expected.train)
+    assert data.notes == (f"`test` of {folder} is held out; left out are 5 in `val`",)
+
+
+def test_a_class_that_is_called_like_a_split_is_refused_and_the_reason_told(tmp_path: Path):
+    for number in range(20):
+        save(tmp_path / ("valid", "invalid")[number % 2] / f"{number}.png", number)
+    with pytest.raises(DataError, match="rename `valid` if it is a class"):
+        load_image_folder(tmp_path)
+
+
+def test_classes_above_splits_keep_their_names(tmp_path: Path):
+    for number in range(8):
+        save(tmp_path / "ab"[number % 2] / ("train", "test")[number // 6] / f"{number}.png", number)
+    data = load_image_folder(tmp_path)
+    assert data.classes == ("a", "b") and (len(data.train), len(data.test)) == (6, 2)
+
+
+@pytest.mark.parametrize(("stray", "why"), [("9.png", "lies in no class folder"), ("train/9.png", "no class folder")])
+def test_a_stray_image_is_named(stray: str, why: str, folder: Path):
+    save(folder / stray, 0)
+    with pytest.raises(DataError, match=rf"{folder}/{stray} .*{why}"):
+        load_image_folder(folder)
+
+
+def test_a_held_out_class_that_is_never_trained_is_named(folder: Path):
+    save(folder / "test" / "cow" / "0.png", 0)
+    with pytest.raises(DataError, match=rf"{folder}/test/cow/0.png is held out, of class `cow`"):
+        load_image_folder(folder)
+
+
+def test_pictures_of_kinds_that_are_not_read_are_not_overlooked(folder: Path):
+    (folder / "train" / "cat" / "IMG_1.HEIC").touch()
+    with pytest.raises(DataError, match=r"train/cat/IMG_1\.HEIC is of a kind that is not read here \(1 such"):
+        load_image_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("classes", "side", "why"),
+    [(("", ""), 32, "no folders"), (("cat", "tabby"), 32, "no class 'tabby'"), (("cat", "dog"), 48, "48 x 48")],
+)
+def test_own_photographs_are_not_called_cifar(classes: tuple, side: int, why: str, tmp_path: Path):
+    for number in range(20):
+        save(tmp_path / "cifar10" / classes[number % 2] / f"{number}.png", number, side)
+    data = load("cifar10", root=tmp_path)
+    assert data.name == "images of cifar10 (18 train)"
+    assert why in data.notes[0] and "not those of CIFAR-10" in data.notes[0]
 
 
 def test_one_image_is_not_enough(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -21,6 +22,8 @@ from diffusion_lab.exercises.audio import NOTEBOOK
 from diffusion_lab.exercises.audio.probes import NormalSound
 from diffusion_lab.exercises.audio.slots import LENGTH, REFERENCE_LENGTH
 from diffusion_lab.exercises.probes import Probe
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level, Prediction
 
 # Deprecations inside diffusers are its own.
@@ -251,3 +254,117 @@ def test_the_pieces_run_the_chapter():
     assert own.final_loss == pytest.approx(usual.final_loss, rel=1e-3)
     assert float((own.samples - usual.samples).abs().mean()) < 0.005
     assert set(own.own_pieces) == set(slots)
+
+
+def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
+    """What the check gives to `function` on the cases of this seed, and the first hint."""
+    verdict = check(library()[name], LocalCaller(function), seed)
+    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
+
+
+SEEDS = (0, 3, 8)
+
+
+def stft_loss(a, b, fft_sizes, magnitude=lambda s: (s.abs().square() + 1e-6).sqrt(), periodic=True):
+    total = []
+    for n in fft_sizes:
+        window = torch.hann_window(n, periodic=periodic, dtype=a.dtype)
+        spectra = (torch.stft(x[:, 0], n, n // 4, window=window, return_complex=True) for x in (a, b))
+        found, true = (magnitude(s) for s in spectra)
+        share = torch.linalg.matrix_norm(found - true) / torch.linalg.matrix_norm(true)
+        total.append(share + (found / true).log().abs().mean((1, 2)))
+    return sum(total) / len(total)
+
+
+def stft_loss_with_a_bit_outside(a, b, fft_sizes):
+    return stft_loss(a, b, fft_sizes, lambda s: s.abs() + 1e-6)
+
+
+def stft_loss_with_a_symmetric_window(a, b, fft_sizes):
+    return stft_loss(a, b, fft_sizes, periodic=False)
+
+
+def stft_loss_without_gradient(a, b, fft_sizes):
+    with torch.no_grad():
+        return stft_loss(a, b, fft_sizes)
+
+
+def arc(first, second, amount, straight_from=1.0):
+    rows = []
+    for a, b, u in zip(first, second, amount, strict=True):
+        cosine = float((a * b).sum().double() / (a.double().norm() * b.double().norm()))
+        angle = math.acos(min(1.0, max(-1.0, cosine)))
+        if cosine >= straight_from or angle < 1e-7:
+            rows.append((1 - u) * a + u * b)
+        else:
+            rows.append((((1 - u) * angle).sin() * a + (u * angle).sin() * b) / math.sin(angle))
+    return torch.stack(rows)
+
+
+def arc_that_is_straight_early(first, second, amount):
+    return arc(first, second, amount, 0.9995)
+
+
+def removal(model, x, sigma, alpha_bar, steps, miss=lambda ab, sigma: (ab.logit() + 2 * math.log(sigma)).abs()):
+    with torch.no_grad():
+        t = int(miss(alpha_bar, sigma).argmin())
+        kept = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar])  # entry i + 1 is level i
+        x = kept[t + 1].sqrt() * x
+        for i in range(steps):
+            a, b = (t + 1) * (steps - i) // steps, (t + 1) * (steps - i - 1) // steps
+            eps = model(x, torch.full(x.shape[:1], a - 1))
+            x = kept[b].sqrt() * (x - (1 - kept[a]).sqrt() * eps) / kept[a].sqrt() + (1 - kept[b]).sqrt() * eps
+        return x
+
+
+def removal_by_sigma(*arguments):
+    return removal(*arguments, lambda ab, sigma: ((1 / ab - 1).sqrt() - sigma).abs())
+
+
+def removal_by_snr(*arguments):
+    return removal(*arguments, lambda ab, sigma: (ab / (1 - ab) - sigma**-2).abs())
+
+
+def removal_by_alpha_bar(*arguments):
+    return removal(*arguments, lambda ab, sigma: (ab - 1 / (1 + sigma**2)).abs())
+
+
+def removal_with_dice(model, x, sigma, alpha_bar, steps):
+    found = removal(model, x, sigma, alpha_bar, steps)
+    return found if steps == 1 else found + 0.1 * torch.randn_like(x)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("multiresolution_stft_loss", stft_loss_with_a_bit_outside, "under the root"),
+        ("multiresolution_stft_loss", stft_loss_with_a_symmetric_window, "periodic"),
+        ("multiresolution_stft_loss", stft_loss_without_gradient, "no gradient"),
+        ("slerp", arc_that_is_straight_early, "only nearly"),
+        ("denoise_from", removal_by_sigma, "difference of deviations"),
+        ("denoise_from", removal_by_snr, "difference of the SNR"),
+        ("denoise_from", removal_by_alpha_bar, ""),
+        ("denoise_from", removal_with_dice, "Noise was drawn"),
+    ],
+)
+def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
+    share, hint = points(name, function, seed)
+    assert share < 1
+    assert words in hint
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("name", "function"), [("multiresolution_stft_loss", stft_loss), ("slerp", arc), ("denoise_from", removal)]
+)
+def test_the_same_in_other_words_is_right(name: str, function: Callable, seed: int):
+    assert points(name, function, seed)[0] == 1
+
+
+def test_a_line_too_early_and_a_misplaced_number_cost_the_same_on_every_draw():
+    for name, function in (
+        ("slerp", arc_that_is_straight_early),
+        ("multiresolution_stft_loss", stft_loss_with_a_bit_outside),
+    ):
+        assert len({points(name, function, seed)[0] for seed in range(20)}) == 1

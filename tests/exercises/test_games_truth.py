@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -15,6 +16,7 @@ from diffusion_lab.chapters import run_chapter
 from diffusion_lab.data import games
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.exact import FiniteTokens
+from diffusion_lab.exercises import library
 from diffusion_lab.exercises.games import NOTEBOOK
 from diffusion_lab.exercises.games.inputs import only_counted
 from diffusion_lab.exercises.games.probes import Says
@@ -23,6 +25,8 @@ from diffusion_lab.exercises.mnist.ema_update import EXERCISE as EMA_UPDATE
 from diffusion_lab.exercises.normal_1d.alpha_bar import EXERCISE as ALPHA_BAR
 from diffusion_lab.exercises.normal_2d.ddim_step import EXERCISE as DDIM_STEP
 from diffusion_lab.exercises.normal_2d.v_loss import EXERCISE as V_LOSS
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level
 from diffusion_lab.networks import build_network
 from diffusion_lab.samplers import Context
@@ -248,3 +252,127 @@ def test_run_with_the_references_is_nearly_the_chapters_own(variant: str):
     assert float((own.samples != default.samples).double().mean()) < 0.05
     for mine, theirs in zip(own.scores, default.scores, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=0.05)
+
+
+def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
+    """What the check gives to `function` on the cases of this seed, and the first hint."""
+    verdict = check(library()[name], LocalCaller(function), seed)
+    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
+
+
+SEEDS = (0, 3, 8)
+
+
+def zero_is_on(bits):
+    on = (bits >= 0).long()
+    boards = 2 * on[:, 0::2] + on[:, 1::2]
+    return boards, ~(boards == 3).any(1)
+
+
+def bits_by_rounding(bits):
+    on = torch.round(bits / 2 + 0.5).to(torch.int64)
+    boards = 2 * on[:, 0::2] + on[:, 1::2]
+    return boards, (boards <= 2).all(1)
+
+
+def sum_that_reaches(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    token = torch.searchsorted(p_x0.cumsum(-1).contiguous(), uniform_what[..., None].contiguous())[..., 0]
+    hidden = (x == p_x0.shape[-1]) & (uniform_when < (alpha_bar_s - alpha_bar_t) / (1 - alpha_bar_t))
+    return torch.where(hidden, token.clamp(max=p_x0.shape[-1] - 1), x)
+
+
+def at_the_chance_too(x, p_x0, alpha_bar_t, alpha_bar_s, uniform_when, uniform_what):
+    out, chance = x.clone(), 1 - (1 - alpha_bar_s) / (1 - alpha_bar_t)
+    above = p_x0.cumsum(-1) > uniform_what[..., None]
+    above[..., -1] = True
+    change = (x == p_x0.shape[-1]) & ~(uniform_when > chance)
+    out[change] = above.int().argmax(-1)[change]
+    return out
+
+
+def log_of_softmax(model, x0, x_t, t):
+    p = torch.softmax(model(x_t, t), -1)
+    return -torch.take_along_dim(p, x0[..., None], -1)[..., 0].log().mean(1)
+
+
+def log_of_softmax_and_a_bit(model, x0, x_t, t):
+    p = torch.softmax(model(x_t, t), -1)
+    return -torch.take_along_dim(p, x0[..., None], -1)[..., 0].add(1e-8).log().mean(1)
+
+
+def by_bayes(x_t, p, t, Q, Q_bar, evidence_counts=True):
+    """Cell by cell, in words of conditional probabilities."""
+    out = torch.zeros_like(p)
+    for b, cell in product(range(x_t.shape[0]), range(x_t.shape[1])):
+        s, x = int(t[b]), int(x_t[b, cell])
+        before = Q_bar[s - 1] if s else torch.eye(Q.shape[-1], dtype=Q.dtype)
+        joint = before * Q[s, :, x]  # (x0, x_{t-1})
+        total = joint.sum(1, keepdim=True)
+        given = torch.where(total > 0, joint / torch.where(total > 0, total, torch.ones_like(total)), joint)
+        if s == 0 and not evidence_counts:
+            out[b, cell] = p[b, cell]
+        else:
+            found = p[b, cell] @ given
+            out[b, cell] = found / found.sum()
+    return out
+
+
+def belief_kept_at_the_first_step(x_t, p_x0, t, Q, Q_bar):
+    return by_bayes(x_t, p_x0, t, Q, Q_bar, evidence_counts=False)
+
+
+def bound(logits, x0, x_t, t, Q, Q_bar):
+    truth = by_bayes(x_t, functional.one_hot(x0, Q.shape[-1]).to(Q), t, Q, Q_bar)
+    guess = by_bayes(x_t, logits.softmax(-1), t, Q, Q_bar)
+    inside = truth > 0
+    terms = truth * (truth.masked_fill(~inside, 1).log() - guess.masked_fill(~inside, 1).log())
+    return terms.sum(-1).mean(1)
+
+
+def bound_without_gradient(logits, x0, x_t, t, Q, Q_bar):
+    with torch.no_grad():
+        return bound(logits, x0, x_t, t, Q, Q_bar)
+
+
+def bound_of_the_plain_softmax_at_the_first_step(logits, x0, x_t, t, Q, Q_bar):
+    plain = functional.cross_entropy(logits.transpose(1, 2), x0, reduction="none").mean(1)
+    return torch.where(t == 0, plain, bound(logits, x0, x_t, t, Q, Q_bar))
+
+
+def bound_of_the_logits(logits, x0, x_t, t, Q, Q_bar):
+    truth = by_bayes(x_t, functional.one_hot(x0, Q.shape[-1]).to(Q), t, Q, Q_bar)
+    guess = by_bayes(x_t, logits, t, Q, Q_bar)
+    inside = truth > 0
+    return torch.where(inside, truth * torch.log(truth / guess), torch.zeros_like(truth)).sum(-1).mean(1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("bits_to_board", zero_is_on, "exactly 0"),
+        ("bits_to_board", bits_by_rounding, "rounded"),
+        ("unmask_step", sum_that_reaches, "reaches the uniform"),
+        ("unmask_step", at_the_chance_too, "equals the chance"),
+        ("d3pm_loss", log_of_softmax, "minus infinity"),
+        ("d3pm_loss", log_of_softmax_and_a_bit, "small number"),
+        ("d3pm_posterior", belief_kept_at_the_first_step, "At t = 0 the belief came back"),
+        ("d3pm_bound", bound_without_gradient, "detached"),
+        ("d3pm_bound", bound_of_the_plain_softmax_at_the_first_step, "At t = 0 the softmax"),
+        ("d3pm_bound", bound_of_the_logits, "as if they were probabilities"),
+    ],
+)
+def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
+    share, hint = points(name, function, seed)
+    assert share < 1
+    assert words in hint
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("name", "function"), [("d3pm_posterior", by_bayes), ("d3pm_bound", bound)])
+def test_bayes_in_other_words_is_right(name: str, function: Callable, seed: int):
+    assert points(name, function, seed)[0] == 1
+
+
+def test_a_small_number_in_the_logarithm_costs_the_same_on_every_draw():
+    assert len({points("d3pm_loss", log_of_softmax_and_a_bit, seed)[0] for seed in range(20)}) == 1

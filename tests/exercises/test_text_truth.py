@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from diffusion_lab.chapters import run_chapter
 from diffusion_lab.data import load
 from diffusion_lab.errors import LabError
 from diffusion_lab.exact import FiniteSet
+from diffusion_lab.exercises import library
 from diffusion_lab.exercises.mnist.ema_update import EXERCISE as EMA_UPDATE
 from diffusion_lab.exercises.normal_1d.q_sample import EXERCISE as Q_SAMPLE
 from diffusion_lab.exercises.normal_2d.ddim_step import EXERCISE as DDIM_STEP
@@ -22,6 +24,8 @@ from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.text import NOTEBOOK
 from diffusion_lab.exercises.text.probes import Says
 from diffusion_lab.exercises.text.slots import Vocabulary
+from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.losses.text import masked_mean
 from diffusion_lab.networks import build_network
@@ -182,3 +186,132 @@ def test_run_with_the_references_is_nearly_the_chapters_own():
     assert float(((own.samples - default.samples).abs() > 1e-2).double().mean()) < 0.1
     for mine, theirs in zip(own.scores, default.scores, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=0.03), dataclasses.asdict(mine)
+
+
+def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
+    """What the check gives to `function` on the cases of this seed, and the first hint."""
+    verdict = check(library()[name], LocalCaller(function), seed)
+    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
+
+
+SEEDS = (0, 3, 8)
+
+
+def mask_as_a_factor(pred, x0, mask):
+    weight = mask[..., None].to(pred)
+    return ((pred - x0) ** 2 * weight).sum((1, 2)) / (weight.sum((1, 2)) * pred.shape[-1]).clamp(min=1)
+
+
+def words_in_front(pred, x0, mask):
+    values = []
+    for guess, truth, count in zip(pred, x0, mask.sum(1), strict=True):
+        gap = guess[:count] - truth[:count]
+        values.append(gap.square().mean() if count else gap.sum())
+    return torch.stack(values)
+
+
+def error_through_numpy(pred, x0, mask):
+    pred, x0, real = pred.detach().numpy(), x0.numpy(), mask.numpy()
+    return torch.tensor([((p - x)[r] ** 2).mean() if r.any() else 0.0 for p, x, r in zip(pred, x0, real, strict=True)])
+
+
+def error_sentence_by_sentence(pred, x0, mask):
+    values = [(p[r] - x[r]).pow(2).sum() / max(int(r.sum()), 1) for p, x, r in zip(pred, x0, mask, strict=True)]
+    return torch.stack(values) / pred.shape[-1]
+
+
+def error_filled_after_the_square(pred, x0, mask):
+    gap = ((pred - x0) ** 2).masked_fill(~mask[..., None], 0)
+    return gap.mean(-1).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def distances(x, embeddings):
+    return (x[..., None, :] - embeddings).pow(2).sum(-1)
+
+
+def rounding(model, x_t, t, embeddings, ids, mask, std, log_p):
+    values = []
+    for logits, words, real in zip(-distances(model(x_t, t), embeddings) / (2 * std**2), ids, mask, strict=True):
+        values.append(-log_p(logits[real]).gather(1, words[real, None]).mean())
+    return torch.stack(values)
+
+
+def rounding_by_words(*arguments):
+    return rounding(*arguments, lambda logits: logits - logits.logsumexp(1, keepdim=True))
+
+
+def rounding_by_densities(*arguments):
+    return rounding(*arguments, lambda logits: (logits.exp() / logits.exp().sum(1, keepdim=True)).log())
+
+
+def rounding_with_a_bit(*arguments):
+    return rounding(*arguments, lambda logits: (logits.softmax(1) + 1e-8).log())
+
+
+def rounding_with_all_ids(model, x_t, t, embeddings, ids, mask, std):
+    logits = -distances(model(x_t, t), embeddings) / (2 * std**2)
+    values = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none", ignore_index=-12345)
+    return (values * mask).sum(1) / mask.sum(1)
+
+
+def estimate(model, x, t, last, uniform, zeros, below=torch.lt):
+    if last is None:
+        last = zeros(x)
+        if uniform is not None:
+            first = model(x, t, None, last).detach()
+            coins = below(uniform, 0.5).reshape(-1, *[1] * (x.ndim - 1))
+            last = torch.where(coins, first, torch.zeros_like(x))
+    return model(x, t, None, last)
+
+
+def estimate_from_zeros(*arguments):
+    return estimate(*arguments, torch.zeros_like)
+
+
+def estimate_from_none(*arguments):
+    return estimate(*arguments, lambda x: None)
+
+
+def estimate_up_to_a_half(*arguments):
+    return estimate(*arguments, torch.zeros_like, torch.le)
+
+
+def estimate_twice_at_the_first_step(model, x, t, last, uniform):
+    if last is None and uniform is None:
+        last = estimate_from_zeros(model, x, t, None, None).detach()
+    return estimate_from_zeros(model, x, t, last, uniform)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("masked_x0_loss", mask_as_a_factor, "0 times nan"),
+        ("masked_x0_loss", words_in_front, "from the front"),
+        ("masked_x0_loss", error_through_numpy, "detached"),
+        ("rounding_loss", rounding_by_densities, "0 / 0"),
+        ("rounding_loss", rounding_with_a_bit, "small number"),
+        ("rounding_loss", rounding_with_all_ids, ""),
+        ("self_conditioned_x0", estimate_from_none, "None where it should see zeros"),
+        ("self_conditioned_x0", estimate_up_to_a_half, ""),
+        ("self_conditioned_x0", estimate_twice_at_the_first_step, "made on the spot"),
+    ],
+)
+def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
+    share, hint = points(name, function, seed)
+    assert share < 1
+    assert words in hint
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("masked_x0_loss", error_sentence_by_sentence),
+        ("masked_x0_loss", error_filled_after_the_square),
+        ("rounding_loss", rounding_by_words),
+        ("self_conditioned_x0", estimate_from_zeros),
+    ],
+)
+def test_the_same_in_other_words_is_right(name: str, function: Callable, seed: int):
+    assert points(name, function, seed)[0] == 1

@@ -101,7 +101,7 @@ def test_a_check_of_no_exercise_is_a_message_too(name, lab, capfd):
 
 
 def test_a_fault_of_the_course_is_no_exception_and_says_whose_it_is(lab, capfd, monkeypatch):
-    def breaks(*_):
+    def breaks(*_, **__):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(session, "check_piece", breaks)
@@ -113,7 +113,7 @@ def test_a_fault_of_the_course_is_no_exception_and_says_whose_it_is(lab, capfd, 
 def seeds_of(monkeypatch) -> list[int]:
     seen = []
     whole = session.check_piece
-    monkeypatch.setattr(session, "check_piece", lambda *arguments: seen.append(arguments[2]) or whole(*arguments))
+    monkeypatch.setattr(session, "check_piece", lambda *a, **given: seen.append(a[2]) or whole(*a, **given))
     return seen
 
 

@@ -40,7 +40,7 @@ class Odd:
 def source(*texts: str, **options: Any) -> Odd:
     """The solution cell of NAME holds this."""
     document = filled(right())
-    cell(document, NAME)["source"] = "\n".join(map(_dedented, texts))
+    cell(document, NAME)["source"] = "\n".join(texts)
     return Odd(document, **options)
 
 

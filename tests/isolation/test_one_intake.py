@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from handed_in import CHAPTER
-from odd_notebooks import ODD, Odd
+from odd_notebooks import ANSWER, ODD, Odd
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.marking import mark
@@ -88,6 +88,18 @@ def test_all_three_agree(name: str, sandbox, tmp_path: Path, monkeypatch: pytest
     lost = odd.lost if odd.lost_in_notebook is None else odd.lost_in_notebook
     with monkeypatch.context() as patch:
         assert in_a_notebook(odd.document, patch) == MOST - lost
+
+
+def test_the_notebook_says_that_the_package_is_not_there_for_marks(capsys):
+    from diffusion_lab.schedules import from_betas
+
+    namespace = {"given": from_betas}
+    exec("import torch\n" + ANSWER.replace("return", "given\n    return"), namespace)
+    assert Session(CHAPTER, namespace).check("alpha_bar") == 4
+    assert "uses the package diffusion_lab" in capsys.readouterr().out
+    exec(ANSWER, namespace)
+    assert Session(CHAPTER, namespace).check("alpha_bar") == 4
+    assert "package" not in capsys.readouterr().out
 
 
 def test_there_are_many():

@@ -62,7 +62,7 @@ def test_a_submission_graded_in_the_sandbox(course: Course, sandbox, right, tmp_
         points=marked.points,
         out_of=notebook(CHAPTER).points,
         exercises=tuple(map(of_verdict, marked.verdicts)),
-        solutions={name: cell.source for name, cell in intake.solutions.items()},
+        solutions={name: cell.written for name, cell in intake.solutions.items()},
         seconds=marked.seconds,
     )
     record(course.root, CHAPTER, [Result.from_dict(json.loads(json.dumps(graded.as_dict())))])

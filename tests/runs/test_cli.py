@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -106,3 +109,34 @@ def test_one_failing_chapter_does_not_stop_the_others(monkeypatch, tmp_path):
     assert result.exit_code == 2
     assert "error in chapter 'games': games is not here" in result.stderr
     assert (tmp_path / "normal_1d" / "report.json").exists()
+
+
+def test_the_release_is_said():
+    from diffusion_lab import __version__
+
+    result = call("--version")
+    assert result.exit_code == 0 and result.stdout == f"diffusion-lab {__version__}\n"
+
+
+PERFECT = """
+import torch
+
+
+def linear_betas(T, beta_start=1e-4, beta_end=0.02):
+    return torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
+def test_a_console_without_our_signs_gets_others(encoding, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(PERFECT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    told = []
+    for arguments in (["check", str(file), "--chapter", "normal_1d"], ["list"], ["progress", str(file)]):
+        command = [sys.executable, "-m", "diffusion_lab", *arguments]
+        done = subprocess.run(command, capture_output=True, env=environment)
+        told.append((done.stdout + done.stderr).decode(encoding))
+        assert "Traceback" not in told[-1]
+    signs = "✓█" if encoding == "utf-8" else "+#"
+    assert told[0].startswith(f"{signs[0]} linear_betas") and signs[1] in told[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -80,6 +81,42 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_cause(make_trainer)
 def test_a_learning_rate_that_is_too_high_is_named_as_the_cause(make_trainer):
     with pytest.raises(TrainingError, match=r"learning rate"):
         make_trainer(learning_rate=1e38, warmup=1, clip=1e38).fit()
+
+
+@pytest.mark.parametrize("rate", [30.0, 1e3, 1e10])
+def test_a_diverged_training_is_put_down_to_the_learning_rate(rate, make_trainer):
+    with pytest.raises(TrainingError, match=re.escape(f"lower the learning rate ({rate:g})")) as caught:
+        make_trainer(steps=300, learning_rate=rate, warmup=1, clip=1e38).fit()
+    assert "schedule" not in str(caught.value) and "sigma" not in str(caught.value)
+
+
+def test_a_derivative_that_is_not_finite_is_not_put_down_to_the_learning_rate(make_trainer):
+    """The root of 0 is 0 and its slope is infinite; times 0 the slope is NaN, while the loss stays as it was."""
+    plain, calls = losses.prediction_loss(targets.v), []
+
+    def rooted(network, x0, eps, level, cond):
+        calls.append(1)
+        values = plain(network, x0, eps, level, cond)
+        return values + (0 * (0 * values).sqrt() if len(calls) == 12 else 0)
+
+    with pytest.raises(TrainingError, match=r"its gradient nan at step 12 of 40; .*the root or the logarithm"):
+        make_trainer(loss=rooted).fit()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch", 2.5),
+        ("learning_rate", math.nan),
+        ("learning_rate", 0.0),
+        ("ema_decay", 1.0),
+        ("clip", -1.0),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(name, value):
+    with pytest.raises(TrainingError, match=f"^{name} must be .*got {value!r}"):
+        Settings(**{"steps": 10, "batch": 4, name: value})
 
 
 def test_data_that_are_not_finite_are_named_as_the_cause(make_trainer):

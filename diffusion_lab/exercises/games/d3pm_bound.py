@@ -150,8 +150,10 @@ def nan_for_certain_tokens(logits, x0, x_t, t, Q, Q_bar):
 def logits_taken_for_the_belief(logits, x0, x_t, t, Q, Q_bar):
     """The logits were used as if they were probabilities, and negative ones have no logarithm. They are any numbers:
     take their softmax first."""
-    truth, guess = _pair(logits, x0, x_t, t, Q, Q_bar)
-    some = truth > 0
+    before, step, evidence = _tables(x_t, t, Q, Q_bar)
+    truth = _posterior(_known(x0, Q), step, evidence, before)
+    joint = step * (torch.where(evidence > 0, logits / evidence.clamp(min=1e-30), 0) @ before)
+    guess, some = joint / joint.sum(dim=-1, keepdim=True), truth > 0
     terms = truth * (truth.where(some, 1.0).log() - guess.where(some, 1.0).log())
     return terms.where(some, 0.0).sum(dim=-1).mean(dim=1)
 

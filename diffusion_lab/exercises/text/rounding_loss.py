@@ -30,8 +30,8 @@ def rounding_loss(
     """
     x0 = model(x_t, t)
     logits = -torch.cdist(x0, embeddings).square() / (2 * std**2)  # (B, L, V)
-    right = ids.where(mask, 0).unsqueeze(-1)  # a number that is a word, where any will do
-    log_p = logits.log_softmax(dim=-1).gather(-1, right).squeeze(-1)  # (B, L)
+    words = ids.where(mask, 0).unsqueeze(-1)  # padding becomes some word: any will do
+    log_p = logits.log_softmax(dim=-1).gather(-1, words).squeeze(-1)  # (B, L)
     return -(log_p * mask).sum(dim=1) / mask.sum(dim=1)
 
 
@@ -176,7 +176,8 @@ def cases(draw: Draw):
     b, length, d = draw.integer(3, 4), draw.integer(6, 7), draw.integer(8, 9)
     embeddings, ids, mask = vocabulary(draw, 10, d), draw.integers(0, 10, b, length), with_gaps(draw, b, length)
     x_t, t = embeddings[ids] + 0.5 * draw.normal(b, length, d), draw.times(b, 20)
-    other = ids.where(mask, draw.choice((-1, -100, 10)))
+    # -1 is the last word to some look-ups, so there is a number beyond the last one too.
+    other = torch.where(mask, ids, torch.where(torch.arange(length) < 2, 10, -1))
     yield Case("ids at padded places", (Probe(5), x_t, t, embeddings, other, mask, 1.8), "ids of padding")
     # The estimates are far from every word, and farther still from the right one.
     x0, std = 3 * draw.normal(b, length, d), draw.number(0.04, 0.06)

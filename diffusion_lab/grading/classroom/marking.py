@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from diffusion_lab.exercises import Exercise, Notebook
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
-from diffusion_lab.grading.isolation import Gone, Sandbox, Session
-from diffusion_lab.grading.judge import Fault, Verdict, check, without_points
+from diffusion_lab.grading.classroom.timing import TooLong, at_most
+from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
+from diffusion_lab.grading.judge import Caller, Fault, LocalCaller, Verdict, check, prepare, without_points
 
 CELL_LIMIT = 5.0
 """Seconds that one cell may run."""
@@ -18,6 +19,12 @@ PIECE_LIMIT = 30.0
 """Seconds for all calls of one piece; the reference takes less than one."""
 SUBMISSION_LIMIT = 300.0
 """Seconds for all of a submission together: its cells and pieces could each stay just below their own limits."""
+COMPARING_LIMIT = 20.0
+"""Seconds of processor time for what the grader makes of the answers of one piece; honest ones take less than one."""
+COMPARING_MEMORY = 3 << 30
+"""Bytes that it may take meanwhile."""
+BUSY = 0.2
+"""The part of its time for which a submission must have waited for others to be tried once more when it was late."""
 MOST_LOST = 3
 """How many cells may end the process before the student's own cells are no longer run."""
 
@@ -30,19 +37,24 @@ class Marked:
     notes: tuple[str, ...]
     """What the instructor should know, such as an attempt to import the reference."""
     seconds: float
+    robbed: bool = False
+    """Whether something was late and other programs had kept the submission from running meanwhile."""
 
     @property
     def points(self) -> float:
         return sum(verdict.points for verdict in self.verdicts)
 
 
-def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Marked:
+def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit: float | None = None) -> Marked:
     """Check every exercise of the notebook in the sandbox, on cases drawn from this seed.
+
+    Args:
+        limit: seconds for the whole submission; by default `SUBMISSION_LIMIT`.
 
     A piece that calls an earlier piece that is not right is checked with the grader's in its place, as in the notebook.
     """
     began = time.monotonic()
-    run = _Run(sandbox, intake)
+    run = _Run(sandbox, intake, SUBMISSION_LIMIT if limit is None else limit)
     exercises = {exercise.name: exercise for exercise in notebook.exercises}
     verdicts: dict[str, Verdict] = {}
     stand_ins: dict[str, Callable] = {}
@@ -57,13 +69,17 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int) -> Mar
     if run.tried and not any("diffusion_lab" in note for note in notes):
         tried = ", ".join(sorted(run.tried)[:MOST_NOTES])
         notes.append(f"it tried to import or open what does not exist in the sandbox: {tried}")
-    return Marked(tuple(verdicts[name] for name in exercises), tuple(notes), time.monotonic() - began)
+    seconds = time.monotonic() - began
+    outcomes = [outcome for verdict in verdicts.values() for outcome in verdict.outcomes]
+    late = run.late or any(o.raised is not None and o.raised.kind == "time" for o in outcomes)
+    ordered = tuple(verdicts[name] for name in exercises)
+    return Marked(ordered, tuple(notes), seconds, late and run.waited > BUSY * seconds)
 
 
 class _Run:
     """The submission's process, started again where a piece has ended it."""
 
-    def __init__(self, sandbox: Sandbox, intake: Intake):
+    def __init__(self, sandbox: Sandbox, intake: Intake, limit: float):
         self.sandbox, self.intake = sandbox, intake
         self.session: Session | None = None
         self.faults: dict[str, Fault] = {}
@@ -72,7 +88,8 @@ class _Run:
         self.all: list[str] = []
         self.notes: list[str] = []
         self.tried: set[str] = set()
-        self.ends = time.monotonic() + SUBMISSION_LIMIT
+        self.limit, self.ends = limit, time.monotonic() + limit
+        self.late, self.waited = False, 0.0
 
     def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
         name = exercise.name
@@ -83,11 +100,12 @@ class _Run:
             if name not in self.defined:
                 return self._undefined(exercise)
             with self.session.piece(name, stand_ins=stand_ins, together=min(PIECE_LIMIT, self._left())) as caller:
-                verdict = check(exercise, caller, seed)
+                verdict = self._compared(exercise, caller, seed)
         except Gone as gone:
+            self.late = self.late or "time" in gone.why
             self.close()
             return without_points(exercise, "missing", f"It could not be called: {gone.why}.")
-        if self.session.lost:
+        if self.session is not None and self.session.lost:
             self.close()
         used = sorted(caller.used)
         if used:
@@ -95,8 +113,27 @@ class _Run:
             verdict = replace(verdict, note=f"{note} {verdict.note}".strip())
         return verdict
 
+    def _compared(self, exercise: Exercise, caller: Caller, seed: int) -> Verdict:
+        """The verdict on a piece, whatever it answers."""
+        prepare(exercise, seed)
+        try:
+            with memory_bounded(COMPARING_MEMORY), at_most(COMPARING_LIMIT):
+                return check(exercise, caller, seed)
+        except TooLong:
+            why = "it took the grader too long to compare its answers with the right ones"
+        except (Gone, SandboxError, OSError):
+            raise
+        except Exception as error:
+            # An answer made the check fail, unless the reference's own answers do.
+            check(exercise, LocalCaller(exercise.reference), seed)
+            why = f"its answers cannot be compared with the right ones ({type(error).__name__})"
+        self.notes.append(f"'{exercise.name}': {why}")
+        self.close()
+        return without_points(exercise, "missing", f"{why[0].upper()}{why[1:]}.")
+
     def close(self) -> None:
         if self.session is not None:
+            self.waited += self.session.waited()
             self.tried |= self.session.tried
             self.session.close()
             self.session = None
@@ -105,7 +142,7 @@ class _Run:
         """Seconds; raises Gone where there are none."""
         left = self.ends - time.monotonic()
         if left <= 0:
-            raise Gone(f"the submission took more than {SUBMISSION_LIMIT:g} s in all")
+            raise Gone(f"the submission took more than {self.limit:g} s in all")
         return left
 
     def _ready(self) -> None:
@@ -116,6 +153,7 @@ class _Run:
                 try:
                     fault = self.session.run_cell(cell.name, cell.source, min(CELL_LIMIT, self._left()))
                 except Gone as gone:
+                    self.late = self.late or "time" in gone.why
                     self.left_out.add(cell.name)
                     self.faults[cell.name] = Fault("time", "ProcessGone", gone.why)
                     self.notes.append(f"running '{cell.name}': {gone.why}")

@@ -23,6 +23,7 @@ import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom import workers
+from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
 from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
 from diffusion_lab.grading.classroom.submission import IntakeError, content_of
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
 TRIES = 2
 """How often a submission is tried where the grader fails."""
+USUAL_TIME = 60.0
+"""Seconds that every submission may take, however many take long; one that is honest takes a few."""
+TIME_BEYOND = 1800.0
+"""Seconds that a chapter's submissions together may take beyond `USUAL_TIME` each. Until they are used up each has
+`SUBMISSION_LIMIT`: a hundred of them that never end would hold a worker for hours."""
 NO_WORKER = 60.0
 """Seconds for which there may be no worker at all before a run is given up."""
 
@@ -113,9 +119,15 @@ class Classroom:
                 finish(place, *ready)
         self._run(waiting, drawn, finish)
         found = [results[place] for place in range(len(submissions))]
-        if not seed and all(result.state != NOT_GRADED for result in found):
-            with contextlib.suppress(OSError):
+        if not seed:
+            # Also where some are not graded: whoever can bring that about would else know the next run's cases.
+            try:
                 records.finished()
+            except OSError as error:
+                raise LabError(
+                    f"{records.folder / 'seed'} cannot be removed: {error.strerror}. Remove it, or the next run asks "
+                    "what students read in the feedback of this one"
+                ) from error
         return found
 
     def _without_running(self, task: _Task, records: Records, drawn: Seed, given: bool) -> tuple[Result, bool] | None:
@@ -149,22 +161,26 @@ class Classroom:
         from distributed import wait
 
         running: dict[Future, _Task] = {}
+        robbed: deque[_Task] = deque()
+        beyond = _Beyond()
         last_seen = time.monotonic()
         try:
-            while waiting or running:
+            while waiting or running or robbed:
                 there = self._workers()
+                if not waiting and not running:  # those that others kept from running have the machine to themselves
+                    waiting.append(robbed.popleft())
                 while waiting and len(running) < max(2 * there, 1):
                     task = waiting.popleft()
-                    self._start(task, drawn, running, finish)
+                    self._start(task, drawn, running, finish, beyond.limit)
                 if not running:
                     continue
                 with contextlib.suppress(TimeoutError):
                     wait(list(running), timeout=2, return_when="FIRST_COMPLETED")
                 for future in [future for future in running if future.done()]:
-                    self._take(future, running.pop(future), drawn, waiting, finish)
+                    self._take(future, running.pop(future), drawn, waiting, robbed, beyond, finish)
                 last_seen = time.monotonic() if there else last_seen
                 if time.monotonic() - last_seen > NO_WORKER:
-                    for task in (*running.values(), *waiting):
+                    for task in (*running.values(), *waiting, *robbed):
                         finish(task.place, _failed(task.submission, "no worker is left", drawn, task.digest))
                     waiting.clear()
                     return
@@ -173,7 +189,7 @@ class Classroom:
                 with contextlib.suppress(Exception, CancelledError):
                     self.client.cancel(list(running))
 
-    def _start(self, task: _Task, drawn: Seed, running: dict[Future, _Task], finish: Callable) -> None:
+    def _start(self, task: _Task, drawn: Seed, running: dict[Future, _Task], finish: Callable, limit: float) -> None:
         submission = task.submission
         try:
             data = content_of(submission.path)
@@ -191,24 +207,42 @@ class Classroom:
             "version": diffusion_lab.__version__,
             "isolation": self.isolation,
             "note": submission.note,
+            "limit": limit,
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a notebook of megabytes is large
             running[self.client.submit(workers.graded, order, pure=False)] = task
 
-    def _take(self, future: Future, task: _Task, drawn: Seed, waiting: deque[_Task], finish: Callable) -> None:
+    def _take(
+        self,
+        future: Future,
+        task: _Task,
+        drawn: Seed,
+        waiting: deque[_Task],
+        robbed: deque[_Task],
+        beyond: _Beyond,
+        finish: Callable,
+    ) -> None:
         """Finish a submission, or line it up once more."""
         task.tries += 1
         try:
-            result = Result.from_dict(future.result(timeout=60))
+            content = future.result(timeout=60)
+            result = Result.from_dict(content)
         # Whatever it is, it is a fault of the grader: what a submission can do is part of its result.
         except (Exception, CancelledError) as error:
             if task.tries < TRIES:
                 waiting.append(task)
+            elif task.first is not None:
+                finish(task.place, task.first)
             else:
                 finish(task.place, _failed(task.submission, _in_words(error), drawn, task.digest))
         else:
-            finish(task.place, result)
+            beyond.count(result.seconds)
+            first, task.first = task.first, result
+            if first is None and content.get(workers.ROBBED) is True:
+                robbed.append(task)
+            else:
+                finish(task.place, max(first or result, result, key=lambda graded: graded.points))
         finally:
             future.release()
 
@@ -282,6 +316,23 @@ class _Task:
     submission: Submission
     digest: str = ""
     tries: int = 0
+    first: Result | None = None
+    """What it got while others kept it from running."""
+
+
+@dataclass
+class _Beyond:
+    """The time that submissions take beyond the usual, of which a class has so much."""
+
+    used: float = 0.0
+
+    def count(self, seconds: float) -> None:
+        self.used += max(0.0, seconds - USUAL_TIME)
+
+    @property
+    def limit(self) -> float:
+        """Seconds for the next submission."""
+        return SUBMISSION_LIMIT if self.used < TIME_BEYOND else min(USUAL_TIME, SUBMISSION_LIMIT)
 
 
 def _on_each(client: Client, function: Callable, *arguments: Any) -> dict[str, Future]:

@@ -9,14 +9,20 @@ from typing import Any
 
 import diffusion_lab
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises import Notebook, notebook
 from diffusion_lab.grading.classroom.marking import mark
 from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict, refused
-from diffusion_lab.grading.classroom.submission import IntakeError, parsed
+from diffusion_lab.grading.classroom.submission import Intake, IntakeError, parsed
+from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import SandboxError, sandbox_of
 
 DATA_LIMIT = 12 << 30
 """Bytes that a worker may allocate: what a submission makes the grader's side do must end in an error, not a kill."""
+
+READING_LIMIT = 30.0
+"""Seconds of processor time to read a submission's notebook; the largest that is accepted takes a few."""
+ROBBED = "robbed"
+"""Whether something of it was late while other programs kept it from running: it deserves another try."""
 
 _one_at_a_time = threading.Lock()
 _warm: dict[str, Any] = {}
@@ -35,17 +41,17 @@ def ready(version: str, isolation: str) -> None:
 
 
 def graded(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Grade one submission, given as bytes; its `Result` as a dictionary."""
+    """Grade one submission, given as bytes; its `Result` as a dictionary, with `ROBBED` beside it."""
     _same_version(order["version"])
     chapter = notebook(order["chapter"])
     about = {name: order[name] for name in ("digest", "seed_id", "version")}
-    try:
-        intake = parsed(order["data"], chapter)
-    except IntakeError as error:
-        return refused(order["student"], chapter, str(error), **about).as_dict()
     with _one_at_a_time, _bounded():
         try:
-            marked = mark(_sandbox(order["isolation"]), chapter, intake, order["seed"])
+            intake = _taken_in(order["data"], chapter)
+        except IntakeError as error:
+            return refused(order["student"], chapter, str(error), **about).as_dict()
+        try:
+            marked = mark(_sandbox(order["isolation"]), chapter, intake, order["seed"], order.get("limit"))
         except BaseException:
             _close(order["isolation"])
             raise
@@ -60,7 +66,20 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
         solutions={name: cell.written for name, cell in intake.solutions.items()},
         seconds=marked.seconds,
         **about,
-    ).as_dict()
+    ).as_dict() | {ROBBED: marked.robbed}
+
+
+def _taken_in(data: bytes, chapter: Notebook) -> Intake:
+    """What is taken from a submission's bytes. Raises IntakeError: whatever is wrong with them is its own fault."""
+    try:
+        with at_most(READING_LIMIT):
+            return parsed(data, chapter)
+    except TooLong as error:
+        raise IntakeError(f"it takes more than {READING_LIMIT:g} s to read") from error
+    except IntakeError:
+        raise
+    except Exception as error:
+        raise IntakeError(f"it cannot be read ({type(error).__name__})") from error
 
 
 def done() -> None:

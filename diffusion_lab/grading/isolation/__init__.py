@@ -14,6 +14,7 @@ _HOME = {
     "SandboxError": "session",
     "Session": "session",
     "Gone": "replies",
+    "memory_bounded": "remote",
     "printable": "wire",
 }
 

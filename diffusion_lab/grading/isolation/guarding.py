@@ -12,7 +12,6 @@ import re
 import select
 import signal
 import socket
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +19,16 @@ WATCH_EVERY = 0.05
 """Seconds between two looks."""
 HELD = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE", b"HugetlbPages")
 """Memory that a process holds: its own, shared, moved to disk, the tables of its addresses. Files are not in it."""
-MOST_FORKS = 4
-"""How many processes may hold what they have inherited without its being counted. Forks share it; programs that are
-started anew have none of it, and a kernel does not say which is which."""
+MOST_FORKS = 8
+"""How many forks may hold what they have inherited without its being counted: they share it until they write to it, and
+a kernel does not say to others whether they have."""
 SOCKET_BUFFER = 1 << 19
 """Bytes that may wait in one socket, whoever holds it."""
 LEAST_NICE = 19
-WAITED = struct.Struct("<d")
-"""The guard's answer to `ASK`: seconds that the submission's own process was ready to run and was not let."""
 ASK = b"?"
+"""The grader's question: for how many seconds was the submission's process ready to run, and was not let?"""
+WAITED = "waited "
+"""Before the answer, in a line of its own as all that a guard says."""
 
 
 class _Unreadable(Exception):
@@ -36,24 +36,39 @@ class _Unreadable(Exception):
 
 
 @dataclass(frozen=True)
+class Process:
+    """One process of a submission."""
+
+    memory: int
+    """Bytes that it holds."""
+    threads: int
+    forked: bool = False
+    """Whether it has what the first process had from the start; a program that was started anew has not."""
+
+
+@dataclass(frozen=True)
 class Usage:
     """What all processes of a submission hold together."""
 
-    memory: int
-    """Bytes beyond what was inherited."""
-    processes: int
-    threads: int
+    processes: tuple[Process, ...]
+    sockets: int
+    inherited: int
+    """Bytes that a fork has from the start."""
 
     def too_much(self, limits: dict[str, Any]) -> str:
         """ "memory", "processes", or "" where it keeps to the limits."""
-        if self.memory > limits["memory"]:
+        shared = sorted((min(p.memory, self.inherited) for p in self.processes if p.forked), reverse=True)
+        held = sum(p.memory for p in self.processes) + self.sockets * SOCKET_BUFFER
+        if held - sum(shared) > limits["memory"]:
             return "memory"
-        return "processes" if self.processes > limits["processes"] or self.threads > limits["threads"] else ""
+        threads = sum(p.threads for p in self.processes)
+        many = len(self.processes) > limits["processes"] or threads > limits["threads"]
+        return "processes" if many or held - sum(shared[:MOST_FORKS]) > limits["memory"] else ""
 
 
 def watch(first: int, life: socket.socket, limits: dict[str, Any]) -> None:
     """Watch a submission until its first process or the grader ends it, and say on `life` why it ended."""
-    why, own = "ended", held_by("self")[0]
+    why, own = "ended", looked_at("self").memory
     while not _over(first, life):
         try:
             too_much = usage({os.getpid(), os.getppid(), 1}, own).too_much(limits)
@@ -68,7 +83,7 @@ def watch(first: int, life: socket.socket, limits: dict[str, Any]) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(first, 0)
     with contextlib.suppress(OSError):
-        life.sendall(why.encode())
+        life.sendall(f"{why}\n".encode())
 
 
 def _over(first: int, life: socket.socket) -> bool:
@@ -79,7 +94,7 @@ def _over(first: int, life: socket.socket) -> bool:
         if not asked:
             return True
         with contextlib.suppress(OSError):
-            life.sendall(WAITED.pack(waited(first)) * len(asked))
+            life.sendall(f"{WAITED}{waited(first):.3f}\n".encode() * len(asked))
     # Not waited for: its number is not given to another process until the watch has ended.
     return os.waitid(os.P_PID, first, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
@@ -94,18 +109,16 @@ def usage(others: set[int], inherited: int) -> Usage:
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in others:
             try:
-                found.append(held_by(name))
+                found.append(looked_at(name))
             except (FileNotFoundError, ProcessLookupError):  # ended since
                 continue
             except OSError as error:
                 raise _Unreadable from error
-    beyond = sorted((max(0, held - inherited) - held for held, _ in found))[:MOST_FORKS]
-    memory = sum(held for held, _ in found) + sum(beyond) + sockets() * SOCKET_BUFFER
-    return Usage(memory, len(found), sum(threads for _, threads in found))
+    return Usage(tuple(found), sockets(), inherited)
 
 
-def held_by(process: str) -> tuple[int, int]:
-    """Bytes that a process holds, and how many threads it has."""
+def looked_at(process: str) -> Process:
+    """What the kernel says of a process."""
     values = _status(f"/proc/{process}/status")
     threads = _number(values.get(b"Threads"))
     if HELD[0] not in values and threads > 1:
@@ -117,7 +130,10 @@ def held_by(process: str) -> tuple[int, int]:
                     values = other
                     break
     # A process that has ended and is not waited for has no memory.
-    return 1024 * sum(_number(values[name]) for name in HELD if name in values), threads
+    held = 1024 * sum(_number(values[name]) for name in HELD if name in values)
+    # Forks are hidden as the first process is, and what is hidden belongs to root; a new program is not hidden, and
+    # the filter of calls keeps it from hiding.
+    return Process(held, threads, os.stat(f"/proc/{process}/status").st_uid != os.getuid())
 
 
 def _status(path: str) -> dict[bytes, bytes]:

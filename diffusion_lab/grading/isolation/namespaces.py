@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_PROCESSES = 0x00020000, 0x08000000, 0x10000000, 0x20000000
 PRIVATE, RECURSIVE, BIND, REMOUNT, READ_ONLY, NO_SUID, NO_DEVICES = 1 << 18, 1 << 14, 1 << 12, 1 << 5, 1, 2, 4
+NO_PROGRAMS = 8
 SET_DUMPABLE, DROP_BOUNDING_CAPABILITY, NO_NEW_PRIVILEGES = 4, 24, 38
 
 USER = 1000
@@ -52,7 +53,9 @@ def enter_new(tmp_bytes: int, tmp_files: int = 0, below_tmp: Sequence[str] = ())
     _done(libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None), "mount /")
     kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in below_tmp}
     options = f"size={tmp_bytes},mode=700" + (f",nr_inodes={tmp_files}" if tmp_files else "")
-    _done(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", NO_SUID | NO_DEVICES, options.encode()), "mount /tmp")
+    # A program that may be run and not read would be hidden, as forks are: see `guarding`.
+    flags = NO_SUID | NO_DEVICES | NO_PROGRAMS
+    _done(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", flags, options.encode()), "mount /tmp")
     for path, descriptor in kept.items():
         os.makedirs(path, exist_ok=True)
         behind = f"/proc/self/fd/{descriptor}".encode()

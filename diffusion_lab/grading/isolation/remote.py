@@ -13,8 +13,10 @@ from torch import Tensor
 
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
-from diffusion_lab.grading.judge.calling import Fault, Returned, leaves
+from diffusion_lab.grading.judge.calling import FAR, Fault, Returned, leaves
 
+SLOW = 0.5
+"""Seconds of a call from which on it is asked whether others kept it from running."""
 MOST_STAND_INS = 1000
 """How often one call may ask for a stand-in."""
 MOST_ENTRIES = 1 << 13
@@ -31,6 +33,9 @@ class Line(Protocol):
     def ask(self, message: dict[str, Any], limit: float) -> dict[str, Any]:
         """Its reply within so many seconds. Raises Gone where none comes."""
 
+    def waited(self) -> float:
+        """Seconds, since it began, in which it was ready to run and others ran."""
+
     def lose(self, why: str) -> NoReturn:
         """Give the process up. Raises Gone."""
 
@@ -41,6 +46,7 @@ class RemoteCaller:
     def __init__(self, line: Line, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
         self.line, self.limit, self.stand_ins = line, limit, stand_ins
         self.together, self.ends = together, time.monotonic() + together
+        self._waited, self._given = line.waited(), 0.0
         self.used: set[str] = set()
         """The stand-ins that the function has called."""
 
@@ -58,6 +64,8 @@ class RemoteCaller:
                     break
                 answer = self._stand_in(reply)
                 left = now + limit - time.monotonic()
+                if left <= 0:  # it may have been kept from running
+                    left += min(self.line.waited() - self._waited, FAR * limit)
                 if left <= 0:  # what the grader computes takes time too
                     self.line.lose(LATE)
                 reply = self.line.ask(answer, left)
@@ -67,6 +75,16 @@ class RemoteCaller:
         except Gone as error:
             kind = "time" if "time" in error.why else "raised"
             return Returned(fault=Fault(kind, "ProcessGone", error.why))
+        finally:
+            if time.monotonic() - now > SLOW:
+                self._give()
+
+    def _give(self) -> None:
+        """Time in which others kept it from running does not count, up to a far end."""
+        waited = self.line.waited()
+        given = min(self._given + waited - self._waited, FAR * self.together)
+        self.ends += given - self._given
+        self._waited, self._given = waited, given
 
     def _stand_in(self, request: dict[str, Any]) -> dict[str, Any]:
         """What the grader's function gives, or its vector-Jacobian products, for arguments from the sandbox."""
@@ -81,7 +99,7 @@ class RemoteCaller:
             a.detach().requires_grad_(vector is not None) if t else a for a, t in zip(arguments, tracked, strict=True)
         )
         try:
-            with _memory_bounded():
+            with memory_bounded(STAND_IN_MEMORY):
                 value = self.stand_ins[name](*arguments)
                 if vector is not None:
                     leaves = [a for a, t in zip(arguments, tracked, strict=True) if t]
@@ -93,15 +111,18 @@ class RemoteCaller:
 
 
 @contextlib.contextmanager
-def _memory_bounded() -> Iterator[None]:
-    """What takes more ends in an error; on systems that cannot say how much a process has, nothing is bounded."""
+def memory_bounded(size: int) -> Iterator[None]:
+    """So many bytes more than this process has now, and no more.
+
+    What takes more ends in an error; on systems that cannot say how much a process has, nothing is bounded.
+    """
     try:
         import resource
 
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[5]) * resource.getpagesize()
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        lower = now + STAND_IN_MEMORY
+        lower = now + size
         if soft == resource.RLIM_INFINITY or lower < soft:
             resource.setrlimit(resource.RLIMIT_DATA, (lower, hard))
     except (ImportError, OSError, ValueError):

@@ -12,14 +12,16 @@ from typing import Any, NoReturn
 import torch
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.grading.isolation import wire
+from diffusion_lab.grading.isolation import guarding, wire
 from diffusion_lab.grading.isolation.remote import RemoteCaller
 from diffusion_lab.grading.isolation.replies import LATE, Gone, fault_of, texts_of
-from diffusion_lab.grading.judge.calling import LIMIT, Fault
+from diffusion_lab.grading.judge.calling import FAR, LIMIT, Fault
 
 TOO_MUCH = {"memory": "it used too much memory", "processes": "it started too many processes or threads"}
 PATIENCE = 3.0
 """Seconds beyond its own limit that a call may keep the grader waiting."""
+MOST_TRIED = 20
+"""How much of what its code has tried to open is kept."""
 
 
 class SandboxError(LabError, RuntimeError):
@@ -31,7 +33,7 @@ class Session:
 
     def __init__(self, life: socket.socket, talk: socket.socket):
         self._life, self._talk = life, talk
-        self._why = ""
+        self._why, self._heard, self._counted = "", "", 0.0
         self.tried: set[str] = set()
         """What of this package its code has tried to import or open. Only who hides it well can keep it from here."""
 
@@ -51,7 +53,7 @@ class Session:
     def names(self, wanted: list[str]) -> tuple[set[str], list[str]]:
         """Which of these are functions of the submission, and the names of all that it has."""
         reply = self.ask({"op": "names", "names": wanted}, PATIENCE)
-        self.tried.update(texts_of(reply.get("tried")))
+        self._note_tried(reply)
         return set(texts_of(reply.get("names"))) & set(wanted), texts_of(reply.get("all"))
 
     @contextlib.contextmanager
@@ -78,7 +80,7 @@ class Session:
             if not self._why:
                 with contextlib.suppress(Gone):
                     reply = self.ask({"op": "end"}, PATIENCE)
-                    self.tried.update(texts_of(reply.get("tried")))
+                    self._note_tried(reply)
                     if reply.get("ended") is not True:
                         self.lose("it broke the protocol")
 
@@ -93,11 +95,32 @@ class Session:
             with contextlib.suppress(OSError):
                 self._life.shutdown(socket.SHUT_WR)
                 self._life.settimeout(10)
-                while word := self._life.recv(200).decode(errors="replace"):
-                    self._why = word if word.startswith("failed") else TOO_MUCH.get(word, self._why)
+                while part := self._life.recv(200):
+                    self._heard += part.decode(errors="replace")
+            for word in self._heard.splitlines():
+                self._why = word if word.startswith("failed") else TOO_MUCH.get(word, self._why)
             self._life.close()
             self._talk.close()
         return self._why
+
+    def _note_tried(self, reply: dict[str, Any]) -> None:
+        self.tried.update(texts_of(reply.get("tried"))[: max(0, MOST_TRIED - len(self.tried))])
+
+    def waited(self) -> float:
+        """Seconds, since it began, in which its process was ready to run and others ran. 0 where nobody counts them."""
+        with contextlib.suppress(OSError):
+            self._life.settimeout(PATIENCE)
+            self._life.sendall(guarding.ASK)
+            while "\n" not in self._heard:
+                part = self._life.recv(200)
+                if not part:
+                    break
+                self._heard += part.decode(errors="replace")
+            line, newline, rest = self._heard.partition("\n")
+            if newline and line.startswith(guarding.WAITED):
+                self._heard = rest
+                self._counted = float(line.removeprefix(guarding.WAITED))
+        return self._counted
 
     def ask(self, message: dict[str, Any], limit: float) -> dict[str, Any]:
         self._send(message)
@@ -113,8 +136,19 @@ class Session:
             self.lose(_words(error))
 
     def _receive(self, limit: float) -> dict[str, Any]:
+        limit = max(limit, 0.0)
+        end, before = time.monotonic() + limit + PATIENCE, self._counted
+        given = 0.0
+
+        def ends() -> float:
+            """A process that others kept from running has as much longer, up to a far end."""
+            nonlocal given
+            if time.monotonic() >= end + given and given < FAR * limit:
+                given = min(self.waited() - before, FAR * limit)
+            return end + given
+
         try:
-            return wire.receive(self._talk, ends=time.monotonic() + max(limit, 0.0) + PATIENCE)
+            return wire.receive(self._talk, ends=ends)
         except (OSError, EOFError, wire.WireError) as error:
             self.lose(_words(error))
 

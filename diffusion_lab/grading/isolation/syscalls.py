@@ -27,7 +27,7 @@ REFUSED = {
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
     "personality": (135, 92), "quotactl": (179, 60), "syslog": (103, 116), "acct": (163, 89),
 }  # fmt: skip
-CLONE, CLONE_3, SOCKET, MMAP = (56, 220), (435, 435), (41, 198), (9, 222)
+CLONE, CLONE_3, SOCKET, MMAP, PRCTL = (56, 220), (435, 435), (41, 198), (9, 222), (157, 167)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """The column of the numbers, and the kernel's own name of the machine."""
 NEW_NAMESPACE = 0x7E020000
@@ -38,6 +38,8 @@ host of a virtual machine; and what is sent within the namespace takes memory fr
 SHARED, WITHOUT_FILE = 0x01, 0x20
 """Flags of mmap. Together they ask for memory that outlives its count; files in /tmp, which have a limit, can be
 shared in their place."""
+SET_DUMPABLE = 4
+"""Of prctl: a program that hid itself would look like a fork to the guard, which takes it to share its memory."""
 X32 = 0x40000000
 """Numbers from here on are x86_64's calls under other numbers."""
 
@@ -86,6 +88,8 @@ def _filter(column: int, machine: int) -> list[_Step]:
     steps += fail(EQUAL, CLONE_3[column], errno.ENOSYS)
     clone = [_Step(LOAD, 0, 0, FIRST_ARGUMENT), *fail(ANY_BIT, NEW_NAMESPACE, errno.EPERM), _Step(RETURN, 0, 0, ALLOW)]
     steps += [_Step(EQUAL, 0, len(clone), CLONE[column]), *clone]
+    hidden = [_Step(LOAD, 0, 0, FIRST_ARGUMENT), *fail(EQUAL, SET_DUMPABLE, errno.EPERM), _Step(RETURN, 0, 0, ALLOW)]
+    steps += [_Step(EQUAL, 0, len(hidden), PRCTL[column]), *hidden]
     shared = [
         _Step(LOAD, 0, 0, FOURTH_ARGUMENT),
         _Step(ANY_BIT, 0, 2, WITHOUT_FILE),

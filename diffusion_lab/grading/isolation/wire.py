@@ -28,6 +28,8 @@ MOST_PARTS = 1000
 """Of a tuple, list or dictionary."""
 MOST_VALUES = 10_000
 """Of a message, all parts of its parts counted."""
+MOST_AXES = 16
+"""Of a tensor. PyTorch itself fails in odd places beyond some sixty."""
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -52,13 +54,16 @@ def send(to: socket.socket, message: dict[str, Any]) -> None:
 
 
 def receive(
-    source: socket.socket, probe: Callable[[str, str, tuple, dict], Any] | None = None, ends: float | None = None
+    source: socket.socket,
+    probe: Callable[[str, str, tuple, dict], Any] | None = None,
+    ends: float | Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """The next message. Raises WireError for a malformed one and EOFError where the other side has gone.
 
     Args:
         probe: makes a network from module, class, arguments and state; None on the side that accepts none.
-        ends: when to give up, by the monotonic clock, however much has come by then. Raises TimeoutError.
+        ends: when to give up, by the monotonic clock, however much has come by then; what is called is asked again
+            when that time has come. Raises TimeoutError.
     """
     length, count = struct.unpack("<II", _read(source, 8, ends))
     if length > LARGEST_HEADER or count > MOST_PARTS:
@@ -74,23 +79,31 @@ def receive(
             raise WireError("not a message")
         decoder = _Decoder(blobs, probe)
         return {key: decoder.value(value) for key, value in message.items()}
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except WireError:
+        raise
+    except Exception as error:  # whatever is wrong with it was made by whoever sent it
         raise WireError(f"a malformed message: {type(error).__name__}") from error
 
 
-def _read(source: socket.socket, size: int, ends: float | None) -> bytearray:
+def _read(source: socket.socket, size: int, ends: float | Callable[[], float] | None) -> bytearray:
     buffer = bytearray(size)
     view = memoryview(buffer)
     done = 0
     while done < size:
         if ends is not None:
-            source.settimeout(max(ends - time.monotonic(), 1e-3))
-        got = source.recv_into(view[done:])
+            left = (ends() if callable(ends) else ends) - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("it takes too long")
+            source.settimeout(left)
+        try:
+            got = source.recv_into(view[done:])
+        except TimeoutError:
+            if callable(ends):
+                continue
+            raise
         if not got:
             raise EOFError("the other side has gone")
         done += got
-        if ends is not None and time.monotonic() > ends:
-            raise TimeoutError("it takes too long")
     return buffer
 
 
@@ -124,9 +137,11 @@ def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
     name = str(tensor.dtype).removeprefix("torch.")
     if tensor.layout is not torch.strided or name not in DTYPES or tensor.device.type == "meta":
         return {"foreign": f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device.type}"}
-    if tensor.numel() * tensor.element_size() > LARGEST_BODY:
-        return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
     try:
+        if tensor.ndim > MOST_AXES:
+            return {"foreign": f"a tensor of {tensor.ndim} axes"}
+        if math.prod(max(size, 1) for size in tensor.shape) * tensor.element_size() > LARGEST_BODY:
+            return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
         flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
         data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
     except (RuntimeError, TypeError) as error:  # such as one that lives inside of torch.vmap
@@ -138,11 +153,11 @@ def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
 
 
 class _Decoder:
-    """Values from what JSON made of a header."""
+    """Values from what JSON made of a header. All tensors together take no more memory than a message may have."""
 
     def __init__(self, blobs: list[bytearray], probe: Callable | None):
-        self.blobs, self.probe = blobs, probe
-        self.left = MOST_VALUES
+        self.blobs, self.probe = dict(enumerate(blobs)), probe
+        self.left, self.bytes_left = MOST_VALUES, LARGEST_BODY
 
     def value(self, value: Any, depth: int = 0) -> Any:
         self.left -= 1
@@ -158,39 +173,43 @@ class _Decoder:
         if rest:
             raise WireError("not a value")
         if kind == "tensor":
-            return _decode_tensor(*content, self.blobs)
-        if kind in ("tuple", "list"):
+            return self._tensor(*content)
+        if kind in ("tuple", "list") and isinstance(content, list):
             parts = [self.value(part, depth + 1) for part in content]
             return tuple(parts) if kind == "tuple" else parts
         if kind == "dict":
             return {printable(key, 100): self.value(part, depth + 1) for key, part in content.items()}
         if kind == "float" and isinstance(content, str):
             return float(content)
-        if kind == "foreign":
-            return Foreign(printable(str(content), 200))
+        if kind == "foreign" and isinstance(content, str):
+            return Foreign(printable(content, 200))
         if kind == "probe" and self.probe is not None:
             module, name, *made_of = content
             return self.probe(module, name, *(self.value(part, depth + 1) for part in made_of))
         raise WireError("not a value")
 
-
-def _decode_tensor(name: str, shape: list[int], stride: list[int] | None, index: int, blobs: list[bytearray]) -> Tensor:
-    dtype = DTYPES[name]
-    if not all(type(size) is int and 0 <= size < 2**40 for size in shape) or len(shape) > 64:
-        raise WireError("not a shape")
-    blob = blobs[index]
-    if math.prod(shape) * dtype.itemsize != len(blob):
-        raise WireError("a tensor of another size than its shape")
-    flat = torch.frombuffer(blob, dtype=dtype) if len(blob) else torch.empty(0, dtype=dtype)
-    tensor = flat.reshape(shape)
-    if stride is None or list(tensor.stride()) == stride or not len(blob):
-        return tensor
-    if len(stride) != len(shape) or not all(type(s) is int and 0 < s < 2**24 for s in stride):
-        raise WireError("not strides")
-    extent = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
-    if extent * dtype.itemsize > LARGEST_BODY:
-        raise WireError("strides that need too much memory")
-    return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
+    def _tensor(self, name: str, shape: list[int], stride: list[int] | None, index: int) -> Tensor:
+        dtype = DTYPES[name]
+        if len(shape) > MOST_AXES or not all(type(size) is int and size >= 0 for size in shape):
+            raise WireError("not a shape")
+        blob = self.blobs.pop(index)  # a second tensor of the same bytes would cost the sender nothing
+        if math.prod(shape) * dtype.itemsize != len(blob):
+            raise WireError("a tensor of another size than its shape")
+        # A tensor without entries may still have a long axis, and a sum over the other one would be as long.
+        extent = math.prod(max(size, 1) for size in shape)
+        if stride is not None:
+            if len(stride) != len(shape) or not all(type(step) is int and 0 < step < 2**24 for step in stride):
+                raise WireError("not strides")
+            spread = sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size) + 1
+            extent = max(extent, spread if len(blob) else 0)
+        self.bytes_left -= extent * dtype.itemsize
+        if self.bytes_left < 0:
+            raise WireError("tensors that need too much memory")
+        flat = torch.frombuffer(blob, dtype=dtype) if len(blob) else torch.empty(0, dtype=dtype)
+        tensor = flat.reshape(shape)
+        if stride is None or list(tensor.stride()) == stride or not len(blob):
+            return tensor
+        return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
 
 
 def printable(text: str, longest: int = LONGEST_TEXT) -> str:

@@ -87,7 +87,7 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
         namespaces.enter_new(limits["tmp"], limits.get("files", 0), limits.get("below_tmp", ()))
         first = os.fork()
     except OSError as error:
-        life.sendall(f"failed: {error}".encode())
+        life.sendall(f"failed: {error}\n".encode())
         os._exit(1)
     if first == 0:
         life.close()
@@ -103,7 +103,8 @@ def _first(limits: dict[str, Any], talk: socket.socket) -> None:
         namespaces.give_up_privileges()
         syscalls.refuse()
         _limit(limits)
-        tasks = limits["processes"] + limits["threads"]  # the kernel counts both as one; the guard tells them apart
+        # The kernel counts both as one. This holds until the guard's next look, which tells them apart.
+        tasks = 4 * (limits["processes"] + limits["threads"])
         resource.setrlimit(resource.RLIMIT_NPROC, (tasks, tasks))
         _mute()
         os.chdir("/tmp")

@@ -13,6 +13,7 @@ _HOME = {
     "Verdict": "checking",
     "VISIBLE_SEED": "checking",
     "Fault": "calling",
+    "Caller": "calling",
     "LocalCaller": "calling",
     "told": "telling",
     "as_html": "showing",
@@ -21,6 +22,7 @@ _HOME = {
     "shown": "questions",
     "WIDTH": "telling",
     "seed_of": "questions",
+    "prepare": "questions",
     "audit": "auditing",
 }
 

@@ -196,7 +196,9 @@ def _properties(exercise: Exercise, caller: Caller, seed: int) -> list[Outcome]:
             outcomes.append(Outcome(item.part, item.label, fault is None, fault))
         except PieceFailed as error:
             outcomes.append(Outcome(item.part, item.label, False, raised=error.fault))
-        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
+        except (
+            TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, MemoryError,
+        ) as error:  # fmt: skip
             # The piece gave something with which the property could not calculate; a right answer never does.
             outcomes.append(Outcome(item.part, item.label, False, Difference(f"the answer cannot be used: {error}")))
     return outcomes

@@ -148,6 +148,11 @@ def shown(exercise: Exercise, number: int, seed: int = 0) -> Shown:
     return Shown(dict(zip(exercise.parameters, copy.deepcopy(arguments), strict=False)), expected)
 
 
+def prepare(exercise: Exercise, seed: int) -> None:
+    """Draw the questions before a check asks them: what goes wrong here is not the fault of any answer."""
+    questions(exercise, seed)
+
+
 def ask(exercise: Exercise, question: Question, caller: Caller) -> Trial:
     returned = caller(question.arguments, gradients=exercise.trains)
     fault = None

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from diffusion_lab.grading.judge import (
 from diffusion_lab.grading.notebook.choosing import Choice, choose
 from diffusion_lab.grading.notebook.kernel import watching
 from diffusion_lab.grading.notebook.references import comparison, table
-from diffusion_lab.grading.notebook.stand_ins import check_piece
+from diffusion_lab.grading.notebook.stand_ins import check_piece, uses_package
 from diffusion_lab.report import Report
 
 SEED_VARIABLE = "DIFFUSION_LAB_GRADING_SEED"
@@ -118,7 +119,11 @@ class Session:
         stale = self.kernel.stale(item.name) if self.kernel is not None else ""
         if stale:
             return without_points(item, "missing", stale)
-        return check_piece(item.name, self.namespace, seed, pieces=self._pieces(item))
+        verdict = check_piece(item.name, self.namespace, seed, pieces=self._pieces(item))
+        if verdict.passed and uses_package(self.namespace[item.name], self.namespace):
+            alone = "It uses the package diffusion_lab, which is not there when marks are given."
+            verdict = replace(verdict, note=f"{verdict.note} {alone}".strip())
+        return verdict
 
     def _pieces(self, item: Exercise) -> list[str]:
         return [other.name for other in notebook(item.chapter).exercises]

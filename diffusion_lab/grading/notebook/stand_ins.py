@@ -15,7 +15,7 @@ from typing import Any
 
 from diffusion_lab.exercises import exercise, library
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, without_points
-from diffusion_lab.grading.notebook.statements import looked_up
+from diffusion_lab.grading.notebook.statements import imported, looked_up
 
 Namespace = dict[str, Any]
 Site = tuple[int, str]
@@ -195,6 +195,17 @@ def reached(function: Callable, namespace: Namespace) -> dict[Site, Namespace]:
                 waiting.append(home.get(key))
         waiting.extend(_parts(value))
     return sites
+
+
+def uses_package(function: Callable, namespace: Namespace) -> bool:
+    """Whether this function, itself or through others, needs the course's package, which is not there for marks."""
+    values = [function, *(home.get(key) for (_, key), home in reached(function, namespace).items())]
+    modules = {getattr(value, "__module__", "") or "" for value in values}
+    modules |= {value.__name__ for value in values if isinstance(value, types.ModuleType)}
+    for value in values:
+        for _, code in _codes(value, namespace):
+            modules |= imported(code)
+    return any(str(module).partition(".")[0] == PACKAGE.name for module in modules)
 
 
 def _codes(value: Any, namespace: Namespace) -> list[tuple[Namespace, types.CodeType]]:

@@ -19,7 +19,7 @@ MUTATORS = {"append", "extend", "insert", "add", "update", "setdefault", "pop", 
     "discard", "clear", "sort", "reverse", "register", "cache_clear", "eval", "train", "to", "load_state_dict",
 }  # fmt: skip
 """Methods that change what they belong to, besides those of torch, whose names end in `_`."""
-_LOOKS_UP = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_LOOKS_UP = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -127,13 +127,18 @@ def _statement(node: ast.stmt, lines: list[bytes], flags: int) -> Statement:
     )
 
 
-def looked_up(code: types.CodeType) -> set[str]:
+def looked_up(code: types.CodeType, how: frozenset[str] = _LOOKS_UP) -> set[str]:
     """The global names that this code looks up, itself or in functions that it makes."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in _LOOKS_UP}
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in how}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= looked_up(constant)
+            names |= looked_up(constant, how)
     return names
+
+
+def imported(code: types.CodeType) -> set[str]:
+    """The modules that this code imports when it runs."""
+    return looked_up(code, frozenset({"IMPORT_NAME"}))
 
 
 def _bound(code: types.CodeType, top: bool = True) -> set[str]:

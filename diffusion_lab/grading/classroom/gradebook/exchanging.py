@@ -22,12 +22,22 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
         The notebook, and the exchange's folder or None.
 
     Raises:
+<<<<<<< HEAD
         LabError: where nbgrader cannot make it, or the course's graders could not mark it.
+=======
+        LabError: the course's folder has no source of it, or nbgrader fails.
+>>>>>>> h-data
     """
     from nbgrader.coursedir import CourseDirectory
 
     api, settings = _nbgrader(course)
     name = folder_name(chapter)
+    source = Path(api.coursedir.format_path(api.coursedir.source_directory, ".", name)) / f"{name}.ipynb"
+    if not source.is_file():
+        raise LabError(
+            f"there is no {source}, of which the notebook for students is made; start this in the course's folder, or "
+            "name that with --course"
+        )
     _expect(api.generate_assignment(name))
     place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
     wrong = misfits(nbformat.read(place / f"{name}.ipynb", as_version=4), notebook(find(chapter)))

@@ -29,7 +29,12 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
+<<<<<<< HEAD
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
+=======
+from diffusion_lab.grading.classroom.gradebook.moments import MomentError, moment
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, is_test, name_of, rebuilt
+>>>>>>> h-data
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""
@@ -250,19 +255,23 @@ class Book(Assignment):
         return Path(self.directory.format_path(self.directory.submitted_directory, student, name)) / f"{name}.ipynb"
 
     def _timestamp(self, student: str) -> str:
-        """When it was submitted, as `nbgrader collect` notes it beside the notebook; "" where nothing does."""
-        from nbgrader.utils import parse_utc
+        """When it was submitted, as `nbgrader collect` notes it beside the notebook, in UTC; "" where nothing does.
 
+        Raises:
+            RecordingError: what is noted names no single moment.
+        """
         place = self.submission_of(student).parent / "timestamp.txt"
         if place.is_symlink() or not place.is_file():
             return ""
         with place.open("rb") as file:
             text = file.read(200).decode(errors="replace").strip()
+        if not text:
+            return ""
         try:
-            parse_utc(text) if text else None
-        except (ValueError, ArithmeticError) as error:
-            raise RecordingError(f"its timestamp.txt holds no time: {text[:40]!r}") from error
-        return text
+            # nbgrader's own reader takes +0900 for 900 seconds, and a zone that it does not know for UTC.
+            return moment(text).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+        except MomentError as error:
+            raise RecordingError(f"its timestamp.txt holds no time: {error}") from error
 
     def _secret(self, student: str) -> str:
         """By which nbgrader's exchange gives feedback to one student and no other; "" where there is none."""
