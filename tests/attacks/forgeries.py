@@ -60,8 +60,11 @@ def everything():
 
 
 def all_with(body: str, above: str = "") -> dict[str, str]:
-    """Every exercise with this body, and `above` before the first."""
-    sources = {exercise.name: f"def {exercise.name}(*arguments):\n    {body}" for exercise in EXERCISES}
+    """Every exercise with this body, and `above` before the first.
+
+    A function that mentions `globals` may need anything, and so all of the notebook is run.
+    """
+    sources = {exercise.name: f"def {exercise.name}(*arguments):\n    globals\n    {body}" for exercise in EXERCISES}
     return sources | {FIRST: f"{above}\n{sources[FIRST]}"}
 
 
@@ -252,7 +255,7 @@ SOURCES: dict[str, dict[str, str]] = {
         "        try:\n"
         "            spec = importlib.util.spec_from_file_location('x', path)\n"
         "            module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
-        "            alpha_bar = module.alpha_bar\n"
+        "            taken = module.alpha_bar\n"
         "        except (OSError, AttributeError, ImportError):\n            pass",
     ),
     "exits": all_with("import os; os._exit(0)"),

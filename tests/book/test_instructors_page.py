@@ -76,7 +76,7 @@ def test_states_statuses_and_limits_are_those_of_the_code():
     assert listed == ["0", "2", str(NOT_ALL_GRADED), str(INTERRUPTED)]
     limits = Limits()
     assert (
-        f"{CELL_LIMIT:g} seconds for a cell, {PIECE_LIMIT:g} for all calls of one exercise, "
+        f"{CELL_LIMIT:g} seconds for a statement at the top of a cell, {PIECE_LIMIT:g} for all calls of one exercise, "
         f"{SUBMISSION_LIMIT:g} in all, {limits.memory >> 30} GiB of memory beyond PyTorch's own, "
         f"{limits.processes} processes, {limits.tmp >> 20} MiB of files"
     ) in FLAT
@@ -89,7 +89,7 @@ def test_messages_are_the_programs_own():
     for words in (
         "grading needs bubblewrap to keep student code apart, and there is no `bwrap` on this machine",
         "the same command goes on from there",
-        "the name of the student's folder has characters that it may not have",
+        "which it may not hold; give it another one",
         "another run is writing to the gradebook of",
         "does not fit this version of the course",
         "the sandbox did not start",

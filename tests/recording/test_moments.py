@@ -35,6 +35,17 @@ def test_one_moment_in_many_words(text: str):
     assert moment(text) == MORNING
 
 
+def test_short_names_of_the_courses_own_zone_are_understood():
+    assert moment("2027-03-05 10:00:00.5 CET", "Europe/Berlin") == MORNING.replace(microsecond=500_000)
+    assert moment("2027-07-05 11:00 CEST", "Europe/Berlin") == datetime(2027, 7, 5, 9, tzinfo=timezone.utc)
+    assert moment("2027-03-05 09:00 UTC", "Europe/Berlin") == MORNING
+    first, second = (moment(f"2027-10-31 02:30 {name}", "Europe/Berlin") for name in ("CEST", "CET"))
+    assert (second - first).total_seconds() == 3600, "the hour that is there twice"
+    for strange in ("2027-07-05 11:00 CET", "2027-07-05 11:00 EDT"):
+        with pytest.raises(MomentError, match="a short name"):
+            moment(strange, "Europe/Berlin")
+
+
 def test_a_zone_by_name_knows_summer_and_a_day_that_can_only_be_one():
     assert moment("2027-07-05 11:00 Europe/Berlin") == datetime(2027, 7, 5, 9, tzinfo=timezone.utc)
     assert moment("25.03.2027 09:00 UTC") == moment("2027-03-25 09:00 UTC") == moment("03/25/2027 09:00 UTC")

@@ -68,7 +68,7 @@ def _submission(place: Path, chapter: str) -> Submission:
     path = folder / f"{folder.name}.ipynb"
     if fault := name_fault(place.name):
         name = printable(place.name.encode(errors="replace").decode(), 100)
-        return Submission(name, chapter, path, f"the name of the student's folder {fault}; give it another one", True)
+        return Submission(name, chapter, path, f"the name of the student's folder {fault}", True)
     for part, what in ((place, "the student's folder"), (folder, "the folder")):
         if part.is_symlink():
             return Submission(place.name, chapter, path, f"{what} is a symbolic link")
@@ -93,9 +93,9 @@ def name_fault(name: str) -> str:
         if character not in PUNCTUATION and unicodedata.category(character)[0] not in "LMN":
             called = unicodedata.name(character, f"U+{ord(character):04X}")
             shown = f"{character!r} ({called})" if character.isprintable() else called
-            return f"holds {shown}, which it may not hold"
+            return f"holds {shown}, which it may not hold; give it another one"
     if len(name.encode()) > LONGEST_NAME:
-        return f"has {len(name.encode())} bytes, and more than {LONGEST_NAME} are too many"
+        return f"has {len(name.encode())} bytes, and more than {LONGEST_NAME} are too many; shorten it"
     if name != name.strip():
         return "begins or ends with a space"
     if unicodedata.category(name[0])[0] not in "LN" and name[0] != "_":

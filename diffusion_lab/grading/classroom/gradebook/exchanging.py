@@ -22,11 +22,7 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
         The notebook, and the exchange's folder or None.
 
     Raises:
-<<<<<<< HEAD
-        LabError: where nbgrader cannot make it, or the course's graders could not mark it.
-=======
-        LabError: the course's folder has no source of it, or nbgrader fails.
->>>>>>> h-data
+        LabError: the course's folder has no source of it, nbgrader fails, or the course's graders could not mark it.
     """
     from nbgrader.coursedir import CourseDirectory
 

@@ -17,6 +17,8 @@ ISO = re.compile(r"(?<!\d)\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?!\d)")
 """A date with the year in front: day and month are then never exchanged."""
 NAME = re.compile(r"\s([A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)$")
 """A zone by its name in the time zone database."""
+SHORT = re.compile(r"\s([A-Z]{2,5})$")
+"""The short name of a zone."""
 NAME_AND_OFFSET = re.compile(r"[A-Za-z]\s*[+-]\d{1,2}(:?\d{2})?$")
 DEFAULTS = (datetime(2001, 1, 1, 1, 1), datetime(2002, 2, 2, 2, 2))
 """What a text leaves out is taken from here: where the two give different times, it left something out."""
@@ -29,14 +31,24 @@ class MomentError(LabError, ValueError):
         super().__init__(f"{text[:40]!r} {why}; {ACCEPTED}")
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, home: str = "") -> datetime:
     """The moment that a text names, in UTC.
+
+    Args:
+        home: the zone of the place where the text was written, by its name in the time zone database. That place's own
+            short names are understood: nbgrader's exchange writes CET or CEST where its zone is Europe/Berlin.
 
     Raises:
         MomentError: there is no date, no time of day or no zone in it; day and month could be exchanged (05.03.2027);
             the zone is a short name such as CST or BST, which several countries use, or a name with an offset.
     """
     text = text.strip()
+    if home and (short := SHORT.search(text)):
+        plain = text[: short.start()]
+        for fold in (0, 1):  # the hour that is there twice has two names
+            local = moment(f"{plain} UTC").replace(tzinfo=_zone(home, text), fold=fold)
+            if local.tzname() == short[1]:
+                return (local - local.utcoffset()).replace(tzinfo=ZoneInfo("UTC"))
     named = NAME.search(text)
     plain = text[: named.start()] if named else text
     if NAME_AND_OFFSET.search(plain):

@@ -29,12 +29,8 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
-<<<<<<< HEAD
-from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
-=======
 from diffusion_lab.grading.classroom.gradebook.moments import MomentError, moment
-from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, is_test, name_of, rebuilt
->>>>>>> h-data
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""
@@ -269,7 +265,7 @@ class Book(Assignment):
             return ""
         try:
             # nbgrader's own reader takes +0900 for 900 seconds, and a zone that it does not know for UTC.
-            return moment(text).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+            return moment(text, str(self.settings.Exchange.get("timezone") or "")).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
         except MomentError as error:
             raise RecordingError(f"its timestamp.txt holds no time: {error}") from error
 
