@@ -307,4 +307,6 @@ Each component pulls towards its own mean, and counts by how likely $x$ came fro
         "`torch.linalg.solve` divides by a whole batch of matrices.",
     ),
     source='Bishop 2006, section 9.2; at a noise level as in Song et al. 2021, "Score-based generative modeling"',
+    tables=("alpha_bar_t", "weights", "means", "covs"),
+    like="x",
 )

@@ -336,4 +336,6 @@ far from all modes too, where each density on its own is rounded to zero: sampli
         "Give alpha_bar the shape (B, 1, 1, 1) for the covariances, and x the shape (B, 1, D) for the means.",
     ),
     source="Bishop 2006, equations 2.192 and 9.23, at the level of Ho et al. 2020, equation 4",
+    tables=("alpha_bar_t", "weights", "means", "covs"),
+    like="x",
 )

@@ -203,4 +203,6 @@ with this mean, which takes away the noise of the last level.
         "Is the factor of the score a variance or a standard deviation?",
     ),
     source="Robbins 1956; Efron 2011, section 1; Song & Ermon 2019 for its use with scores",
+    tables=("alpha_bar_t",),
+    like="x",
 )

@@ -306,4 +306,5 @@ for unit normal data; all other data are in between.
         "eps is the noise of all steps up to t, and the step takes back only the share that step t has added.",
     ),
     source="Ho et al. 2020, algorithm 2 and equation 7",
+    like="x",
 )

@@ -250,4 +250,5 @@ with $d$ the number of entries of a sample. Return one value for each sample, no
         "Average over all axes but the first.",
     ),
     source="Ho et al. 2020, equation 14",
+    like="x0",
 )

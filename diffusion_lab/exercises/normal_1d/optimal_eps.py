@@ -240,4 +240,6 @@ function: you can draw the two on top of each other.
         "The best guess of one normal variable from another is a straight line: covariance over variance.",
     ),
     source="Karras et al. 2022, appendix B.3; for one dimension any text on linear regression",
+    tables=("alpha_bar_t",),
+    like="x",
 )

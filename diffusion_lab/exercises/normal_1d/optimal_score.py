@@ -238,4 +238,6 @@ guess the noise is to know in which direction data become more likely, for any d
         "Two independent normal parts make up x_t. What are the variances of each?",
     ),
     source="Song et al. 2021b, section 3.1; Vincent 2011 for the link to the noise",
+    tables=("alpha_bar_t",),
+    like="x",
 )

@@ -210,4 +210,5 @@ jumps to a random one, which is what makes it cheap.
     right_answers=(right(one_sample_at_a_time), right(einsum), right(through_numpy), right(float64_inside)),
     hints=("Are these factors variances or standard deviations?", "Give the factors the shape (B, 1, ..., 1)."),
     source="Ho et al. 2020, equation 4",
+    like="x0",
 )

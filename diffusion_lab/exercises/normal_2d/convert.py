@@ -321,4 +321,6 @@ division is needed, and that is why it is stable at both ends of the path, where
         "alpha^2 + sigma^2 = 1: x and v are eps and x0 turned by an angle, and a turn is undone by turning back.",
     ),
     source="Salimans & Ho 2022, section 4 and appendix D",
+    tables=("alpha_bar_t",),
+    like="x",
 )

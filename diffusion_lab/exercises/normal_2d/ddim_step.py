@@ -338,4 +338,6 @@ $\bar\alpha_s = 1$.
         "Old and fresh noise are independent. Which variance must they have together at level s?",
     ),
     source="Song et al. 2021a, equations 12 and 16",
+    tables=("alpha_bar_t", "alpha_bar_s"),
+    like="x",
 )

@@ -268,4 +268,6 @@ each level, and learns its value only when the rest is nearly settled. Another s
         "`torch.where` chooses entry by entry.",
     ),
     source='Song et al. 2021, "Score-based generative modeling", appendix I.2; Lugmayr et al. 2022, section 4.1',
+    tables=("alpha_bar_s",),
+    like="x",
 )
