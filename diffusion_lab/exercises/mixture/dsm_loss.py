@@ -16,14 +16,14 @@ def dsm_loss(model: nn.Module, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tens
         model: called as model(x, sigma) with x (B, *S) and sigma (B,); returns its guess of the score at x, (B, *S).
         x0: (B, *S), clean data of any rank; S can be empty.
         sigma: (B,), positive, the standard deviation of the noise of each sample; it can be float64 where the data are
-            float32, and the model takes x like the data.
+            float32, and the model takes both of its inputs in the dtype of the data.
         noise: (B, *S), standard normal.
 
     Returns:
         (B,), of the dtype of x0: the mean over all axes but the first.
     """
     std = sigma.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))  # (B, 1, ..., 1)
-    error = model(x0 + std * noise, sigma) + noise / std
+    error = model(x0 + std * noise, std.flatten()) + noise / std
     return (std**2 * error.square()).reshape(len(x0), -1).mean(dim=1)
 
 
@@ -33,14 +33,16 @@ def _std(x0, sigma):
 
 def _error(model, x0, sigma, noise):
     std = _std(x0, sigma)
-    return model(x0 + std * noise, sigma) + noise / std
+    return model(x0 + std * noise, sigma.to(x0.dtype)) + noise / std
 
 
 def target_sign(model, x0, sigma, noise):
     """The sign of the target is turned around, so that this score leads away from the data. The score points from x
     back to where it came from, against the noise."""
     std = _std(x0, sigma)
-    return (std**2 * (model(x0 + std * noise, sigma) - noise / std).square()).reshape(len(x0), -1).mean(dim=1)
+    return (
+        (std**2 * (model(x0 + std * noise, sigma.to(x0.dtype)) - noise / std).square()).reshape(len(x0), -1).mean(dim=1)
+    )
 
 
 def missing_weight(model, x0, sigma, noise):
@@ -59,19 +61,23 @@ def target_not_divided(model, x0, sigma, noise):
     """The model was compared with the noise itself. A score is the gradient of a log-density, which has sigma^2 below
     the distance from x0: look at what remains of sigma there."""
     std = _std(x0, sigma)
-    return (std**2 * (model(x0 + std * noise, sigma) + noise).square()).reshape(len(x0), -1).mean(dim=1)
+    return (std**2 * (model(x0 + std * noise, sigma.to(x0.dtype)) + noise).square()).reshape(len(x0), -1).mean(dim=1)
 
 
 def variance_times_noise(model, x0, sigma, noise):
     """The noise was multiplied by sigma^2. sigma is its standard deviation already."""
     std = _std(x0, sigma)
-    return (std**2 * (model(x0 + std**2 * noise, sigma) + noise / std).square()).reshape(len(x0), -1).mean(dim=1)
+    return (
+        (std**2 * (model(x0 + std**2 * noise, sigma.to(x0.dtype)) + noise / std).square())
+        .reshape(len(x0), -1)
+        .mean(dim=1)
+    )
 
 
 def clean_input(model, x0, sigma, noise):
     """The model was given x0. The score is that of noisy data, so the model must see the noisy x."""
     std = _std(x0, sigma)
-    return (std**2 * (model(x0, sigma) + noise / std).square()).reshape(len(x0), -1).mean(dim=1)
+    return (std**2 * (model(x0, sigma.to(x0.dtype)) + noise / std).square()).reshape(len(x0), -1).mean(dim=1)
 
 
 def mean_over_the_batch(model, x0, sigma, noise):
@@ -93,9 +99,10 @@ def sigma_along_the_last_axis(model, x0, sigma, noise):
 
 
 def cut_off_from_the_network(model, x0, sigma, noise):
-    """The model's output was detached, so that no gradient reaches its weights and nothing is learned."""
+    """The model's output is cut off from autograd (by `detach`, `no_grad`, a number or NumPy on the way), so that no
+    gradient reaches its weights and nothing is learned."""
     std = _std(x0, sigma)
-    guess = model(x0 + std * noise, sigma).detach()
+    guess = model(x0 + std * noise, sigma.to(x0.dtype)).detach()
     return (std**2 * (guess + noise / std).square()).reshape(len(x0), -1).mean(dim=1)
 
 
@@ -125,7 +132,7 @@ def target_divided_by_the_variance(model, x0, sigma, noise):
     """The noise was divided by sigma^2. That belongs below the distance x - x0, which is sigma times the noise: one
     sigma remains below the noise itself."""
     std = _std(x0, sigma)
-    error = model(x0 + std * noise, sigma) + noise / std**2
+    error = model(x0 + std * noise, sigma.to(x0.dtype)) + noise / std**2
     return (std**2 * error.square()).reshape(len(x0), -1).mean(dim=1)
 
 
@@ -133,7 +140,7 @@ def data_shrunk(model, x0, sigma, noise):
     """The data were shrunk before the noise was added, as in the chapters before. Here x = x0 + sigma noise: the data
     keep their size."""
     std = _std(x0, sigma)
-    error = model((x0 + std * noise) / (1 + std**2).sqrt(), sigma) + noise / std
+    error = model((x0 + std * noise) / (1 + std**2).sqrt(), sigma.to(x0.dtype)) + noise / std
     return (std**2 * error.square()).reshape(len(x0), -1).mean(dim=1)
 
 
@@ -167,13 +174,13 @@ def fresh_noise(model, x0, sigma, noise):
 
 def weight_inside(model, x0, sigma, noise):
     std = _std(x0, sigma)
-    return (std * model(x0 + std * noise, sigma) + noise).square().reshape(len(x0), -1).mean(-1)
+    return (std * model(x0 + std * noise, sigma.to(x0.dtype)) + noise).square().reshape(len(x0), -1).mean(-1)
 
 
 def gradient_of_the_log_density(model, x0, sigma, noise):
     std = _std(x0, sigma)
     x = x0 + std * noise
-    square = std**2 * (model(x, sigma) - (x0 - x) / std**2) ** 2
+    square = std**2 * (model(x, sigma.to(x0.dtype)) - (x0 - x) / std**2) ** 2
     while square.ndim > 1:
         square = square.mean(dim=-1)
     return square
@@ -190,7 +197,7 @@ def functional_form(model, x0, sigma, noise):
     from torch.nn import functional
 
     std = _std(x0, sigma)
-    scaled = std * model(x0 + std * noise, sigma)
+    scaled = std * model(x0 + std * noise, sigma.to(x0.dtype))
     return functional.mse_loss(scaled, -noise, reduction="none").reshape(len(x0), -1).mean(dim=1)
 
 

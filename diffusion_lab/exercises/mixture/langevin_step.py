@@ -65,6 +65,12 @@ def downhill(x, score, step_size, noise):
     return x - step_size * score + math.sqrt(2 * step_size) * noise
 
 
+def step_of_half_the_size(x, score, step_size, noise):
+    """This is the form with half a step along the score and noise of the variance `step_size`. Here the step is counted
+    otherwise: the whole of it goes along the score, and the noise has twice the variance."""
+    return x + 0.5 * step_size * score + math.sqrt(step_size) * noise
+
+
 def noise_left_out(x, score, step_size, noise):
     """The noise was left out: this climbs to the nearest mode and stays there. The noise is what makes a sample of
     it."""
@@ -193,6 +199,7 @@ with $\eta$ proportional to $\sigma^2$; your function is one step of it.
         wrong(missing_two),
         wrong(noise_scaled_twice),
         wrong(half_a_step),
+        wrong(step_of_half_the_size),
         wrong(downhill),
         wrong(noise_left_out),
         wrong(root_of_the_step_along_the_score),

@@ -70,8 +70,8 @@ def share_of_the_noise(betas):
 
 
 def exponential_of_the_sum(betas):
-    """This is the exponential of minus the sum of the betas, which a product of 1 - beta only comes close to where
-    every beta is small. Multiply the shares themselves, or add up log(1 - beta)."""
+    """This is the exponential of minus the sum of the betas. It is close to the product of 1 - beta only while every
+    beta is small: multiply the shares themselves, or add up log(1 - beta)."""
     return torch.exp(-torch.cumsum(betas, dim=0))
 
 

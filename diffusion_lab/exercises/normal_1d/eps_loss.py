@@ -16,8 +16,8 @@ def eps_loss(model: nn.Module, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: 
         model: called as model(x_t, t) with x_t (B, *S) and t (B,); returns its guess of the noise, (B, *S).
         x0, noise: (B, *S), of any rank; S can be empty.
         t: (B,) int64 in 0..T-1.
-        alpha_bar: (T,), in (0, 1); it can be float64 where the data are float32, and the network takes x_t like the
-            data.
+        alpha_bar: (T,), in (0, 1); it can be float64 where the data are float32, and the network takes x_t in the
+            dtype of the data.
 
     Returns:
         (B,), of the dtype of x0: the mean over all axes but the first.
@@ -63,7 +63,8 @@ def absolute_error(model, x0, t, noise, alpha_bar):
 
 
 def cut_off_from_the_network(model, x0, t, noise, alpha_bar):
-    """The network's output was detached, so that no gradient reaches its weights and nothing is learned."""
+    """The network's output is cut off from autograd (by `detach`, `no_grad`, a number or NumPy on the way), so that no
+    gradient reaches its weights and nothing is learned."""
     return (model(_noisy(x0, t, noise, alpha_bar), t).detach() - noise).square().reshape(len(x0), -1).mean(dim=1)
 
 

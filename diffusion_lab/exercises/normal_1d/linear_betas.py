@@ -64,7 +64,8 @@ def standard_deviations(T, beta_start, beta_end):
 
 
 def what_each_step_keeps(T, beta_start, beta_end):
-    """These are 1 - beta, what each step keeps of the data. Asked for is what it adds: the betas themselves."""
+    """These are 1 - beta, what each step keeps of the data. What it adds is asked for, the betas
+    themselves."""
     return 1 - torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
 
 

@@ -110,6 +110,14 @@ def data_at_once(x, alpha_bar_t, alpha_bar_s, eps, eta, noise):
     return _x0(x, alpha_bar_t, eps)
 
 
+def data_near_the_end(x, alpha_bar_t, alpha_bar_s, eps, eta, noise):
+    """Near alpha_bar_s = 1 the estimate of x0 was returned. Only at 1 itself it is the result, and the formula gives it
+    there: below 1, however near, level s has noise."""
+    if alpha_bar_s > 0.99:
+        return _x0(x, alpha_bar_t, eps)
+    return ddim_step(x, alpha_bar_t, alpha_bar_s, eps, eta, noise)
+
+
 def variance_upside_down(x, alpha_bar_t, alpha_bar_s, eps, eta, noise):
     """The first fraction of the variance is upside down. The noise at s stands over the noise at t: the fresh noise
     goes to 0 where s is the data."""
@@ -319,6 +327,7 @@ $\bar\alpha_s = 1$.
         wrong(variance_of_the_forward_step),
         wrong(data_not_scaled_back),
         wrong(data_at_once),
+        wrong(data_near_the_end),
         wrong(variance_upside_down),
         wrong(step_between_upside_down),
         wrong(old_noise_left_out),

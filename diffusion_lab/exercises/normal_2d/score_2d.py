@@ -151,6 +151,7 @@ def guess_of_the_noise(x, alpha_bar_t, mean, cov):
 
 
 def closed_form_inverse(x, alpha_bar_t, mean, cov):
+    alpha_bar_t, mean, cov = (value.to(x.dtype) for value in (alpha_bar_t, mean, cov))
     dx, dy = (x - alpha_bar_t.sqrt()[:, None] * mean).unbind(1)
     a, b = alpha_bar_t * cov[0, 0] + 1 - alpha_bar_t, alpha_bar_t * cov[0, 1]
     d = alpha_bar_t * cov[1, 1] + 1 - alpha_bar_t
@@ -165,6 +166,7 @@ def along_the_axes(x, alpha_bar_t, mean, cov):
 
 
 def derivative_by_autograd(x, alpha_bar_t, mean, cov):
+    alpha_bar_t, mean, cov = (value.to(x.dtype) for value in (alpha_bar_t, mean, cov))
     away = _away(x, alpha_bar_t, mean).detach().requires_grad_()
     precision = torch.linalg.inv(_noisy_cov(alpha_bar_t, cov))
     log_density = -0.5 * torch.einsum("bi,bij,bj->", away, precision, away)
@@ -172,6 +174,7 @@ def derivative_by_autograd(x, alpha_bar_t, mean, cov):
 
 
 def one_sample_at_a_time(x, alpha_bar_t, mean, cov):
+    alpha_bar_t, mean, cov = (value.to(x.dtype) for value in (alpha_bar_t, mean, cov))
     rows = []
     for sample, kept in zip(x, alpha_bar_t, strict=True):
         noisy = kept * cov + torch.diag(torch.stack([1 - kept, 1 - kept]))

@@ -15,8 +15,8 @@ def v_loss(model: nn.Module, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Te
         model: called as model(x_t, t) with x_t (B, *S) and t (B,); returns its guess of v, (B, *S).
         x0, noise: (B, *S), of any rank; S can be empty.
         t: (B,) int64 in 0..T-1.
-        alpha_bar: (T,), in (0, 1); it can be float64 where the data are float32, and the network takes x_t like the
-            data.
+        alpha_bar: (T,), in (0, 1); it can be float64 where the data are float32, and the network takes x_t in the
+            dtype of the data.
 
     Returns:
         (B,), of the dtype of x0: the mean over all axes but the first.
@@ -90,7 +90,8 @@ def sum_over_entries(model, x0, t, noise, alpha_bar):
 
 
 def cut_off_from_the_network(model, x0, t, noise, alpha_bar):
-    """The network's output was detached, so that no gradient reaches its weights and nothing is learned."""
+    """The network's output is cut off from autograd (by `detach`, `no_grad`, a number or NumPy on the way), so that no
+    gradient reaches its weights and nothing is learned."""
     return v_loss(lambda x, t: model(x, t).detach(), x0, t, noise, alpha_bar)
 
 
@@ -199,7 +200,7 @@ def error_of_x0(model, x0, t, noise, alpha_bar):
     # The square error of v is that of the x0 it stands for, over sigma squared.
     alpha, sigma = _factors(x0.double(), t, alpha_bar.double())
     x = alpha * x0.double() + sigma * noise.double()
-    found = alpha * x - sigma * model(x, t)
+    found = alpha * x - sigma * model(x.to(x0.dtype), t)
     return ((found - x0.double()) / sigma).square().reshape(len(x0), -1).mean(dim=1).to(x0.dtype)
 
 

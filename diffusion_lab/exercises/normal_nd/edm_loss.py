@@ -17,7 +17,7 @@ def edm_loss(model: nn.Module, x0: Tensor, sigma: Tensor, noise: Tensor, sigma_d
         model: the network F itself, called as model(c_in x, c_noise) with (B, *S) and (B,); returns (B, *S).
         x0: (B, *S), clean data of any rank; S can be empty.
         sigma: (B,), positive, the standard deviation of the noise of each sample; it can be float64 where the data are
-            float32, and the network takes its input like the data.
+            float32, and the network takes both of its inputs in the dtype of the data.
         noise: (B, *S), standard normal.
         sigma_data: the standard deviation of the clean data.
 
@@ -113,7 +113,8 @@ def mean_over_the_batch(model, x0, sigma, noise, sigma_data):
 
 
 def cut_off_from_the_network(model, x0, sigma, noise, sigma_data):
-    """The network's output was detached, so that no gradient reaches its weights and nothing is learned."""
+    """The network's output is cut off from autograd (by `detach`, `no_grad`, a number or NumPy on the way), so that no
+    gradient reaches its weights and nothing is learned."""
     x, skip, out, scale, level, weight = _parts(x0, sigma, noise, sigma_data)
     return _mean(weight * (skip * x + out * model(scale * x, level).detach() - x0).square())
 

@@ -12,11 +12,18 @@ from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property,
 
 
 def heun_step(denoise: nn.Module, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """One step of Heun's method along the probability-flow path, from the level sigma to sigma_next. Args: denoise:
-    called as denoise(x, sigma) with x (B, *S) and sigma a number, or the same number for each sample, (B,); returns its
-    guess of x0, (B, *S). x: (B, *S), x0 + sigma noise; S can be empty. sigma: the level of x, positive. sigma_next: the
-    level to go to, below sigma; 0 is the clean end. Returns: (B, *S), at the level sigma_next, of the dtype of x and
-    without an autograd graph."""
+    """One step of Heun's method along the probability-flow path, from the level sigma to sigma_next.
+
+    Args:
+        denoise: called as denoise(x, sigma) with x (B, *S), of the dtype that x has here, and sigma a number, or the
+            same number for each sample, (B,); returns its guess of x0, (B, *S).
+        x: (B, *S), x0 + sigma noise; S can be empty.
+        sigma: the level of x, positive.
+        sigma_next: the level to go to, below sigma; 0 is the clean end.
+
+    Returns:
+        (B, *S), at the level sigma_next, of the dtype of x and without an autograd graph.
+    """
     with torch.no_grad():
         width = sigma_next - sigma
         slope = (x - denoise(x, sigma)) / sigma
@@ -188,10 +195,10 @@ def by_shares(denoise, x, sigma, sigma_next):
 def float64_inside(denoise, x, sigma, sigma_next):
     with torch.no_grad():
         start = x.double()
-        slope = (start - denoise(start, sigma)) / sigma
+        slope = (start - denoise(x, sigma)) / sigma
         trial = start + (sigma_next - sigma) * slope
         if sigma_next != 0:
-            slope = (slope + (trial - denoise(trial, sigma_next)) / sigma_next) / 2
+            slope = (slope + (trial - denoise(trial.to(x.dtype), sigma_next)) / sigma_next) / 2
         return (start + (sigma_next - sigma) * slope).to(x.dtype)
 
 
