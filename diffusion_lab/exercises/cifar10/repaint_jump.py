@@ -271,7 +271,7 @@ z \sim \mathcal N(0, I).
 \end{gathered}
 $$
 
-The network guesses $v$ at $x_t$, told the level $t$ of each sample, $(B,)$. Then
+The network guesses $v$ at $x_t$, when you tell it the level $t$ of each sample, $(B,)$. Then
 
 $$
 \begin{aligned}
