@@ -91,14 +91,6 @@ def missing_roots_on_the_way_up(model, x, s, t, alpha_bar, noise):
     return _down(x, _ask(model, x, t), s, t, alpha_bar)
 
 
-def ratio_inverted(model, x, s, t, alpha_bar, noise):
-    """alpha_bar[s] / alpha_bar[t] is above 1 and at pure noise infinite. What the steps up keep is the other way round,
-    the noisier level over the cleaner."""
-    step = alpha_bar[s] / alpha_bar[t]
-    x = step.sqrt() * x + (1 - step).sqrt() * noise
-    return _down(x, _ask(model, x, t), s, t, alpha_bar)
-
-
 def fresh_noise_at_full_size(model, x, s, t, alpha_bar, noise):
     """The fresh noise came in at full size. Data and noise together keep the variance 1: the noise takes the share that
     the data lose."""
@@ -279,7 +271,7 @@ z \sim \mathcal N(0, I).
 \end{gathered}
 $$
 
-The network guesses $v$ at $x_t$, told the level $t$ of each sample, $(B,)$. Then
+The network guesses $v$ at $x_t$, when you tell it the level $t$ of each sample, $(B,)$. Then
 
 $$
 \begin{aligned}
@@ -306,7 +298,6 @@ After each round `inpaint_step` of chapter 4 puts the known pixels back.
         wrong(output_read_as_eps),
         wrong(variances_subtracted),
         wrong(missing_roots_on_the_way_up),
-        wrong(ratio_inverted),
         wrong(fresh_noise_at_full_size),
         wrong(no_way_up),
         wrong(one_step_up),

@@ -66,7 +66,7 @@ def ratio_inverted(alpha_bar):
 
 
 def shift_of_the_betas(alpha_bar):
-    """These are the betas of the new schedule. Asked for is its alpha_bar."""
+    """These are the betas of the new schedule. Return its alpha_bar."""
     root = alpha_bar.sqrt()
     after = ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()
     return torch.cat([1 - after[:1], 1 - after[1:] / after[:-1]])

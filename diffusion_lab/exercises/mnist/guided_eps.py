@@ -58,8 +58,8 @@ def away_from_the_label(eps_cond, eps_uncond, scale):
 
 
 def whole_guess_added(eps_cond, eps_uncond, scale):
-    """The whole conditional guess was added to the other one, so that the noise is counted more than once. Add only
-    the difference that the label makes."""
+    """The whole conditional guess was added to the other one, so the noise is counted more than once. Add only the
+    difference that the label makes."""
     return eps_uncond + scale * eps_cond
 
 

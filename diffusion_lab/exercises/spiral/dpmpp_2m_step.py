@@ -153,35 +153,6 @@ def change_added_to_the_last(x0_now, x0_last, x, levels):
     return _step(x, levels, x0_last + h / (2 * before) * (x0_now - x0_last))
 
 
-def estimate_not_scaled(x0_now, x0_last, x, levels):
-    """The estimate was added without its factor alpha. At the next level the data have the size alpha, which is 1 at
-    the end alone."""
-    _, sigma, h, _ = _parts(levels)
-    return sigma[2] / sigma[1] * x - torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
-
-
-def estimate_subtracted(x0_now, x0_last, x, levels):
-    """The estimate comes with the wrong sign: exp(-h) - 1 is negative, and the minus before it makes it a plus."""
-    alpha, sigma, h, _ = _parts(levels)
-    return sigma[2] / sigma[1] * x + alpha[2] * torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
-
-
-def minus_one_forgotten(x0_now, x0_last, x, levels):
-    """The minus 1 after the exponential is missing. A step of length 0 must leave x where it is."""
-    alpha, sigma, h, _ = _parts(levels)
-    if sigma[2] == 0:
-        return alpha[2] * x0_now
-    return sigma[2] / sigma[1] * x - alpha[2] * torch.exp(-h) * _estimate(x0_now, x0_last, levels)
-
-
-def x_scaled_by_alpha(x0_now, x0_last, x, levels):
-    """x was scaled by the ratio of the alphas. What is kept of x is noise: it shrinks as sigma does."""
-    alpha, sigma, h, _ = _parts(levels)
-    if sigma[2] == 0:
-        return alpha[2] * x0_now
-    return alpha[2] / alpha[1] * x - alpha[2] * torch.expm1(-h) * _estimate(x0_now, x0_last, levels)
-
-
 def columns_swapped(x0_now, x0_last, x, levels):
     """alpha and sigma have changed places: alpha is in the first column of `levels`, sigma in the second."""
     levels = levels.flip(1)
@@ -406,10 +377,6 @@ one remembers.
         wrong(change_carried_into_the_data),
         wrong(clean_too_early),
         wrong(change_added_to_the_last),
-        wrong(estimate_not_scaled),
-        wrong(estimate_subtracted),
-        wrong(minus_one_forgotten),
-        wrong(x_scaled_by_alpha),
         wrong(columns_swapped),
         wrong(whole_log_snr),
         wrong(alpha_of_the_level_now),

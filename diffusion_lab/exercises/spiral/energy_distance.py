@@ -102,8 +102,8 @@ def pairs_counted_once(a, b):
 
 
 def part_of_the_distance(a, b):
-    """The result was divided by the distance between the sets. That share has no unit; asked for is the distance
-    itself."""
+    """The result was divided by the distance between the sets. That is a share, without a unit: return the
+    distance itself."""
     between = 2 * _table(a, b).mean()
     return ((between - _table(a, a).mean() - _table(b, b).mean()) / between).clamp(min=0).sqrt()
 

@@ -59,7 +59,7 @@ def noise_subtracted(noise, data, t):
 
 
 def velocity_of_the_path(noise, data, t):
-    """This is the velocity of the path, the same at every t. Asked for is the point that is reached at t."""
+    """This is the velocity of the path, the same at every t. Return the point that it has reached at t."""
     return noise - data
 
 

@@ -101,13 +101,13 @@ def mean_of_all_points(x, sigma, data):
 
 
 def noise_for_the_data(x, sigma, data):
-    """This is the noise, (x - x0) / sigma. Asked for is the clean x0."""
+    """This is the noise, (x - x0) / sigma. Return the clean x0."""
     size = _column(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
     return (x - _mean(-_squares(x, data) / (2 * _column(sigma, x) ** 2), x, data)) / size
 
 
 def score_for_the_data(x, sigma, data):
-    """This is the score, (x0 - x) / sigma^2. Asked for is the clean x0."""
+    """This is the score, (x0 - x) / sigma^2. Return the clean x0."""
     size = _column(sigma, x).reshape(-1, *[1] * (x.ndim - 1))
     return (_mean(-_squares(x, data) / (2 * _column(sigma, x) ** 2), x, data) - x) / size**2
 

@@ -34,8 +34,8 @@ def largest_dot_product(samples, train):
 
 
 def nearest_sample(samples, train):
-    """This finds the nearest sample for each training point. Asked is the nearest training point for each sample: over
-    which axis is the smallest taken?"""
+    """This finds the nearest sample for each training point. You want it the other way round, the nearest training
+    point for each sample: over which axis do you take the smallest?"""
     distance, index = _distances(samples, train).min(dim=0)
     return distance, index
 
@@ -103,7 +103,7 @@ def counted_from_1(samples, train):
 
 
 def point_in_the_place_of_its_index(samples, train):
-    """This gives the training points themselves. Asked for is which ones they are, as indices (B,)."""
+    """You return the training points themselves. Return which ones they are, as indices (B,)."""
     distance, index = _distances(samples, train).min(dim=1)
     return distance, train[index]
 

@@ -222,8 +222,8 @@ $$
 \end{gathered}
 $$
 
-Return the score for a velocity $v$ at $x$. Every sample of the batch has its own $t > 0$, which may be small: then the
-score is large, and right so.
+Return the score for a velocity $v$ at $x$. Every sample of the batch has its own $t > 0$, which may be small: the
+score is large then, and rightly so.
 
 Why: flow matching and diffusion train the same model. With this conversion a flow network can be sampled with noise
 (Langevin, DDPM) or guided by a gradient.
