@@ -6,11 +6,13 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
-from diffusion_lab.grading.judge.edits import Edit
+from diffusion_lab.grading.judge.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
@@ -180,13 +182,15 @@ def _may_be_half(edit: Edit) -> bool:
     if edit.function == SHELL and not isinstance(edit.old, ast.Call):
         return False
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
-    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "shape")
+    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "condition ignored", "shape")
 
 
 def _contrary(one: Mistake, other: Mistake) -> bool:
     """Whether two mistakes say the same, or cancel out."""
     same_case = {one.kind, other.kind} <= {"case ignored", "case too many", "condition ignored", "condition too many"}
-    return one.name == other.name or same_case
+    subjects = [m.name.removeprefix(f"edit: {m.kind}") for m in (one, other)]
+    undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
+    return one.name == other.name or same_case or undone
 
 
 def _keeps_its_shape(returned: Returned, question: Question) -> bool:
@@ -199,6 +203,10 @@ def _keeps_its_shape(returned: Returned, question: Question) -> bool:
     for value, leaf in zip(given, question.expected.leaves, strict=True):
         tensor = as_tensor(value)
         if tensor is None or tensor.is_complex() or tensor.shape != leaf.value.shape:
+            return False
+        if any(
+            isinstance(a, Tensor) and a.shape == tensor.shape and bool((a == tensor).all()) for a in question.arguments
+        ):
             return False
         flat = leaf.value.double().flatten()
         if flat.numel() > 1 and bool((flat != flat[0]).any()) and not bool((tensor != tensor.flatten()[0]).any()):

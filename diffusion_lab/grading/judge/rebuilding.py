@@ -23,7 +23,7 @@ NOT_USED = {"os", "sys", "subprocess", "shutil", "pathlib", "socket", "requests"
 """Code that reaches out of itself is never run in an edited form."""
 FRAGILE = {"eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "schur", "sqrtm", "lstsq", "pinv", "cond"}
 """Routines of LAPACK, some of which crash on a nan; an edit makes nans easily."""
-GUARD = "__finite__"
+GUARD, GUARD_OF_ROOT = "__finite__", "__not_negative__"
 LONGEST = 400
 """Lines of code beyond which no one looks for a small mistake."""
 
@@ -52,6 +52,7 @@ class Source:
             **_closed_over(function),
             "torch": torch,
             GUARD: _finite,
+            GUARD_OF_ROOT: _not_negative,
         }
         self.trees: dict[str, ast.FunctionDef] = {}
         waiting = [function]
@@ -173,6 +174,23 @@ class _Guarded(ast.NodeTransformer):
                 node.func.value = ast.Call(ast.Name(GUARD, ast.Load()), [node.func.value], [])
         return node
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if _is_root(node):
+            node.left = ast.Call(ast.Name(GUARD_OF_ROOT, ast.Load()), [node.left], [])
+        return node
+
+
+def _is_root(node: ast.AST) -> bool:
+    half = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant)
+    return half and node.right.value == 0.5
+
+
+def _not_negative(value: Any) -> Any:
+    if bool((torch.as_tensor(value) < 0).any()):
+        raise ValueError("a root of a negative number, whose nan may go unseen")
+    return value
+
 
 def _finite(value: Any) -> Any:
     if not bool(torch.as_tensor(value).isfinite().all()):
@@ -181,7 +199,7 @@ def _finite(value: Any) -> Any:
 
 
 def _compiled(tree: ast.FunctionDef) -> types.CodeType:
-    if any(isinstance(node, ast.Attribute) and node.attr in FRAGILE for node in ast.walk(tree)):
+    if any(_is_root(n) or (isinstance(n, ast.Attribute) and n.attr in FRAGILE) for n in ast.walk(tree)):
         tree = ast.fix_missing_locations(_Guarded().visit(copy.deepcopy(tree)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd code, which edits make
