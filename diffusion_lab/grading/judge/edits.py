@@ -51,6 +51,8 @@ COSTS = {
     "case ignored": 1,
     "case too many": 5,
     "text": 1,
+    "shape": 1,
+    "dtype": 2,
     "cases exchanged": 1,
     "line missing": 2,
     "line too many": 2,
@@ -196,6 +198,47 @@ def _likenesses(edit: Edit) -> Iterator[tuple]:
         yield "same index", ast.dump(old.slice), ast.dump(new.slice)
     if edit.kind == "call missing" and isinstance(old, ast.Call) and isinstance(old.func, ast.Attribute):
         yield "same call", old.func.attr
+
+
+def repairs(function: ast.FunctionDef) -> list[Edit]:
+    """More edits of wrong code alone: a shape made to fit any number of axes, a dtype made to fit another's."""
+    names = [a.arg for a in function.args.args]
+    found = []
+    for slot, node, case in _places(function):
+        options: list[Option] = []
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("reshape", "view")
+        ):
+            ones = [_number(a) == 1 for a in node.args[1:]]
+            if all(ones):
+                options += [("shape", _as_wide_as(node.func.value, name), None) for name in names]
+        elif isinstance(node, ast.Subscript) and _new_axes(node.slice):
+            options += [("shape", _as_wide_as(node.value, name), None) for name in names]
+        elif isinstance(node, ast.Name) and hasattr(slot[0], "is_shell") and slot[1] == "args":
+            for other in names:
+                if other != node.id:
+                    cast = ast.Call(ast.Attribute(node, "to", ast.Load()), [ast.Name(other, ast.Load())], [])
+                    options.append(("dtype", cast, ast.Name(other, ast.Load())))
+        for kind, new, about in options:
+            ast.copy_location(new, node)
+            ast.fix_missing_locations(new)
+            found.append(Edit(kind, ((slot, new),), node, new, about, function.name, case))
+    return found
+
+
+def _as_wide_as(node: ast.expr, name: str) -> ast.expr:
+    """node.reshape(-1, *[1] * (name.ndim - 1))"""
+    axes = ast.BinOp(ast.Attribute(ast.Name(name, ast.Load()), "ndim", ast.Load()), ast.Sub(), _one())
+    ones = ast.Starred(ast.BinOp(ast.List([_one()], ast.Load()), ast.Mult(), axes), ast.Load())
+    return ast.Call(ast.Attribute(node, "reshape", ast.Load()), [_minus(_one()), ones], [])
+
+
+def _new_axes(index: ast.AST) -> bool:
+    """As in x[:, None, None]."""
+    parts = index.elts if isinstance(index, ast.Tuple) else []
+    return any(isinstance(p, ast.Constant) and p.value is None for p in parts)
 
 
 def put(slot: Slot, node: ast.AST) -> None:

@@ -6,16 +6,18 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
-from diffusion_lab.grading.judge.edits import Edit
+from diffusion_lab.grading.judge.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
 from diffusion_lab.grading.judge.searching import CALL, Clock, edited, is_right, same_returned, size
-from diffusion_lab.grading.judge.wording import Mistake, mistake
+from diffusion_lab.grading.judge.wording import Mistake, meanings, mistake
 
 ONE, TWO = 0.4, 0.4
 """Seconds of processor time to look for one edit of the student's code, and for a pair."""
@@ -39,13 +41,14 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     """
     if any(t.returned.fault is not None and t.returned.fault.kind == "time" for t in trials):
         return ()
-    if all(t.returned.fault is not None for t in trials if not t.passed):
-        return ()  # errors have messages of their own, and too much explains them
     search = _Search(exercise, caller, trials)
+    if all(t.returned.fault is not None for t in trials if not t.passed):
+        return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     found = [*search.made(), *search.undone()]
-    if found:
-        return (min(found, key=lambda m: (m.cost, not m.line)),)
-    return search.pair()
+    best = min(found, key=lambda m: (m.cost, not m.line), default=None)
+    if best is not None and best.cost <= FAR_FETCHED:
+        return (best,)
+    return search.pair() or ((best,) if best else ())
 
 
 class _Search:
@@ -55,6 +58,7 @@ class _Search:
         self.exercise, self.caller, self.trains = exercise, caller, exercise.trains
         self.trials = sorted(trials, key=lambda t: (t.passed, size(t.question)))
         self.table: Table | None = fingerprints.load(exercise)
+        self.meanings = meanings(exercise)
         self.source: Source | None = None
         function = getattr(caller, "function", None)
         if isinstance(caller, LocalCaller) and function is not None:
@@ -86,7 +90,7 @@ class _Search:
         clock = Clock(ONE)
         for edit, call in self._edits_of_student(clock):
             if self._right(call):
-                found.append(mistake(edit, of_reference=False))
+                found.append(mistake(edit, False, meanings=self.meanings))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
         return found
@@ -118,14 +122,14 @@ class _Search:
                 cost = edit.cost + second.cost
                 if cost > FAR_FETCHED or (best and cost >= sum(m.cost for m in best)):
                     break
-                one = mistake(edit, of_reference=False)
-                if one.name != second.name and self._same(other, call, known):
+                one = mistake(edit, False, meanings=self.meanings)
+                if not _contrary(one, second) and self._same(other, call, known):
                     best = (one, second)
                     break
         return best
 
     def _edits_of_student(self, clock: Clock) -> Iterator[tuple[Edit, LocalCaller]]:
-        for edit in sorted(self.source.edits() if self.source else (), key=lambda e: e.cost):
+        for edit in sorted(self.source.repairs() if self.source else (), key=lambda e: e.cost):
             if clock.over:
                 return
             call = edited(self.source, edit)
@@ -145,7 +149,7 @@ class _Search:
                 source, edit = sources[place], sources[place].edits()[number]
                 call = edited(source, edit)
                 if call is not None:
-                    what = mistake(edit, of_reference=True, body=source.trees.get(edit.function))
+                    what = mistake(edit, True, source.trees.get(edit.function), self.meanings)
                     found.append((edit.cost, call, what))
         for _, call, what in sorted(found, key=lambda f: f[0]):
             yield call, what
@@ -178,11 +182,19 @@ def _may_be_half(edit: Edit) -> bool:
     if edit.function == SHELL and not isinstance(edit.old, ast.Call):
         return False
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
-    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "shape")
+    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "condition ignored", "shape")
+
+
+def _contrary(one: Mistake, other: Mistake) -> bool:
+    """Whether two mistakes say the same, or cancel out."""
+    same_case = {one.kind, other.kind} <= {"case ignored", "case too many", "condition ignored", "condition too many"}
+    subjects = [m.name.removeprefix(f"edit: {m.kind}") for m in (one, other)]
+    undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
+    return one.name == other.name or same_case or undone
 
 
 def _keeps_its_shape(returned: Returned, question: Question) -> bool:
-    """Whether an answer has the shapes of the right one, and numbers where that has numbers."""
+    """Whether an answer has the shapes of the right one, and different numbers where that has different numbers."""
     if returned.fault is not None:
         return False
     given = leaves(returned.value)
@@ -191,6 +203,13 @@ def _keeps_its_shape(returned: Returned, question: Question) -> bool:
     for value, leaf in zip(given, question.expected.leaves, strict=True):
         tensor = as_tensor(value)
         if tensor is None or tensor.is_complex() or tensor.shape != leaf.value.shape:
+            return False
+        if any(
+            isinstance(a, Tensor) and a.shape == tensor.shape and bool((a == tensor).all()) for a in question.arguments
+        ):
+            return False
+        flat = leaf.value.double().flatten()
+        if flat.numel() > 1 and bool((flat != flat[0]).any()) and not bool((tensor != tensor.flatten()[0]).any()):
             return False
         if not bool((tensor.double().isfinite() | ~leaf.value.double().isfinite()).all()):
             return False

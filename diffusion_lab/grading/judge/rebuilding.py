@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import inspect
 import textwrap
 import types
@@ -13,13 +14,16 @@ from typing import Any
 
 import torch
 
-from diffusion_lab.grading.judge.edits import Edit, at, edits, put
+from diffusion_lab.grading.judge.edits import Edit, at, edits, put, repairs
 
 SHELL = "__shell__"
 """The name of a function around the whole, whose edits change an argument or the answer."""
 NOT_CALLED = {"open", "exec", "eval", "input", "compile", "__import__", "exit", "quit", "globals", "setattr", "delattr"}
 NOT_USED = {"os", "sys", "subprocess", "shutil", "pathlib", "socket", "requests", "urllib", "builtins", "importlib"}
 """Code that reaches out of itself is never run in an edited form."""
+FRAGILE = {"eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "schur", "sqrtm", "lstsq", "pinv", "cond"}
+"""Routines of LAPACK, some of which crash on a nan; an edit makes nans easily."""
+GUARD, GUARD_OF_ROOT = "__finite__", "__not_negative__"
 LONGEST = 400
 """Lines of code beyond which no one looks for a small mistake."""
 
@@ -43,7 +47,13 @@ class Source:
         if not isinstance(function, types.FunctionType):
             raise Unreadable("not a plain function")
         self.function, self.name = function, function.__name__
-        self.namespace: dict[str, Any] = {**function.__globals__, **_closed_over(function), "torch": torch}
+        self.namespace: dict[str, Any] = {
+            **function.__globals__,
+            **_closed_over(function),
+            "torch": torch,
+            GUARD: _finite,
+            GUARD_OF_ROOT: _not_negative,
+        }
         self.trees: dict[str, ast.FunctionDef] = {}
         waiting = [function]
         while waiting:
@@ -66,6 +76,10 @@ class Source:
         if self._edits is None:
             self._edits = [e for tree in (self._shell, *self.trees.values()) for e in edits(tree)]
         return self._edits
+
+    def repairs(self) -> list[Edit]:
+        """All small edits and those that make sense on wrong code only."""
+        return self.edits() + [e for tree in (self._shell, *self.trees.values()) for e in repairs(tree)]
 
     def with_edits(self, chosen: Iterable[Edit]) -> Callable:
         """The function with these edits made. Raises SyntaxError or ValueError where that is no function."""
@@ -148,7 +162,45 @@ def _shell(name: str, parameters: list[str]) -> ast.FunctionDef:
     return tree
 
 
+class _Guarded(ast.NodeTransformer):
+    """Calls that can end the whole process when they are given a nan, with a check before them."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in FRAGILE:
+            if node.args:
+                node.args[0] = ast.Call(ast.Name(GUARD, ast.Load()), [node.args[0]], [])
+            else:
+                node.func.value = ast.Call(ast.Name(GUARD, ast.Load()), [node.func.value], [])
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if _is_root(node):
+            node.left = ast.Call(ast.Name(GUARD_OF_ROOT, ast.Load()), [node.left], [])
+        return node
+
+
+def _is_root(node: ast.AST) -> bool:
+    half = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant)
+    return half and node.right.value == 0.5
+
+
+def _not_negative(value: Any) -> Any:
+    if bool((torch.as_tensor(value) < 0).any()):
+        raise ValueError("a root of a negative number, whose nan may go unseen")
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if not bool(torch.as_tensor(value).isfinite().all()):
+        raise ValueError("not finite")
+    return value
+
+
 def _compiled(tree: ast.FunctionDef) -> types.CodeType:
+    if any(_is_root(n) or (isinstance(n, ast.Attribute) and n.attr in FRAGILE) for n in ast.walk(tree)):
+        tree = ast.fix_missing_locations(_Guarded().visit(copy.deepcopy(tree)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd code, which edits make
         return compile(ast.Module([tree], []), "<edited>", "exec", dont_inherit=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.edits import AXES, CASTS, MIRROR, MODULES, Edit
 from diffusion_lab.grading.judge.rebuilding import SHELL
 
@@ -40,11 +44,12 @@ SENTENCES = {
     "name": "{yours} is used where {right} belongs.",
     "index": "{yours} is used where {right} belongs: the index is off.",
     "index missing": "All of {about} is used, and not the entry that belongs here.",
-    "axis": "The axis is wrong: {yours} should go along another one.",
-    "constant": "The number {yours} is not the right one here.",
-    "constant of ours": "Where {right} belongs, you seem to have {yours}.",
+    "axis": "{yours} goes along the wrong axis.",
+    "dtype": "{yours} and {about} can have different dtypes: bring them to the same one before you calculate.",
+    "constant": "The number {yours} is not the right one{where}.",
+    "constant of ours": "Where the number {right} belongs{where}, it looks as if you had {yours}.",
     "one in front": "There is a 1 in front of the answer that must not be there.",
-    "one entry": "Only one entry of it is given: {yours}.",
+    "one entry": "Only one entry of {about} counts here, and all of them must.",
     "first entry missing": "The first entry of {about} is missing.",
     "last entry missing": "The last entry of {about} is missing.",
     "first entry too many": "There is an entry too many at the start of {about}.",
@@ -69,7 +74,7 @@ SENTENCES = {
     "slice": "The wrong range of entries is taken: {yours}.",
     "argument missing": "In {where}, {about} does not get the part it should have.",
     "own randomness": "{yours} draws random numbers of its own; {right} is passed in for that.",
-    "shape": "The shape {yours} fits one number of axes only; inputs can have any.",
+    "shape": "The factor of each sample has a shape that fits one number of axes only; inputs can have any.",
 }
 
 
@@ -88,7 +93,9 @@ class Mistake:
     """In the student's file or cell; 0 where it was found in the answers alone."""
 
 
-def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mistake:
+def mistake(
+    edit: Edit, of_reference: bool, body: ast.AST | None = None, meanings: Mapping[str, str] | None = None
+) -> Mistake:
     """What an edit says about the student's function.
 
     Args:
@@ -96,6 +103,7 @@ def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mist
             makes it right.
         of_reference: which of the two.
         body: the edited function, whose local names are replaced by what they stand for.
+        meanings: parameter -> what it is, from `meanings`.
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
     known = _meanings(body) if of_reference and body is not None else {}
@@ -113,12 +121,22 @@ def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mist
     kind, words = _sharpened(kind, words, right, yours)
     if kind in ("call missing", "call too many") and about is not None:
         words["about"] = _call_in_words(about, known)
+    if kind in ("sign", "factor missing", "term missing", "divisor missing", "square missing", "upside down"):
+        words["about"] += _meaning(words["about"], meanings or {})
+    if kind in ("factor missing", "term missing") and re.search(r"\bndim\b|\bdim\(\)", words["about"]):
+        kind = "shape"
+    if kind == "axis":
+        words["yours"] = _name_of_call(yours) or words["yours"]
+    if kind == "constant":
+        words["where"] = _around_it(edit, known)
     if kind == "constant" and of_reference:
         kind = "constant of ours"
     if edit.function == SHELL and kind in ("index", "slice"):
         kind, words["about"] = _of_range(kind, right, yours), quoted(_whole(right, yours), known)
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
-    if len(edit.changes) > 1 and " and " not in words["about"]:
+    if " and `" in words["about"] and kind.startswith(("root", "square")):
+        sentence = _in_plural(sentence)
+    elif len(edit.changes) > 1 and " and " not in words["about"]:
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
     if edit.case is not None and kind != "case too many":
@@ -129,6 +147,54 @@ def mistake(edit: Edit, of_reference: bool, body: ast.AST | None = None) -> Mist
     key = re.sub(r"[`\s]+", " ", f"edit: {kind} {words['about'] if edit.about is not None else words['right']}").strip()
     hint = f"{start}{sentence}{' ' + idea if idea else ''}"
     return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
+
+
+def _in_plural(sentence: str) -> str:
+    for one, more in (
+        ("The square root of", "The square roots of"),
+        ("is missing", "are missing"),
+        ("was taken where", "were taken where"),
+        ("itself belongs", "themselves belong"),
+        ("is not squared", "are not squared"),
+        ("is squared", "are squared"),
+    ):
+        sentence = sentence.replace(one, more, 1)
+    return sentence
+
+
+@lru_cache(maxsize=128)
+def meanings(exercise: Exercise) -> dict[str, str]:
+    """parameter -> what it is, in the few words that the exercise's docstring has for it."""
+    text = inspect.getdoc(exercise.reference) or ""
+    found = {}
+    for name in exercise.parameters:
+        line = re.search(rf"^ +{re.escape(name)}: (.*)$", text, re.M)
+        words = re.sub(r"^\([^)]*\)( int64)?[,.]? *", "", line.group(1)) if line else ""
+        words = re.split(r"[.;:(]|, ", words)[0].strip()
+        if (
+            3 < len(words) < 45
+            and words[0].islower()
+            and not words.startswith(("in ", "of ", "as ", "with ", "called"))
+        ):
+            found[name] = words
+    return found
+
+
+def _meaning(quote: str, known: Mapping[str, str]) -> str:
+    words = known.get(quote.strip("`"))
+    return f" ({words})" if words else ""
+
+
+def _name_of_call(node: ast.AST) -> str:
+    name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+    return f"`{name}`" if name else ""
+
+
+def _around_it(edit: Edit, known: dict[str, ast.AST]) -> str:
+    """The expression in which a number stands."""
+    parent = edit.changes[0][0][0]
+    text = quoted(parent, known) if isinstance(parent, ast.expr) else ""
+    return f" in {text}" if text.startswith("`") and len(text) > 5 else ""
 
 
 def _all_quoted(edit: Edit, known: dict[str, ast.AST]) -> str:
@@ -199,7 +265,7 @@ def idea_behind(kind: str, text: str) -> str:
     if kind in ("condition ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
         return "Think the first and the last step through by hand."
     if kind == "shape":
-        return "A factor for each sample needs an axis of size 1 for every other axis of the data."
+        return "It needs an axis of size 1 for every axis of the data but the first."
     return ""
 
 
