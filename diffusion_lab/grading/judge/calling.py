@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import io
 import linecache
 import signal
@@ -227,12 +228,10 @@ def _waited() -> float:
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TooLong in this thread, whose waiting for other programs does not count, up to a far end.
-
-    Where the system has no timers, or not in the main thread, there is no limit.
-    """
+    """Raise _TooLong in this thread, whose waiting for other programs does not count, up to a far end."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
+        with _watched(seconds):
+            yield
         return
     began, waited = time.monotonic(), _waited()
 
@@ -249,6 +248,25 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _watched(seconds: float) -> Iterator[None]:
+    """The same where there are no timers, as on Windows, and outside of the main thread: by the clock on the wall."""
+    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+
+    def watch() -> None:
+        if not over.wait(seconds):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TooLong))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # what came too late is not for what follows
 
 
 @contextlib.contextmanager
