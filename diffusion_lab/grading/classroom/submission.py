@@ -36,12 +36,11 @@ def content_of(path: Path) -> bytes:
 def parsed(data: bytes, notebook: Notebook) -> Intake:
     """What is taken from the bytes of a submitted notebook. Raises IntakeError, with the reason, for what is none."""
     try:
-        document = reading.of_notebook(data)
-        intake = reading.take_in(document, [exercise.name for exercise in notebook.exercises])
+        intake, chapter = reading.take_in_apart(data, [exercise.name for exercise in notebook.exercises])
     except SourceError as error:
         raise IntakeError(str(error)) from error
     if not intake.solutions:
-        said = f", and says that it is of '{document.chapter}'" if isinstance(document.chapter, str) else ""
+        said = f", and says that it is of '{chapter}'" if isinstance(chapter, str) else ""
         raise IntakeError(
             f"it has none of this notebook's functions{said[:100]}; is it the notebook of another chapter?"
         )

@@ -10,7 +10,7 @@ _HOME = {
     "load": "sources",
     "content_of": "documents",
     "of_notebook": "documents",
-    "take_in": "intake",
+    "take_in_apart": "apart",
     "Cell": "intake",
     "Intake": "intake",
     "MOST_NOTES": "intake",
