@@ -201,6 +201,23 @@ def test_slots_are_the_chapter_s_own_method():
         assert evaluations[0] == evaluations[1]
 
 
+def test_a_step_can_tell_the_denoiser_the_level_of_each_sample():
+    """The other reading of the exercise: the same end, and no evaluation more."""
+
+    def told_for_each(denoise, x, sigma, sigma_next):
+        return OWN["heun_step"](lambda y, s: denoise(y, torch.full((len(y),), s)), x, sigma, sigma_next)
+
+    times = get("normal_nd").schedule(None).times(3)
+    now, after = (Level(*(field.float() for field in KARRAS.at(t))) for t in times[:2])
+    x, found = (80 * normal(4, 16)).float(), []
+    for piece in (OWN["heun_step"], told_for_each):
+        context = Context(TRUTH.denoise, None)
+        step = NOTEBOOK.slots({**OWN, "heun_step": piece})["step"]
+        found.append((step(x, now, after, TRUTH.denoise(x, now), context), context.evaluations))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
 @pytest.mark.slow
 def test_a_run_of_own_pieces_is_the_chapter_s_run():
     """The same samples up to rounding, which a hundred steps of training have made larger."""
