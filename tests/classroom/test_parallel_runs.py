@@ -15,8 +15,10 @@ import pytest
 from handed_in import CHAPTER, NOTHING, filled, put, right
 
 import diffusion_lab
+from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom import parallel
+from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.parallel import Classroom
 from diffusion_lab.grading.classroom.records import Records, Seed, find
 from diffusion_lab.grading.classroom.result import Result
@@ -35,6 +37,10 @@ def hand_in(course: Path, count: int) -> dict[str, int]:
         put(course / "submitted", f"s{i}", filled(right() | {exercise.name: NOTHING.format(name=exercise.name)}))
         points[f"s{i}"] = POINTS - exercise.points
     return points
+
+
+def seed_of(course: Path) -> Path:
+    return Records(course, CHAPTER).folder / "seed"
 
 
 def graded_by(room: Classroom, **options) -> list[Result]:
@@ -129,14 +135,84 @@ def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pyt
         results = graded_by(room)
     assert [result.state for result in results] == ["graded", "not graded", "graded"]
     assert "No space left on device" in results[1].reason
-    # The run is not finished: the next one grades what is missing, on the same cases, which nobody else may read.
-    seed = course / ".diffusion-lab" / "grading" / CHAPTER / "seed"
-    assert seed.stat().st_mode & 0o777 == 0o600
+    # Feedback of the others is written now, so what is missing is graded on other cases.
+    assert not seed_of(course).exists()
     kept = {}
     again = graded_by(room, on_result=lambda result, was: kept.update({result.student: was}))
     assert points_of(again) == expected and kept == {"s0": True, "s1": False, "s2": True}
-    assert len({result.seed_id for result in again}) == 1
-    assert not seed.exists()
+    assert again[0].seed_id == again[2].seed_id != again[1].seed_id
+
+
+def test_an_interrupted_run_goes_on_with_the_same_cases(room: Classroom):
+    hand_in(room.course, 3)
+
+    def interrupt(result: Result, kept: bool) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        graded_by(room, on_result=interrupt)
+    # Which nobody else may read.
+    assert seed_of(room.course).stat().st_mode & 0o777 == 0o600
+    drawn = Seed(seed_of(room.course).read_text())
+    assert {result.seed_id for result in graded_by(room)} == {drawn.id}
+    assert not seed_of(room.course).exists()
+
+
+def test_a_folder_that_cannot_be_graded_does_not_keep_the_cases(room: Classroom):
+    hand_in(room.course, 2)
+    put(room.course / "submitted", "*", filled(right()))
+    first = graded_by(room)
+    assert {result.state for result in first} == {"graded", "not graded"}
+    assert not seed_of(room.course).exists()
+    put(room.course / "submitted", "s0", filled(right() | {"alpha_bar": "x = 1"}))
+    second = {result.student: result for result in graded_by(room)}
+    assert second["s0"].seed_id not in {result.seed_id for result in first}
+
+
+def test_a_seed_that_cannot_be_removed_is_told(room: Classroom, monkeypatch: pytest.MonkeyPatch):
+    hand_in(room.course, 1)
+
+    def refused(records: Records) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Records, "finished", refused)
+    with pytest.raises(LabError, match="cannot be removed: Permission denied"):
+        graded_by(room)
+
+
+def test_what_was_late_beside_busy_programs_is_tried_again_by_itself(
+    room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    expected = hand_in(room.course, 3)
+    log = tmp_path / "log"
+
+    def late_at_first(order):
+        from diffusion_lab.grading.classroom import workers
+
+        with log.open("a") as file:
+            file.write(order["student"] + "\n")
+        found = workers.graded(order)
+        if order["student"] == "s1" and log.read_text().split().count("s1") == 1:
+            return found | {"points": 0.0, "robbed": True}
+        return found
+
+    monkeypatch.setattr(parallel.workers, "graded", late_at_first)
+    assert points_of(graded_by(room)) == expected
+    assert sorted(log.read_text().split()) == ["s0", "s1", "s1", "s2"] and log.read_text().split()[-1] == "s1"
+
+
+def test_the_time_of_a_class_is_bounded():
+    beyond = parallel._Beyond()
+    usual = [parallel.USUAL_TIME * share for share in (0.01, 0.5, 1.0)]
+    for seconds in usual * 100:
+        beyond.count(seconds)
+    assert beyond.limit == SUBMISSION_LIMIT, "a large class of ordinary submissions has the whole time"
+    total = 0.0
+    for _ in range(100):
+        total += beyond.limit
+        beyond.count(beyond.limit)
+    assert beyond.limit == parallel.USUAL_TIME
+    assert total <= 100 * parallel.USUAL_TIME + parallel.TIME_BEYOND + SUBMISSION_LIMIT
 
 
 def test_a_fault_that_passes_is_tried_again(room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -269,8 +345,6 @@ def test_nobody_else_on_the_machine_can_use_the_workers(room: Classroom):
 
 @pytest.mark.usefixtures("collected")
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path):
-    from diffusion_lab.errors import LabError
-
     with pytest.raises(LabError, match="no Dask scheduler answers"), Classroom(tmp_path, scheduler="tcp://127.0.0.1:1"):
         pass
 
