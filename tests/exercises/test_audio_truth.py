@@ -305,6 +305,13 @@ def arc_that_is_straight_early(first, second, amount):
     return arc(first, second, amount, 0.9995)
 
 
+def arc_without_a_clamp(first, second, amount):
+    dots = [(x.flatten(1) * y.flatten(1)).sum(1) for x, y in ((first, second), (first, first), (second, second))]
+    angle = (dots[0] / (dots[1] * dots[2]).sqrt()).acos()
+    shares = [torch.where(angle == 0, u, (u * angle).sin() / angle.sin()) for u in (1 - amount, amount)]
+    return sum(torch.einsum("b,b...->b...", share, x) for share, x in zip(shares, (first, second), strict=True))
+
+
 def removal(model, x, sigma, alpha_bar, steps, miss=lambda ab, sigma: (ab.logit() + 2 * math.log(sigma)).abs()):
     with torch.no_grad():
         t = int(miss(alpha_bar, sigma).argmin())
@@ -319,6 +326,12 @@ def removal(model, x, sigma, alpha_bar, steps, miss=lambda ab, sigma: (ab.logit(
 
 def removal_by_sigma(*arguments):
     return removal(*arguments, lambda ab, sigma: ((1 / ab - 1).sqrt() - sigma).abs())
+
+
+def removal_from_the_quieter_level(model, x, sigma, alpha_bar, steps):
+    less = ((1 / alpha_bar - 1) <= sigma**2).nonzero()
+    level = int(less[-1]) if len(less) else 0
+    return removal(model, x, sigma, alpha_bar, steps, lambda ab, sigma: (torch.arange(len(ab)) - level).abs())
 
 
 def removal_by_snr(*arguments):
@@ -342,6 +355,8 @@ def removal_with_dice(model, x, sigma, alpha_bar, steps):
         ("multiresolution_stft_loss", stft_loss_with_a_symmetric_window, "periodic"),
         ("multiresolution_stft_loss", stft_loss_without_gradient, "no gradient"),
         ("slerp", arc_that_is_straight_early, "only nearly"),
+        ("slerp", arc_without_a_clamp, ""),
+        ("denoise_from", removal_from_the_quieter_level, "no more noise than x"),
         ("denoise_from", removal_by_sigma, "difference of deviations"),
         ("denoise_from", removal_by_snr, "difference of the SNR"),
         ("denoise_from", removal_by_alpha_bar, ""),

@@ -315,3 +315,13 @@ def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, funct
 )
 def test_the_same_in_other_words_is_right(name: str, function: Callable, seed: int):
     assert points(name, function, seed)[0] == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_digits_lost_on_the_way_cost_one_point(seed: int):
+    def schedule(T, s):
+        return (1 - (torch.arange(T) / T + s).sqrt()).double()
+
+    share, hint = points("sqrt_alpha_bar", schedule, seed)
+    assert share == 0.75
+    assert "digits" in hint

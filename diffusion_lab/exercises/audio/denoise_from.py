@@ -134,6 +134,12 @@ def first_noisier_level(model, x, sigma, alpha_bar, steps):
     return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
 
 
+def last_quieter_level(model, x, sigma, alpha_bar, steps):
+    """The last level with no more noise than x was taken. The level after it can be nearer: compare both."""
+    t = max(int((alpha_bar / (1 - alpha_bar) * sigma**2 >= 1).sum()) - 1, 0)
+    return _walk(model, alpha_bar[t].sqrt() * x, t, alpha_bar, steps)
+
+
 def walk_to_level_1(model, x, sigma, alpha_bar, steps):
     """The levels are one too high: the first is t + 1. The walk starts at t, the level that was found."""
     t = _level(alpha_bar, sigma)
@@ -195,9 +201,9 @@ def float64_inside(model, x, sigma, alpha_bar, steps):
     return _walk(model, table[t].sqrt() * x.double(), t, table, steps).to(x.dtype)
 
 
-def _sigma(draw, alpha_bar, t):
-    """A sigma near that of level t: nearer than to any other level by far, and not the same."""
-    here, next_one = (float(((1 - alpha_bar[i]) / alpha_bar[i]).sqrt().log()) for i in (t, t + 1))
+def _sigma(draw, alpha_bar, t, side=1):
+    """A sigma near that of level t, above or below it: nearer than to any other level by far, and not the same."""
+    here, next_one = (float(((1 - alpha_bar[i]) / alpha_bar[i]).sqrt().log()) for i in (t, t + side))
     return float(torch.tensor(here + draw.number(0.05, 0.15) * (next_one - here)).exp())
 
 
@@ -219,7 +225,7 @@ def cases(draw: Draw):
     for i, shape in enumerate(draw.shapes()):
         alpha_bar = draw.alpha_bar(levels)
         t = draw.integer(5, levels - 4)
-        sigma, steps = _sigma(draw, alpha_bar, t), 1 if i % 2 else draw.integer(2, 4)
+        sigma, steps = _sigma(draw, alpha_bar, t, 1 if i % 3 else -1), 1 if i % 2 else draw.integer(2, 4)
         label = f"{steps} step{'s' * (steps > 1)}, sigma = {sigma:.3g}"
         arguments = Probe(draw.integer(0, 99)), draw.normal(*shape), sigma, alpha_bar, steps
         yield Case(label, arguments, "one step" if steps == 1 else "several steps")
@@ -312,6 +318,7 @@ by SI-SDR.
         wrong(nearest_in_sigma),
         wrong(nearest_in_snr),
         wrong(first_noisier_level),
+        wrong(last_quieter_level),
         wrong(walk_to_level_1),
         wrong(graph_kept, "graph"),
     ),

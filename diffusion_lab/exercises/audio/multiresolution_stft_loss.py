@@ -183,6 +183,16 @@ def logarithms_squared(a, b, fft_sizes):
     return _loss(a, b, fft_sizes, compare)
 
 
+def logarithms_that_cancel(a, b, fft_sizes):
+    """The differences of the logarithms kept their signs, so that too loud and too quiet cancel. Take absolute values
+    before the mean."""
+
+    def compare(guess, true):
+        return (guess - true).norm(dim=1) / true.norm(dim=1) + (guess.log() - true.log()).mean(dim=1)
+
+    return _loss(a, b, fft_sizes, compare)
+
+
 def cut_off_from_the_estimate(a, b, fft_sizes):
     """The estimate was detached, or went through NumPy, so that no gradient reaches the network and nothing is
     learned."""
@@ -324,6 +334,7 @@ ones. A long window tells pitches apart and a short one moments: so several.
         wrong(hop_of_a_half),
         wrong(squares_of_the_norms),
         wrong(logarithms_squared),
+        wrong(logarithms_that_cancel),
         wrong(cut_off_from_the_estimate),
     ),
     right_answers=(right(one_sound_at_a_time), right(frames_by_hand), right(float64_inside)),

@@ -72,6 +72,13 @@ def noise_level_shifted(alpha_bar, length, reference_length):
     return 1 - (1 - alpha_bar) * length / reference_length
 
 
+def small_number_for_the_logarithm(alpha_bar, length, reference_length):
+    """A small number was added to alpha_bar so that 0 has a logarithm, and levels with hardly any data get more than
+    they should. log 0 does no harm: the sigmoid of minus infinity is 0."""
+    shifted = (alpha_bar + 1e-8).log() - (1 - alpha_bar).log() + math.log(reference_length / length)
+    return shifted.sigmoid()
+
+
 def by_logit(alpha_bar, length, reference_length):
     return torch.sigmoid(torch.logit(alpha_bar) + math.log(reference_length / length))
 
@@ -106,6 +113,8 @@ def cases(draw: Draw):
     yield Case(
         "a last level without data", (alpha_bar, draw.integer(5000, 9000), draw.integer(1000, 2000)), "both ends"
     )
+    hardly = torch.cat([10 ** draw.uniform(6, low=-7.0, high=-4.0).sort().values.flip(0), torch.zeros(1).double()])
+    yield Case("hardly any data at any level", (hardly, draw.integer(500, 900), draw.integer(2000, 4000)), "both ends")
     nearly = torch.cat([1 - draw.uniform(1, low=0.0001, high=0.001), draw.alpha_bar(9) * 0.9])
     yield Case(
         "a first level with hardly any noise", (nearly, draw.integer(500, 900), draw.integer(2000, 4000)), "both ends"
@@ -175,6 +184,7 @@ Return the $\bar\alpha'_t$ of the shifted log-SNR. A level without any data stay
         wrong(logarithm_to_base_10),
         wrong(left_as_log_snr),
         wrong(noise_level_shifted),
+        wrong(small_number_for_the_logarithm),
     ),
     right_answers=(right(by_logit), right(by_noise_to_signal), right(one_level_at_a_time), right(through_numpy)),
     hints=(

@@ -99,6 +99,14 @@ def divided_by_zero(first, second, amount):
     return (((1 - share) * angle).sin() * first + (share * angle).sin() * second) / angle.sin()
 
 
+def cosine_beyond_one(first, second, amount):
+    """Where both point the same way, rounding can make the cosine a little larger than 1, and then its arccos is nan.
+    Clamp the cosine to [-1, 1]."""
+    one, two = first.flatten(1), second.flatten(1)
+    cosine = (one * two).sum(dim=1) / (one.norm(dim=1) * two.norm(dim=1))
+    return _mixed(first, second, _column(amount, first), _column(torch.arccos(cosine), first))
+
+
 def straight_line_too_early(first, second, amount):
     """The straight line was taken where the noises only nearly point the same way. There the sphere can still be told
     from it: take the line only where the sine is too small to divide by."""
@@ -188,6 +196,10 @@ def cases(draw: Draw):
     first = (2.0 * draw.integers(0, 2, 3, 1, 16) - 1).double()
     amount = draw.uniform(3, low=0.2, high=0.8)
     yield Case("both point the same way", (first, 2 * first, amount), "the same way")
+    # So many that, however it is computed, some cosine comes out above 1.
+    several = draw.normal(60, 7)
+    longer = several * draw.uniform(60, 1, low=1.1, high=1.9)
+    yield Case("the same way, up to rounding", (several, longer, draw.uniform(60)), "the same way")
     # One pair at a small angle and one at none, among others.
     several, other = _pair(draw, (4, 1, 16))
     across = draw.normal(1, 16)
@@ -256,6 +268,7 @@ line is for pairs whose sine is too small to divide by, and for those alone.
         wrong(angle_along_the_last_axis),
         wrong(amount_turned_around),
         wrong(divided_by_zero),
+        wrong(cosine_beyond_one),
         wrong(straight_line_too_early),
         wrong(straight_line_for_all),
         wrong(first_where_both_point_the_same_way),

@@ -49,8 +49,8 @@ three: tic-tac-toe has 5,478 boards that play can reach, all are known, and so i
 """
 
 CLOSING = r"""
-The cell below trains a small transformer with your `d3pm_bound` and draws boards with your `unmask_step`, on levels from
-the `alpha_bar` of chapter 1.
+The cell below trains a small transformer with your `d3pm_bound` and draws boards with your `unmask_step`, on levels
+from the `alpha_bar` of chapter 1.
 
 Look at three numbers. Legal boards: a board of random tokens is legal in 28 of 100 cases, so compare with that, not
 with 0. The total variation stands beside the one that as many boards of the true distribution have. The reconstruction,

@@ -99,17 +99,6 @@ def squares_in_a_line(piece, draw: Draw):
     return None if worst < 1e-4 else "the square of 1 - alpha_bar does not grow by 1 / T from step to step"
 
 
-def digits_of_float64(piece, draw: Draw):
-    steps, s = draw.integer(10, 30), draw.number(0.002, 0.02)
-    values = piece(steps, s)
-    if values.dtype != torch.float64 or values.shape != (steps,):
-        return None  # told elsewhere
-    miss = float(((1 - values).square() - (torch.arange(steps, dtype=torch.float64) / steps + s)).abs().max())
-    if miss < 1e-6 and miss > 1e-12:
-        return "the numbers have only the digits of float32: give float64 to the first tensor that you make"
-    return None
-
-
 def positive_to_the_end(piece, draw: Draw):
     steps = draw.integer(10, 1000)
     values = piece(steps, 0.5 / steps)
@@ -139,7 +128,6 @@ $$
     properties=(
         Property("(1 - alpha_bar)^2 is a straight line", squares_in_a_line),
         Property("alpha_bar stays in (0, 1)", positive_to_the_end, "positive to the end"),
-        Property("all digits of float64", digits_of_float64, CARE),
     ),
     wrong_answers=(
         wrong(squared_again),
