@@ -18,6 +18,7 @@ _HOME = {
     "points": "telling",
     "WIDTH": "telling",
     "audit": "auditing",
+    "rehearse": "rehearsing",
 }
 
 __all__ = list(_HOME)
