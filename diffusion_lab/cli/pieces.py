@@ -90,8 +90,14 @@ def audit(
     seeds: Annotated[
         int, typer.Option(min=1, help="Draws of cases on which every answer is tried; hints are read on four of them.")
     ] = 20,
+    mistakes: Annotated[
+        bool, typer.Option("--mistakes", help="Make mistakes that no list has, and count how many are named.")
+    ] = False,
 ) -> None:
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
+    if mistakes:
+        _rehearse(chapter)
+        return
     with mistakes_told():
         from diffusion_lab.exercises import library, notebook
         from diffusion_lab.grading.judge import audit as examine
@@ -120,6 +126,36 @@ def audit(
     typer.echo(f"{len(items)} exercises, {len(gaps) or 'no'} gap{'' if len(gaps) == 1 else 's'}")
     if gaps:
         raise typer.Exit(1)
+
+
+def _rehearse(chapter: str) -> None:
+    with mistakes_told():
+        from diffusion_lab.exercises import library, notebook
+        from diffusion_lab.grading.judge import rehearse
+
+        items = notebook(chapter).exercises if chapter else tuple(library().values())
+        table = new_table(
+            "exercise", "chapter", "single mistakes named", "by the edit made", "pairs: one named", "both"
+        )
+        results = []
+        with progress_bars() as bars:
+            bar = bars.add_task("making mistakes", total=len(items), what="")
+            for item in items:
+                bars.update(bar, what=item.name)
+                results.append(rehearse(item))
+                bars.update(bar, advance=1)
+    for r in results:
+        row = (f"{r.named} of {r.singles}", str(r.alike), f"{r.one_named} of {r.pairs}", str(r.both_named))
+        table.add_row(r.exercise.name, r.exercise.chapter, *row)
+    say(table)
+    singles, pairs = sum(r.singles for r in results), sum(r.pairs for r in results)
+    named, alike = sum(r.named for r in results), sum(r.alike for r in results)
+    one, both = sum(r.one_named for r in results), sum(r.both_named for r in results)
+    typer.echo(
+        f"{singles} functions with one mistake: {named / max(singles, 1):.0%} named, "
+        f"{alike / max(singles, 1):.0%} by the edit that was made"
+    )
+    typer.echo(f"{pairs} with two: one named in {one / max(pairs, 1):.0%}, both in {both / max(pairs, 1):.0%}")
 
 
 def _bar(got: float, most: float) -> str:

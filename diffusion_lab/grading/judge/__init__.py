@@ -24,6 +24,7 @@ _HOME = {
     "seed_of": "questions",
     "prepare": "questions",
     "audit": "auditing",
+    "rehearse": "rehearsing",
 }
 
 __all__ = list(_HOME)

@@ -68,6 +68,8 @@ COSTS = {
     "term too many": 3,
 }
 """How far-fetched an edit is; the least far-fetched explanation is told, and tried first."""
+FAR = 4
+"""What costs more explains too much."""
 MODULES = {"torch", "math", "np", "numpy", "F", "nn", "functional", "linalg", "special"}
 TWINS = {
     "sum": ("mean",),
@@ -155,6 +157,8 @@ class Edit:
     @property
     def cost(self) -> int:
         extra = 1 if len(self.changes) > 1 and self.kind not in ("name", "index") else 0
+        if self.kind == "sign" and isinstance(self.about, ast.Constant):
+            return FAR + 1  # of a count or an index, which is no sign at all
         if self.function == "__shell__" and self.kind == "name":
             extra += 1
         return COSTS.get(self.kind, 3) + extra

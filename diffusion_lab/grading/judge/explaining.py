@@ -6,13 +6,14 @@ import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
-from diffusion_lab.grading.judge.edits import MIRROR, Edit
+from diffusion_lab.grading.judge.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
@@ -23,8 +24,8 @@ ONE, TWO = 0.4, 0.4
 """Seconds of processor time to look for one edit of the student's code, and for a pair."""
 PLAIN = 2
 """An explanation that costs no more is good enough to stop at."""
-FAR_FETCHED = 4
-"""Two edits that cost more together explain too much."""
+RICH = 20
+"""Different numbers that answers must hold before two edits at once are read from them."""
 PROOF_SEED = 1
 """Other cases, on which an explanation must hold too: a fit to a few numbers can be chance."""
 HITS = 12
@@ -39,14 +40,15 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
             Python knows; one in another process is only called, on the visible cases.
         trials: all that it was asked, on whichever cases.
     """
-    if any(t.returned.fault is not None and t.returned.fault.kind == "time" for t in trials):
+    late = any(t.returned.fault is not None and t.returned.fault.kind == "time" for t in trials)
+    if late or all(t.passed for t in trials):
         return ()
     search = _Search(exercise, caller, trials)
     if all(t.returned.fault is not None for t in trials if not t.passed):
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     found = [*search.made(), *search.undone()]
     best = min(found, key=lambda m: (m.cost, not m.line), default=None)
-    if best is not None and best.cost <= FAR_FETCHED:
+    if best is not None and best.cost <= FAR:
         return (best,)
     return search.pair() or ((best,) if best else ())
 
@@ -80,7 +82,7 @@ class _Search:
         rows = self.table.at_first(seen.first, seen.size_first)
         hits = self.table.among(rows, seen.rest, seen.size_rest)
         for call, found in self._by_cost(hits):
-            if self._same(call, self.caller, known):
+            if found.cost <= FAR and self._same(call, self.caller, known):
                 return [found]
         return []
 
@@ -105,7 +107,7 @@ class _Search:
         for edit, call in self._edits_of_student(clock):
             if not _may_be_half(edit):
                 continue
-            if edit.cost >= FAR_FETCHED or (best and edit.cost + 1 >= sum(m.cost for m in best)):
+            if edit.cost >= FAR or (best and edit.cost + 1 >= sum(m.cost for m in best)):
                 break
             first = [self._call(call, q) for q in small]
             if not all(_keeps_its_shape(r, q) for r, q in zip(first, small, strict=True)):
@@ -118,9 +120,11 @@ class _Search:
                 continue
             hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
             known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
-            for other, second in self._by_cost(hits):
+            if _different((*first, *rest)) < RICH:
+                return ()
+            for other, second in self._by_cost(hits, halves=True):
                 cost = edit.cost + second.cost
-                if cost > FAR_FETCHED or (best and cost >= sum(m.cost for m in best)):
+                if cost > FAR or (best and cost >= sum(m.cost for m in best)):
                     break
                 one = mistake(edit, False, meanings=self.meanings)
                 if not _contrary(one, second) and self._same(other, call, known):
@@ -136,7 +140,7 @@ class _Search:
             if call is not None:
                 yield edit, call
 
-    def _by_cost(self, hits: Sequence[tuple[int, int]]) -> Iterator[tuple[LocalCaller, Mistake]]:
+    def _by_cost(self, hits: Sequence[tuple[int, int]], halves: bool = False) -> Iterator[tuple[LocalCaller, Mistake]]:
         """What those fingerprints stand for: the function, and the mistake in it."""
         sources = right_sources(self.exercise)
         found: list[tuple[int, LocalCaller, Any]] = []
@@ -148,7 +152,7 @@ class _Search:
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
                 call = edited(source, edit)
-                if call is not None:
+                if call is not None and not (halves and _throws_away(edit)):
                     what = mistake(edit, True, source.trees.get(edit.function), self.meanings)
                     found.append((edit.cost, call, what))
         for _, call, what in sorted(found, key=lambda f: f[0]):
@@ -181,8 +185,19 @@ def _may_be_half(edit: Edit) -> bool:
     """
     if edit.function == SHELL and not isinstance(edit.old, ast.Call):
         return False
+    return not _throws_away(edit) and edit.kind != "shape"
+
+
+def _throws_away(edit: Edit) -> bool:
+    """Whether an edit makes answers say less: what is said less, less contradicts."""
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
-    return not constant and edit.kind not in ("slice", "line missing", "case ignored", "condition ignored", "shape")
+    return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
+
+
+def _different(answers: Sequence[Returned]) -> int:
+    """How many different numbers these answers hold."""
+    tensors = [as_tensor(leaf) for r in answers for leaf in leaves(r.value)]
+    return len(torch.cat([t.double().flatten() for t in tensors if t is not None]).unique())
 
 
 def _contrary(one: Mistake, other: Mistake) -> bool:

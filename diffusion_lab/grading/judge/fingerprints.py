@@ -5,12 +5,13 @@ A fingerprint only suggests an edit. Whoever looks one up makes that edit again 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import math
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,8 @@ LISTED = 255
 """In the place of a source's number: not an edit, but one of the exercise's wrong answers."""
 LARGEST = 1e20
 """What is larger counts as this, infinity too."""
+left_out: dict[str, int] = {}
+"""exercise -> a source whose fingerprints are not looked at; see `without`."""
 SIGNIFICANT = 5
 """Digits to which fingerprints are compared when equal ones are dropped."""
 
@@ -212,12 +215,30 @@ def save(exercise: Exercise, table: Table, folder: Path = FOLDER) -> Path:
     return path
 
 
-@lru_cache(maxsize=128)
 def load(exercise: Exercise) -> Table | None:
     """The recorded table; None where an exercise has none, such as one that is being written."""
+    table = _load(exercise)
+    if table is None or exercise.name not in left_out:
+        return table
+    rows = table.source != left_out[exercise.name]
+    return Table(table.first[rows], table.rest[rows], table.source[rows], table.edit[rows], table.code)
+
+
+@lru_cache(maxsize=128)
+def _load(exercise: Exercise) -> Table | None:
     path = FOLDER / f"{exercise.name}.npz"
     if not path.exists():
         return None
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in ("first", "rest", "source", "edit")}
         return Table(**arrays, code=str(stored["code"]))
+
+
+@contextlib.contextmanager
+def without(exercise: Exercise, source: int) -> Iterator[None]:
+    """While this is open, what was recorded from that right answer is not there: it stands for a stranger's."""
+    left_out[exercise.name] = source
+    try:
+        yield
+    finally:
+        del left_out[exercise.name]

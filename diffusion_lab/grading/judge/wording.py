@@ -173,6 +173,7 @@ def meanings(exercise: Exercise) -> dict[str, str]:
         words = re.split(r"[.;:(]|, ", words)[0].strip()
         if (
             3 < len(words) < 45
+            and " is " not in words
             and words[0].islower()
             and not words.startswith(("in ", "of ", "as ", "with ", "called"))
         ):
@@ -287,12 +288,15 @@ def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None) -> str:
     """The code of an expression, in backquotes: short, without casts and reshapes, local names spelled out."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CASTS | SHAPES:
         return f"`{node.func.attr}`"
-    plain = _Plain(known or {}).visit(copy.deepcopy(node))
-    try:
-        text = ast.unparse(ast.fix_missing_locations(plain))
-    except (AttributeError, ValueError, RecursionError):
-        return "this expression"
-    text = " ".join(text.replace(f"{SHELL}", "").split())
+    for depth in (3, 2, 1, 0) if known else (0,):
+        plain = _Plain(known or {}, depth).visit(copy.deepcopy(node))
+        try:
+            text = ast.unparse(ast.fix_missing_locations(plain))
+        except (AttributeError, ValueError, RecursionError):
+            return "this expression"
+        text = " ".join(text.split())
+        if len(text) <= LONGEST:
+            break
     if "__answer__" in text:
         return text.replace("__answer__", WHOLE) if text != "__answer__" else WHOLE
     if len(text) > LONGEST:
@@ -305,7 +309,7 @@ def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None) -> str:
 class _Plain(ast.NodeTransformer):
     """Code as one would say it: `kept.reshape(-1, 1).sqrt()` is `sqrt(alpha_bar[t])`."""
 
-    def __init__(self, known: dict[str, ast.AST], depth: int = 3):
+    def __init__(self, known: dict[str, ast.AST], depth: int):
         self.known, self.depth = known, depth
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
