@@ -50,9 +50,9 @@ of chapter 2. With 8 the network is used for what it was trained to do: to take 
 """
 
 CLOSING = r"""
-The cell below trains a network that reads time through your `timestep_embedding`, with your `simple_loss`, `drop_labels`
-and `ema_update`. It samples at your `strided_times` with your `guided_eps`. Schedule and step are your own from chapter
-2, where you have written them.
+The cell below trains a network that reads time through your `timestep_embedding`, with your `simple_loss`,
+`drop_labels` and `ema_update`. It samples at your `strided_times` with your `guided_eps`. Schedule and step are
+your own from chapter 2, where you have written them.
 
 Look first at the share of samples of the class asked for: without working labels it is one in ten. The figure of
 denoising shows the task of `denoise_digits` on held-out digits, at three strengths of noise. Beside the network's

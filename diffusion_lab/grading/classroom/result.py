@@ -34,6 +34,10 @@ class Result:
     """For the instructor, such as an attempt to import the reference."""
     solutions: Mapping[str, str] | None = None
     """exercise -> the source of its solution cell."""
+    answers: Mapping[str, str] | None = None
+    """Cell of a teacher's own question -> what was answered, to be marked by hand; None where that is not known."""
+    pages: tuple[str, ...] = ()
+    """The student's own cells, as they were written."""
     seconds: float = 0.0
     digest: str = ""
     """SHA-256 of the submitted file."""
@@ -57,10 +61,12 @@ class Result:
         Raises:
             KeyError, TypeError, ValueError: where it is not one.
         """
-        values = {field.name: content[field.name] for field in fields(cls)}
+        # Results of older releases have neither answers nor pages.
+        content = {"answers": None, "pages": ()} | dict(content)
+        values = {each.name: content[each.name] for each in fields(cls)}
         if values["state"] not in STATES:
             raise ValueError(f"{values['state']!r} is not a state")
-        return cls(**values | {name: tuple(values[name]) for name in ("exercises", "notes")})
+        return cls(**values | {name: tuple(values[name]) for name in ("exercises", "notes", "pages")})
 
 
 def of_verdict(verdict: Verdict) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
         exercises=tuple(map(of_verdict, marked.verdicts)),
         notes=(*filter(None, [order.get("note")]), *marked.notes),
         solutions={name: cell.written for name, cell in intake.solutions.items()},
+        answers=intake.answers,
+        pages=tuple(intake.pages),
         seconds=marked.seconds,
         **about,
     ).as_dict() | {ROBBED: marked.robbed}

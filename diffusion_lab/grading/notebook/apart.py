@@ -129,6 +129,8 @@ def _plain(intake: Intake) -> dict[str, Any]:
         "solutions": {name: cells.index(cell) for name, cell in intake.solutions.items()},
         "notes": intake.notes,
         "uses": {name: sorted(used) for name, used in intake.uses.items()},
+        "answers": intake.answers,
+        "pages": intake.pages,
     }
 
 
@@ -142,6 +144,8 @@ def _intake(said: dict[str, Any]) -> Intake:
         order=cells[: said["running"]],
         notes=said["notes"],
         uses={name: set(used) for name, used in said["uses"].items()},
+        answers=said["answers"],
+        pages=said["pages"],
     )
 
 

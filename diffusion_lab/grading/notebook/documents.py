@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Document:
     release: Any = None
     """For which it was made."""
     is_notebook: bool = True
+    answers: dict[str, str] = field(default_factory=dict)
+    """grade_id -> text, of every cell that nbgrader has an answer in: code, and written answers too."""
 
 
 def content_of(path: Path) -> bytes:
@@ -82,7 +84,10 @@ def of_notebook(data: bytes) -> Document:
     metadata = content.get("metadata")
     about = metadata.get(METADATA) if isinstance(metadata, dict) else None
     about = about if isinstance(about, dict) else {}
-    return Document(tuple(found), about.get("chapter"), about.get("release"))
+    answers = dict(_answers(cells))
+    if sum(map(len, answers.values())) > LONGEST_SOURCE:
+        raise SourceError(f"its answers have more than {LONGEST_SOURCE} characters")
+    return Document(tuple(found), about.get("chapter"), about.get("release"), answers=answers)
 
 
 def of_file(data: bytes, name: str) -> Document:
@@ -130,10 +135,24 @@ def _code(cells: list[Any]) -> Iterator[Written]:
         text = _text(cell.get("source", cell.get("input")))  # `input` in nbformat 3
         if not text.strip():
             continue
-        metadata = cell.get("metadata")
-        marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-        grade_id = marks.get("grade_id") if isinstance(marks, dict) else None
-        yield Written(f"cell {number}", text, grade_id if isinstance(grade_id, str) else "")
+        yield Written(f"cell {number}", text, _grade_id(cell)[0])
+
+
+def _answers(cells: list[Any]) -> Iterator[tuple[str, str]]:
+    for cell in cells:
+        if isinstance(cell, dict) and cell.get("cell_type") in ("code", "markdown"):
+            grade_id, is_answer = _grade_id(cell)
+            if grade_id and is_answer:
+                yield grade_id, _text(cell.get("source", cell.get("input")))
+
+
+def _grade_id(cell: dict[str, Any]) -> tuple[str, bool]:
+    """By which name nbgrader knows a cell, "" for none, and whether it holds an answer."""
+    metadata = cell.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    if not isinstance(marks, dict) or not isinstance(marks.get("grade_id"), str):
+        return "", False
+    return marks["grade_id"], marks.get("solution") is True or marks.get("task") is True
 
 
 def _text(source: Any) -> str:

@@ -18,12 +18,15 @@ from diffusion_lab.grading.notebook.magics import NOT_PYTHON, python_of
 from diffusion_lab.grading.notebook.statements import Statement, statements
 
 MOST_NOTES = 20
+MOST_PAGES = 100
 MOST_STATEMENTS = 5000
 """That are run of one notebook; people need some fifty."""
 PACKAGE = "diffusion_lab"
 _PACKAGE = re.compile(rf"\b{PACKAGE}\b")
 ANYTHING = {"globals", "locals", "vars", "exec", "eval"}
 """Whoever calls one of these may look up or bind any name."""
+_COURSES = re.compile(r"lab\.\w+\([^()]*\)")
+"""A cell of the release, such as `lab.run()`."""
 _SHELL = re.compile(r"(pip|conda|mamba|uv|ls|cd|pwd|cat|mkdir|time|timeit|matplotlib)\b[^=(]*")
 """What IPython takes for a magic where it is alone in its cell, though it has no `%`."""
 
@@ -66,6 +69,10 @@ class Intake:
     """What the student and the instructor should know."""
     uses: dict[str, set[str]] = field(default_factory=dict)
     """exercise -> those that it calls, itself or through helpers."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """grade_id -> what was answered to a teacher's own question, which is marked by hand."""
+    pages: list[str] = field(default_factory=list)
+    """The student's own cells as they were written, for whoever wants to read them."""
 
     @property
     def own(self) -> list[Cell]:
@@ -162,6 +169,9 @@ class _Reading:
             intake.solutions.setdefault(name, Cell(cell.place, cell.place, cell.text, cell.text))
         intake.uses = {name: self._closure({name}, lines)[0] & set(self.names) - {name} for name in intake.solutions}
         intake.notes = _bounded([*self.notes, *naming])
+        intake.answers = {name: text for name, text in self.document.answers.items() if name not in self.names}
+        own = [cell for cell in self.document.cells if not cell.grade_id and self.document.is_notebook]
+        intake.pages = [cell.text for cell in own if not _COURSES.fullmatch(cell.text.strip())][:MOST_PAGES]
         return intake
 
     def _statements(self, cell: Written) -> list[Statement]:

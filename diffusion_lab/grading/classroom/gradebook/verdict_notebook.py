@@ -45,13 +45,18 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
             _put(cell, item, _checked(name, item["points"], float(marks.points)))
         elif marks.solution and name in (result.solutions or {}):
             cell.source = _cut(without_blanks(plain(result.solutions[name])))
-        elif marks.solution and marks.grade and result.state != REFUSED:
-            # A question of the teacher's own, for marking by hand: nbgrader gives 0 to an answer that is not there.
+        elif name in (result.answers or {}):  # a question of the teacher's own, which is marked by hand
+            cell.source = _cut(plain(result.answers[name]))
+        elif marks.solution and marks.grade and result.answers is None and result.state != REFUSED:
+            # nbgrader gives 0 to an answer that is not there, and nobody knows whether it was.
             cell.source += "\n\nThe answer is in the submitted file." if cell.cell_type == "markdown" else "\n# …"
     if result.state == REFUSED:
         notice = new_code_cell("# This file was not graded.", id="refused")
         notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
         document.cells.insert(0, notice)
+    for page in result.pages:
+        own = new_code_cell(_cut(plain(page)), metadata={"diffusion_lab": "own"})
+        document.cells.append(own)
     for number, cell in enumerate(document.cells):
         cell.id = f"cell-{number}"
     return document
