@@ -223,3 +223,16 @@ def test_odd_replies_get_marks_like_any_other_wrong_answer(forged: str):
     body = f"import sys\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
     result = graded({EXERCISES[0].name: body + right()[EXERCISES[0].name]})
     assert result["state"] == "graded" and result["points"] == 0
+
+
+@pytest.mark.parametrize("name", ["rescale_zero_terminal_snr", "sqrt_alpha_bar", "alpha_bar"])
+@pytest.mark.parametrize("make", [lambda x: torch.full_like(x, float("nan")), lambda x: x[:0]], ids=["nan", "empty"])
+def test_nonsense_has_no_property(name: str, make):
+    asked = exercise(name)
+
+    def answer(arguments, **_):
+        return Returned(value=make(asked.reference(*arguments)))
+
+    labels = {item.label for item in asked.properties}
+    found = [outcome for outcome in check(asked, answer, 3).outcomes if outcome.label in labels]
+    assert found and not any(outcome.passed for outcome in found)

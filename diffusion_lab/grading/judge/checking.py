@@ -218,6 +218,9 @@ def _known(exercise: Exercise) -> dict[Any, tuple[tuple, Returned]]:
 
 
 def _reference_of(exercise: Exercise, arguments: tuple) -> Returned:
+    plain = all(not a.requires_grad if isinstance(a, Tensor) else _equal(a, a) for a in arguments)
+    if not plain:  # a network, or a part of a graph
+        return LocalCaller(exercise.reference)(arguments)
     known = _known(exercise)
     key = tuple(tuple(a.shape) if isinstance(a, Tensor) else type(a) for a in arguments)
     asked, answer = known.get(key, ((), None))
