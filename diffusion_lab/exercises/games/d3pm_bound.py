@@ -229,8 +229,8 @@ def cases(draw: Draw):
     cells = draw.integer(6, 7)
     for b, length, states, label in ((4, cells, k, "several samples"), (1, cells, k, "one sample"), (n, n, n, "")):
         Q = transitions(draw, steps, states)
-        # Alone, a late step would have hardly anything to tell, and rounding errors would drown its gradient.
-        Q_bar, t = chained(Q), draw.integers(1, steps if b > 1 else 2, b)
+        # Late steps have hardly anything to tell, and rounding errors would drown their gradients.
+        Q_bar, t = chained(Q), draw.integers(1, 3, b)
         x0 = draw.integers(0, states, b, length)
         arguments = 1.5 * draw.normal(b, length, states), x0, noisy(draw, x0, t, Q_bar), t, Q, Q_bar
         yield Case(label or "every size equal", arguments, "t > 0")
