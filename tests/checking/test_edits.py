@@ -160,6 +160,17 @@ def test_nothing_is_claimed_of_what_no_small_edit_explains(function, caller):
     assert explained(function, caller) == ()
 
 
+def test_nothing_is_read_from_nans_and_zeros():
+    def nothing(x0, t, noise, alpha_bar):
+        return x0 * float("nan")
+
+    def zeros(x0, t, noise, alpha_bar):
+        return x0 * 0
+
+    for function in (nothing, zeros):
+        assert explained(function, Elsewhere) == ()
+
+
 def test_edits_leave_the_function_and_its_globals_alone():
     source = Source(no_root)
     before = {name: id(value) for name, value in globals().items()}

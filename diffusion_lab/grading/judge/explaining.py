@@ -71,7 +71,7 @@ class _Search:
 
     def made(self) -> list[Mistake]:
         """An edit of right code that gives the student's answers."""
-        if self.table is None:
+        if self.table is None or not any(_says_something(t) for t in self.trials if not t.passed):
             return []
         known = {id(t.question): t.returned for t in self.trials}
         small, others = fingerprints.asked(self.exercise)
@@ -175,6 +175,15 @@ class _Search:
             if not same_returned(self._call(one, q), known.get(id(q)) or self._call(other, q), self.trains):
                 return False
         return True
+
+
+def _says_something(trial: Trial) -> bool:
+    """Whether an answer holds numbers, and not the same one everywhere: nothing can be read from nan and zeros."""
+    if trial.returned.fault is not None:
+        return False
+    tensors = [t for t in map(as_tensor, leaves(trial.returned.value)) if t is not None and not t.is_complex()]
+    numbers = [t.double().flatten() for t in tensors]
+    return any(len(n) and bool(n.isfinite().any()) and (len(n) == 1 or bool((n != n[0]).any())) for n in numbers)
 
 
 def _may_be_half(edit: Edit) -> bool:
