@@ -17,6 +17,7 @@ from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import ask, questions
 from diffusion_lab.grading.judge.rebuilding import Source, Unreadable
+from diffusion_lab.grading.judge.rehearsing import rehearse
 
 
 def noisy(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -169,6 +170,13 @@ def test_nothing_is_read_from_nans_and_zeros():
 
     for function in (nothing, zeros):
         assert explained(function, Elsewhere) == ()
+
+
+def test_mistakes_of_our_own_making_are_named():
+    result = rehearse(EXERCISE, singles=6, pairs=2)
+    assert result.singles == 6
+    assert result.named >= 4
+    assert result.both_named <= result.one_named <= result.pairs == 2
 
 
 def test_edits_leave_the_function_and_its_globals_alone():

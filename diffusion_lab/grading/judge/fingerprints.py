@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge import edits as operators
+from diffusion_lab.grading.judge import edits, operators
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.questions import Question, questions
@@ -155,7 +155,7 @@ def right_sources(exercise: Exercise) -> tuple[Source, ...]:
 
 def code_of(exercise: Exercise) -> str:
     """A hash of all code that fingerprints hang on: the exercise's module, what it draws from, and the edits."""
-    modules = {m for m in (inspect.getmodule(exercise.reference), operators) if m is not None}
+    modules = {m for m in (inspect.getmodule(exercise.reference), edits, operators) if m is not None}
     for function in (exercise.cases, *(a.function for a in exercise.right_answers)):
         modules |= {sys.modules[v.__module__] for v in _used(function) if v.__module__.startswith("diffusion_lab.")}
     text = "".join(inspect.getsource(m) for m in sorted(modules, key=lambda m: m.__name__))

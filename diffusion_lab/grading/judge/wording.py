@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge.edits import AXES, CASTS, MIRROR, MODULES, Edit
+from diffusion_lab.grading.judge.edits import MIRROR, Edit
+from diffusion_lab.grading.judge.operators import AXES, CASTS, MODULES
 from diffusion_lab.grading.judge.rebuilding import SHELL
 
 LONGEST = 44
