@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say
+from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
@@ -54,7 +54,7 @@ def grade(
         from diffusion_lab.exercises.catalogue import find as find_chapter
         from diffusion_lab.grading.classroom import find
 
-        seed = _text_of(seed_file)
+        seed = seed_text(seed_file)
         chapters = (find_chapter(chapter),) if chapter else CHAPTERS
         found = find(submitted or course / "submitted", chapters)
         if not found:
@@ -118,24 +118,6 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
         if not files:
             raise LabError(f"nothing of chapter '{find(chapter)}' is graded in {course}; `grade` comes first")
     typer.echo(f"{len(files)} files are in {course / 'feedback'}")
-
-
-def _text_of(seed_file: Path | None) -> str:
-    from diffusion_lab.errors import LabError
-
-    if seed_file is None:
-        return ""
-    try:
-        data = seed_file.read_bytes()
-    except OSError as error:
-        raise LabError(f"{seed_file}: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        text = data.hex()
-    if not text:
-        raise LabError(f"{seed_file} is empty")
-    return text
 
 
 def _graded(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say
+from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
 from diffusion_lab.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,10 +22,14 @@ def check(
     chapter: Annotated[
         str, typer.Option(help="The chapter whose exercises are looked for. By default the notebook's.")
     ] = "",
+    seed_file: Annotated[
+        Path | None,
+        typer.Option(help="A seed of `grade`: ask what it asked. By default the cases everybody sees."),
+    ] = None,
 ) -> None:
     """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
     with mistakes_told():
-        from diffusion_lab.grading.judge import points, told
+        from diffusion_lab.grading.judge import VISIBLE_SEED, points, seed_of, told
         from diffusion_lab.grading.notebook import check_piece, load
 
         sources = load(file, chapter or None)
@@ -35,10 +39,12 @@ def check(
             )
         for note in sources.notes:
             typer.echo(note)
+        text = seed_text(seed_file)
+        seed = seed_of(text) if text else VISIBLE_SEED
         verdicts = []
         for name in sources.names:
             fault = sources.faults.get(name, "")
-            verdicts.append(check_piece(name, sources.namespace, fault=fault, pieces=sources.pieces))
+            verdicts.append(check_piece(name, sources.namespace, seed, fault=fault, pieces=sources.pieces))
             typer.echo(told(verdicts[-1]))
         for place, fault in sources.faults.items():
             if place not in sources.names:

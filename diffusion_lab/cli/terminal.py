@@ -155,3 +155,22 @@ def console():
 def say(what) -> None:
     """Print a line or a table; in a line, [square brackets] are markup."""
     console().print(what, highlight=False, soft_wrap=isinstance(what, str))
+
+
+def seed_text(seed_file: Path | None) -> str:
+    """The seed in a file, as text; "" for no file. Raises LabError for one that is empty or cannot be read."""
+    from diffusion_lab.errors import LabError
+
+    if seed_file is None:
+        return ""
+    try:
+        data = seed_file.read_bytes()
+    except OSError as error:
+        raise LabError(f"{seed_file}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        text = data.hex()
+    if not text:
+        raise LabError(f"{seed_file} is empty")
+    return text

@@ -91,6 +91,23 @@ def test_a_class_from_release_to_feedback(course: Path, command):
     assert done.exit_code == 0 and feedback.exists(), done.output
 
 
+def test_a_complaint_can_be_looked_into(course: Path, command):
+    wrong = "def q_sample(x0, t, eps, alpha_bar):\n    return x0 + 0 * eps"
+    place = put(course / "submitted", "ada", filled(right() | {"q_sample": wrong}))
+    assert command("grade", CHAPTER, "--course", course).exit_code == 0
+    kept = course / ".diffusion-lab" / "grading" / CHAPTER
+    told = json.loads((kept / "ada.json").read_text(encoding="utf-8"))["exercises"][2]["text"]
+    (seed,) = (kept / "seeds").iterdir()
+    assert seed.stat().st_mode & 0o077 == 0 and not (kept / "seed").exists()
+    again = command("check", place, "--seed-file", seed).output
+    shown = [line.strip() for line in told.splitlines() if line.strip().startswith(("expected", "yours"))]
+    assert shown and all(line in again for line in shown)
+    usual = command("check", place).output
+    assert not any(line in usual for line in shown), "other cases than everybody sees"
+    command("grade", CHAPTER, "--again", "--course", course)
+    assert len(list((kept / "seeds").iterdir())) == 2, "every run has a seed of its own"
+
+
 def more_points(document: dict) -> None:
     cell_of(document, "q_sample-check")["metadata"]["nbgrader"]["points"] = 9
 

@@ -171,5 +171,12 @@ class Records:
             path.unlink(missing_ok=True)
 
     def finished(self) -> None:
-        """The next run draws cases of its own: by then students may have seen some of these in their feedback."""
-        (self.folder / "seed").unlink(missing_ok=True)
+        """The next run draws cases of its own: by then students may have seen some of these in their feedback.
+
+        The seed is kept for whoever has to look into a complaint, and never used again by itself.
+        """
+        path = self.folder / "seed"
+        if path.is_file():
+            used = self.folder / "seeds" / Seed(path.read_text(encoding="utf-8").strip()).id
+            used.parent.mkdir(mode=0o700, exist_ok=True)
+            path.replace(used)
