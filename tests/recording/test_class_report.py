@@ -92,6 +92,17 @@ def test_wrong_ideas_and_who_holds_them(read: Page, mixed):
     assert "Who bob, cay" in read.text
 
 
+def test_an_idea_that_no_list_has_is_counted_beside_the_listed_ones(right):
+    found = {"name": "edit: root missing 1 - alpha_bar", "hint": "The square root is missing.", "known": False}
+    seen = {"name": "dtype", "hint": "The dtype is not kept.", "known": False}
+    item = {**right[0], "state": "failed", "points": 0, "ideas": [found, seen]}
+    text = Page(page(CHAPTER, [result(name, [item, *right[1:]]) for name in ("ann", "bob")])).text
+    ideas, _, symptoms = text.partition("Symptoms")
+    assert f"root missing 1 - alpha_bar in {item['name']} : 2 of 2" in ideas
+    assert "edit:" not in text
+    assert f"dtype in {item['name']} : 2 of 2" in symptoms
+
+
 def test_what_the_instructor_should_look_at(read: Page):
     assert "eve : the worker was lost" in read.text
     assert "dan : it is not a notebook" in read.text

@@ -15,7 +15,7 @@ from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_an
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
 from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import Question, Trial
-from diffusion_lab.grading.judge.relating import relation
+from diffusion_lab.grading.judge.relating import only_reshaped, relation
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
@@ -178,6 +178,7 @@ def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:
     In a single case it can be an accident: where an axis has size 1, a mean over it changes only the shape.
     """
     answered = [t for t in failing if t.returned.fault is None]
+    reshaped = all(_right_but_for_shape(t) for t in answered)
     for part in dict.fromkeys(t.case.part for t in answered):
         found: dict[str, list[str]] = {}
         of_part = [t for t in answered if t.case.part == part]
@@ -187,14 +188,24 @@ def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:
                 trial.expected.leaves,
                 lambda shift, trial=trial: _shifted(exercise, trial, shift),
                 sizes_of(trial.question),
+                reshaped,
             )
             if words:
-                kind = re.sub(r"[\d.+-]+|, which is .*", "", words)
+                kind = re.sub(r"[\d.+-]+(e-?\d+)?|, which is .*", "", words)
                 found.setdefault(kind, []).append(f"For {trial.question.label}: {words}.")
         told = max(found.values(), key=len, default=[])
         if 2 * len(told) >= len(of_part) and told:
             return (Idea("relation", told[0], False),)
     return ()
+
+
+def _right_but_for_shape(trial: Trial) -> bool:
+    """Whether each value that it returned is right, or would be if it were laid out in another way."""
+    given, expected = [as_tensor(leaf) for leaf in leaves(trial.returned.value)], trial.expected.leaves
+    return len(given) == len(expected) and all(
+        value is not None and not value.is_complex() and (value.shape == leaf.value.shape or only_reshaped(value, leaf))
+        for value, leaf in zip(given, expected, strict=True)
+    )
 
 
 def sizes_of(question: Question) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -12,10 +14,12 @@ from torch import Tensor
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
-from diffusion_lab.grading.judge.comparing import as_tensor
+from diffusion_lab.grading.judge.comparing import agrees, as_tensor
 from diffusion_lab.grading.judge.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
+from diffusion_lab.grading.judge.operators import CASTS
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
+from diffusion_lab.grading.judge.quoting import VAGUE
 from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
 from diffusion_lab.grading.judge.searching import CALL, Clock, edited, is_right, same_returned, size
 from diffusion_lab.grading.judge.wording import Mistake, meanings, mistake
@@ -28,6 +32,11 @@ RICH = 20
 """Different numbers that answers must hold before two edits at once are read from them."""
 PROOF_SEED = 1
 """Other cases, on which an explanation must hold too: a fit to a few numbers can be chance."""
+FEW = 4
+"""With fewer different wrong numbers than this, an explanation is told as a probable one."""
+ENTRIES = 4
+"""Wrong numbers that must be put right for each step by which an edit is far-fetched: one of hundreds of edits puts a
+few right by chance."""
 HITS = 12
 """How many fingerprints that fit are looked into."""
 
@@ -60,6 +69,8 @@ class _Search:
         self.exercise, self.caller, self.trains = exercise, caller, exercise.trains
         self.trials = sorted(trials, key=lambda t: (t.passed, size(t.question)))
         self.table: Table | None = fingerprints.load(exercise)
+        self.entries, self.different = _wrong_numbers(self.trials)
+        self.counts = _counts(exercise, trials)
         self.meanings = meanings(exercise)
         self.source: Source | None = None
         function = getattr(caller, "function", None)
@@ -91,8 +102,8 @@ class _Search:
         found: list[Mistake] = []
         clock = Clock(ONE)
         for edit, call in self._edits_of_student(clock):
-            if self._right(call):
-                found.append(mistake(edit, False, meanings=self.meanings))
+            if self._enough_for(edit) and self._right(call):
+                found.append(self._told(edit))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
         return found
@@ -104,7 +115,7 @@ class _Search:
         small, others = fingerprints.asked(self.exercise)
         clock = Clock(TWO)
         best: tuple[Mistake, ...] = ()
-        for edit, call in self._edits_of_student(clock):
+        for edit, call in self._edits_of_student(clock, whole_first=True):
             if not _may_be_half(edit):
                 continue
             if edit.cost >= FAR or (best and edit.cost + 1 >= sum(m.cost for m in best)):
@@ -126,16 +137,23 @@ class _Search:
                 cost = edit.cost + second.cost
                 if cost > FAR or (best and cost >= sum(m.cost for m in best)):
                     break
-                one = mistake(edit, False, meanings=self.meanings)
-                if not _contrary(one, second) and self._same(other, call, known):
+                one = self._told(edit)
+                if min(edit.cost, second.cost) > 1 or _contrary(one, second) or self._says_nothing(edit, second):
+                    continue
+                if self._same(other, call, known) and not self._whatever_its_value(edit, call):
                     best = (one, second)
+                    if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
+                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}"))
                     break
         return best
 
-    def _edits_of_student(self, clock: Clock) -> Iterator[tuple[Edit, LocalCaller]]:
-        for edit in sorted(self.source.repairs() if self.source else (), key=lambda e: e.cost):
+    def _edits_of_student(self, clock: Clock, whole_first: bool = False) -> Iterator[tuple[Edit, LocalCaller]]:
+        repairs = self.source.repairs() if self.source else ()
+        for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first)):
             if clock.over:
                 return
+            if _of_a_count(edit, self.counts):
+                continue
             call = edited(self.source, edit)
             if call is not None:
                 yield edit, call
@@ -152,11 +170,47 @@ class _Search:
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
                 call = edited(source, edit)
-                if call is not None and not (halves and _throws_away(edit)):
-                    what = mistake(edit, True, source.trees.get(edit.function), self.meanings)
+                if call is None or (halves and _throws_away(edit)) or _of_a_count(edit, self.counts):
+                    continue
+                if halves or self._enough_for(edit):
+                    what = self._told(edit, source)
+                    if VAGUE in what.hint:  # it hangs on something that only the reference has
+                        continue
                     found.append((edit.cost, call, what))
         for _, call, what in sorted(found, key=lambda f: f[0]):
             yield call, what
+
+    def _told(self, edit: Edit, right: Source | None = None) -> Mistake:
+        """The edit in words: of right code, or of the student's."""
+        source = right or self.source
+        body = source.trees.get(edit.function) if source else None
+        what = mistake(edit, right is not None, body, self.meanings, self.exercise.parameters)
+        return replace(what, hint=f"Probably: {what.hint}") if self.different < FEW else what
+
+    def _enough_for(self, edit: Edit) -> bool:
+        """Whether so much was wrong that an edit as far-fetched as this does not put all of it right by chance."""
+        return edit.cost <= 1 or self.entries >= ENTRIES * edit.cost
+
+    def _says_nothing(self, edit: Edit, second: Mistake) -> bool:
+        """Whether numbers are changed that are not of the kind asked for, such as distances for an index."""
+        asked = [leaf.value for t in self.trials for leaf in t.expected.leaves]
+        given = [as_tensor(leaf) for t in self.trials for leaf in leaves(t.returned.value)]
+        whole = all(not a.is_floating_point() for a in asked)
+        return whole and second.known and any(g is not None and g.is_floating_point() for g in given)
+
+    def _whatever_its_value(self, edit: Edit, call: LocalCaller) -> bool:
+        """Whether the answers stay what they are where the edited value is three times as large: it does not count."""
+        if edit.kind not in VALUES or not isinstance(edit.new, ast.expr):
+            return False
+        thrice = [(slot, ast.BinOp(new, ast.Mult(), ast.Constant(3.0))) for slot, new in edit.changes]
+        for _, node in thrice:
+            ast.copy_location(node, edit.old)
+            ast.fix_missing_locations(node)
+        other = edited(self.source, replace(edit, changes=tuple(thrice))) if self.source else None
+        asked = [t.question for t in self.trials]
+        return other is not None and all(
+            same_returned(self._call(call, q), self._call(other, q), self.trains) for q in asked
+        )
 
     def _call(self, caller: Caller, question: Question) -> Returned:
         return caller(question.arguments, gradients=self.trains)
@@ -175,6 +229,61 @@ class _Search:
             if not same_returned(self._call(one, q), known.get(id(q)) or self._call(other, q), self.trains):
                 return False
         return True
+
+
+VALUES = {"sign", "upside down", "root missing", "root too many", "square missing", "square too many"} | {
+    "complement missing",
+    "complement too many",
+}
+"""Edits that put another number in the place of one."""
+
+
+def _wrong_numbers(trials: Sequence[Trial]) -> tuple[int, int]:
+    """How many entries of the right answers the student's do not have, and how many different ones."""
+    found: list[Tensor] = []
+    surplus = 0
+    for trial in trials:
+        if trial.passed:
+            continue
+        given = leaves(trial.returned.value) if trial.returned.fault is None else ()
+        for place, leaf in enumerate(trial.expected.leaves):
+            value = as_tensor(given[place]) if place < len(given) else None
+            alike = value is not None and not value.is_complex() and value.shape == leaf.value.shape
+            found.append((leaf.value[~agrees(value, leaf)] if alike else leaf.value).double().flatten())
+            if value is not None and not alike:
+                surplus += max(0, value.numel() - leaf.value.numel())  # all of these must come together
+    numbers = torch.cat(found) if found else torch.zeros(0)
+    if trials and not len(numbers):  # values are right, and gradients are not
+        return RICH, RICH
+    return len(numbers) + surplus, len(numbers.unique())
+
+
+def _counts(exercise: Exercise, trials: Sequence[Trial]) -> set[str]:
+    """The parameters that are whole numbers: of steps, of axes, of samples."""
+    values = zip(exercise.parameters, *(t.arguments for t in trials), strict=False)
+    return {name for name, *given in values if all(type(value) is int for value in given)}
+
+
+def _of_a_count(edit: Edit, counts: Collection[str]) -> bool:
+    """Whether an edit treats a count as a number that has a sign, a root or a complement; no one does that."""
+    return edit.kind in VALUES and _is_count(edit.about if edit.about is not None else edit.old, counts)
+
+
+def _is_count(node: ast.AST, counts: Collection[str]) -> bool:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        return any(_is_count(n, counts) for n in (node.left, node.right)) and all(
+            _is_count(n, counts) or isinstance(n, ast.Constant) for n in (node.left, node.right)
+        )
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        return name in ("len", "range", "arange", "numel", "size", "dim") or (
+            isinstance(node.func, ast.Attribute) and name in CASTS and _is_count(node.func.value, counts)
+        )
+    return (isinstance(node, ast.Name) and node.id in counts) or (
+        isinstance(node, ast.Attribute) and node.attr == "ndim"
+    )
 
 
 def _says_something(trial: Trial) -> bool:
@@ -199,8 +308,17 @@ def _may_be_half(edit: Edit) -> bool:
 
 def _throws_away(edit: Edit) -> bool:
     """Whether an edit makes answers say less: what is said less, less contradicts."""
+    if edit.kind == "cases exchanged" and isinstance(edit.about, ast.Compare):
+        return isinstance(edit.about.ops[0], (ast.Is, ast.IsNot))  # the same in all calls, as a rule
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
+    if _called(edit.old) - _called(edit.new):
+        return True
     return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
+
+
+def _called(node: ast.AST) -> set[str]:
+    """The functions, such as a network, that are called there by a name of their own."""
+    return {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
 def _different(answers: Sequence[Returned]) -> int:
@@ -209,10 +327,20 @@ def _different(answers: Sequence[Returned]) -> int:
     return len(torch.cat([t.double().flatten() for t in tensors if t is not None]).unique())
 
 
+REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
+TURNED = ("upside down", "inverse")
+
+
 def _contrary(one: Mistake, other: Mistake) -> bool:
     """Whether two mistakes say the same, or cancel out."""
     same_case = {one.kind, other.kind} <= {"case ignored", "case too many", "condition ignored", "condition too many"}
     subjects = [m.name.removeprefix(f"edit: {m.kind}") for m in (one, other)]
+    if (
+        one.kind in TURNED
+        and other.kind in TURNED
+        and any(one.strip() in other for one, other in permutations(subjects))
+    ):
+        return True
     undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
     return one.name == other.name or same_case or undone
 

@@ -31,11 +31,13 @@ def relation(
     expected: tuple[Leaf, ...],
     other_times: Callable[[int], Any],
     sizes: Mapping[str, float] | None = None,
+    reshaped: bool = True,
 ) -> str | None:
     """The relation in words, or None.
 
     Args:
         other_times: shift -> the right answer with the step count shifted, or None.
+        reshaped: whether it may be said that only the shape is wrong.
         sizes: numbers of this case by name, such as the batch size, which a factor may turn out to be.
     """
     given = [as_tensor(leaf) for leaf in leaves(answer)]
@@ -49,7 +51,7 @@ def relation(
         if tensor.shape == leaf.value.shape and bool(agrees(tensor, leaf).all()):
             continue
         if tensor.shape != leaf.value.shape:
-            found = _of_shapes(tensor, leaf, sizes or {})
+            found = _of_shapes(tensor, leaf, sizes or {}, reshaped)
         else:
             found = _of_values(tensor, leaf, sizes or {})
         if found:
@@ -66,13 +68,13 @@ def _all_agree(given: list[Tensor], expected: tuple[Leaf, ...]) -> bool:
     return all(g.shape == e.value.shape and bool(agrees(g, e).all()) for g, e in zip(given, expected, strict=True))
 
 
-def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | None:
+def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float], reshaped: bool) -> str | None:
     value = leaf.value
     if value.is_floating_point() and not answer.is_floating_point():
         return (
             "it has whole numbers, and the numbers that are asked for are not whole: an index is not what it points at"
         )
-    if answer.numel() == value.numel() and _same_numbers(answer, leaf):
+    if reshaped and only_reshaped(answer, leaf):
         return "it has the right numbers, in another shape"
     if answer.ndim == 0 and value.ndim == 1 and len(value) == sizes.get("the batch size B"):
         return "one number for each sample is expected: do not take the mean, or the sum, over the batch"
@@ -89,6 +91,11 @@ def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | 
     if answer.ndim > value.ndim:
         return "there is an axis too many: it was to be summed over or averaged, or should not have been made"
     return None
+
+
+def only_reshaped(answer: Tensor, leaf: Leaf) -> bool:
+    """Whether it has the right entries in another shape."""
+    return answer.shape != leaf.value.shape and answer.numel() == leaf.value.numel() and _same_numbers(answer, leaf)
 
 
 def _same_numbers(answer: Tensor, leaf: Leaf) -> bool:
@@ -139,6 +146,10 @@ def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | 
         offset = float((answer - value).median())
         if close(answer - offset):
             return f"it is the right answer plus {offset:.6g}"
+    if value.ndim == 1 and len(value) != sizes.get("the batch size B"):
+        wrong = _where_wrong(answer, agrees(answer, leaf))
+        if wrong:
+            return wrong
     worst = float((answer - value).abs().max() / value.abs().max().clamp(min=1e-300))
     if 0 < worst < 1e-3:
         return (
@@ -146,6 +157,14 @@ def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | 
             "way, or something is rounded"
         )
     return None
+
+
+def _where_wrong(answer: Tensor, right: Tensor) -> str | None:
+    """ "all is right but the last entry", where only one end of a list is wrong."""
+    if len(answer) < 4 or int((~right).sum()) != 1:
+        return None
+    place = {0: "first", len(answer) - 1: "last"}.get(int((~right).nonzero()))
+    return f"all is right but the {place} entry: {answer[~right].item():.6g}" if place else None
 
 
 def _name_of(factor: float, sizes: Mapping[str, float]) -> str:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.edits import MIRROR, Edit
-from diffusion_lab.grading.judge.operators import AXES, CASTS, MODULES
+from diffusion_lab.grading.judge.operators import AXES, MODULES
+from diffusion_lab.grading.judge.quoting import LONGEST, WHOLE, local_names, quoted
 from diffusion_lab.grading.judge.rebuilding import SHELL
-
-LONGEST = 44
-"""Characters of code that a hint quotes; more would be a solution, or hide what matters."""
-SHAPES = {"reshape", "view", "unsqueeze", "squeeze", "expand", "expand_as", "flatten"}
-"""Calls that change how numbers lie, and not the numbers."""
-WHOLE = "the answer"
 
 SENTENCES = {
     "root missing": "The square root of {about} is missing.",
@@ -68,7 +62,15 @@ SENTENCES = {
     "cases exchanged": "The two cases of {about} have changed places.",
     "call missing": "{about} is left out.",
     "call too many": "{about} is too many.",
+    "power missing": "{about} is not raised to its power.",
+    "power too many": "{about} is raised to a power, and must not be.",
+    "inverse": "{about} stands where one over it belongs: was it to be divided by, and not multiplied, or the reverse?",
+    "exchanged": "{about} have changed places.",
+    "factor of the answer": "The factor {about} is in it once too often, or it is to be divided by it.",
+    "half": "The number {yours}{where} is twice what it should be.",
+    "twice": "The number {yours}{where} is half of what it should be.",
     "line missing": "The step that sets {about} is left out.",
+    "step missing": "The step that computes {about} is left out.",
     "line too many": "The step that sets {about} is too many.",
     "bracket": "A bracket is missing or in the wrong place: {yours} is not what is meant.",
     "order": "The order is wrong in {yours}.",
@@ -95,7 +97,11 @@ class Mistake:
 
 
 def mistake(
-    edit: Edit, of_reference: bool, body: ast.AST | None = None, meanings: Mapping[str, str] | None = None
+    edit: Edit,
+    of_reference: bool,
+    body: ast.AST | None = None,
+    meanings: Mapping[str, str] | None = None,
+    seen: Collection[str] | None = None,
 ) -> Mistake:
     """What an edit says about the student's function.
 
@@ -105,23 +111,28 @@ def mistake(
         of_reference: which of the two.
         body: the edited function, whose local names are replaced by what they stand for.
         meanings: parameter -> what it is, from `meanings`.
+        seen: the exercise's parameters. What right code calls its quantities beside these, nobody else knows.
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
-    known = _meanings(body) if of_reference and body is not None else {}
+    known = local_names(body) if body is not None else {}
+    say = partial(quoted, known=known, seen=seen) if of_reference else quoted
     right, yours = (edit.old, edit.new) if of_reference else (edit.new, edit.old)
     about = edit.about if edit.about is not None else edit.old
     if kind in ("line missing", "line too many"):
-        about = _target(about)
+        about = getattr(about, "value", about) if of_reference else _target(about)
     words = {
-        "about": _all_quoted(edit, known) or quoted(about, known),
-        "right": quoted(right, known),
-        "yours": quoted(yours, known),
-        "where": quoted(edit.old, known),
-        "beside": _beside(edit, kind, known),
+        "about": _all_quoted(edit, say) or say(about),
+        "right": say(right),
+        "yours": say(yours),
+        "where": say(edit.old),
+        "beside": _beside(edit, kind, say),
     }
+    if kind == "line missing" and of_reference:
+        kind = "step missing"
     kind, words = _sharpened(kind, words, right, yours)
     if kind in ("call missing", "call too many") and about is not None:
-        words["about"] = _call_in_words(about, known)
+        power = isinstance(right if kind == "call missing" else yours, ast.BinOp)
+        kind, words["about"] = (f"power {kind[5:]}", say(about)) if power else (kind, _call_in_words(about, say))
     if kind in ("sign", "factor missing", "term missing", "divisor missing", "square missing", "upside down"):
         words["about"] += _meaning(words["about"], meanings or {})
     if kind in ("factor missing", "term missing") and re.search(r"\bndim\b|\bdim\(\)", words["about"]):
@@ -129,11 +140,12 @@ def mistake(
     if kind == "axis":
         words["yours"] = _name_of_call(yours) or words["yours"]
     if kind == "constant":
-        words["where"] = _around_it(edit, known)
+        words["where"] = _around_it(edit, say)
     if kind == "constant" and of_reference:
         kind = "constant of ours"
     if edit.function == SHELL and kind in ("index", "slice"):
-        kind, words["about"] = _of_range(kind, right, yours), quoted(_whole(right, yours), known)
+        kind, words["about"] = _of_range(kind, right, yours), say(_whole(right, yours))
+    kind, words = _clearer(kind, words, edit, right, yours, say)
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
     if " and `" in words["about"] and kind.startswith(("root", "square")):
         sentence = _in_plural(sentence)
@@ -141,13 +153,44 @@ def mistake(
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
     if edit.case is not None and kind != "case too many":
-        case = quoted(edit.case, known)
+        case = say(edit.case)
         sentence = f"In the case {case}: {sentence}" if case.startswith("`") else sentence
     idea = idea_behind(kind, f"{words['about']} {words['right']} {words['yours']}")
     start = f"Line {edit.line}: " if not of_reference and edit.function != SHELL and edit.line else ""
-    key = re.sub(r"[`\s]+", " ", f"edit: {kind} {words['about'] if edit.about is not None else words['right']}").strip()
+    subject = quoted(about if edit.about is not None else right, known, seen)
+    if subject == WHOLE or not subject.startswith("`") or kind in ("function", "order", "shape"):
+        subject = {"function": f"{words['yours']} for {words['right']}", "order": words["where"]}.get(kind, "")
+    key = re.sub(r"[`\s]+", " ", f"edit: {kind} {subject}").strip()
     hint = f"{start}{sentence}{' ' + idea if idea else ''}"
     return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
+
+
+def _clearer(
+    kind: str, words: dict[str, str], edit: Edit, right: ast.AST, yours: ast.AST, say: Callable[[ast.AST], str]
+) -> tuple[str, dict[str, str]]:
+    """Another kind, where it says more: a step instead of a term 1, two things that have changed places."""
+    about = edit.about
+    if kind == "name" and words["right"] == words["yours"]:
+        kind = "shape"  # they differ by a reshape alone
+    elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
+        kind = "name"
+    elif kind == "upside down" and not isinstance(edit.old, ast.BinOp):
+        kind = "inverse"
+    elif kind == "order" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
+        pairs = zip(right.args, yours.args, strict=True)
+        both = [say(one) for one, other in pairs if ast.dump(one) != ast.dump(other)]
+        if len(both) == 2 and all(text.startswith("`") for text in both):
+            kind, words = "exchanged", {**words, "about": " and ".join(both)}
+    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and isinstance(about, ast.Name):
+        kind = "factor of the answer"
+    elif kind == "constant" and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
+        parent = edit.changes[0][0][0]
+        product = isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
+        if (product or isinstance(parent, ast.UnaryOp)) and isinstance(right.value, (int, float)):
+            kind = {2.0: "twice", 0.5: "half"}.get(right.value / yours.value if yours.value else 0.0, kind)
+    if kind.startswith(("term", "factor")):
+        words = {**words, "about": words["about"].removeprefix("the expression ")}
+    return kind, words
 
 
 def _in_plural(sentence: str) -> str:
@@ -192,22 +235,22 @@ def _name_of_call(node: ast.AST) -> str:
     return f"`{name}`" if name else ""
 
 
-def _around_it(edit: Edit, known: dict[str, ast.AST]) -> str:
+def _around_it(edit: Edit, say: Callable[[ast.AST], str]) -> str:
     """The expression in which a number stands."""
     parent = edit.changes[0][0][0]
-    text = quoted(parent, known) if isinstance(parent, ast.expr) else ""
+    text = say(parent) if isinstance(parent, ast.expr) else ""
     return f" in {text}" if text.startswith("`") and len(text) > 5 else ""
 
 
-def _all_quoted(edit: Edit, known: dict[str, ast.AST]) -> str:
+def _all_quoted(edit: Edit, say: Callable[[ast.AST], str]) -> str:
     """All that was changed at once, where that is not the same everywhere."""
     if edit.kind not in ("root missing", "square missing", "complement missing"):
         return ""
-    texts = list(dict.fromkeys(quoted(new, known) for _, new in edit.changes))
+    texts = list(dict.fromkeys(say(new) for _, new in edit.changes))
     return " and ".join(texts[:3]) if 1 < len(texts) <= 3 else ""
 
 
-def _call_in_words(node: ast.AST, known: dict[str, ast.AST]) -> str:
+def _call_in_words(node: ast.AST, say: Callable[[ast.AST], str]) -> str:
     """`clamp(-1, 1)` on `x0`: the call by its name and its settings, and what it is called on where that is short."""
     if isinstance(node, ast.Attribute):
         inner, name, settings = node.value, node.attr, ""
@@ -219,11 +262,12 @@ def _call_in_words(node: ast.AST, known: dict[str, ast.AST]) -> str:
             name = function.attr
         else:
             inner, name = (arguments.pop(0) if arguments else None), getattr(function, "id", "")
-        given = [ast.unparse(a) for a in arguments] + [f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords]
-        settings = f"({', '.join(given)})" if len(", ".join(given)) <= LONGEST else "(…)"
+        given = [say(a) for a in arguments] + [f"{k.arg}={say(k.value)}" for k in node.keywords]
+        text = ", ".join(given).replace("`", "")
+        settings = f"({text})" if len(text) <= LONGEST and "expression" not in text else "(…)"
     else:
-        return quoted(node, known)
-    text = quoted(inner, known) if inner is not None else ""
+        return say(node)
+    text = say(inner) if inner is not None else ""
     return f"`{name}{settings}`" + (f" on {text}" if text.startswith("`") or text == WHOLE else "")
 
 
@@ -285,106 +329,13 @@ def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST)
     return kind, words
 
 
-def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None) -> str:
-    """The code of an expression, in backquotes: short, without casts and reshapes, local names spelled out."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CASTS | SHAPES:
-        return f"`{node.func.attr}`"
-    for depth in (3, 2, 1, 0) if known else (0,):
-        plain = _Plain(known or {}, depth).visit(copy.deepcopy(node))
-        try:
-            text = ast.unparse(ast.fix_missing_locations(plain))
-        except (AttributeError, ValueError, RecursionError):
-            return "this expression"
-        text = " ".join(text.split())
-        if len(text) <= LONGEST:
-            break
-    if "__answer__" in text:
-        return text.replace("__answer__", WHOLE) if text != "__answer__" else WHOLE
-    if len(text) > LONGEST:
-        names = list(dict.fromkeys(n.id for n in ast.walk(plain) if isinstance(n, ast.Name)))
-        names = [f"`{n}`" for n in names if n not in ("torch", "sqrt", "cumprod")][:4]
-        return f"the expression with {', '.join(names)}" if names else "this expression"
-    return f"`{text}`"
-
-
-class _Plain(ast.NodeTransformer):
-    """Code as one would say it: `kept.reshape(-1, 1).sqrt()` is `sqrt(alpha_bar[t])`."""
-
-    def __init__(self, known: dict[str, ast.AST], depth: int):
-        self.known, self.depth = known, depth
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.known and self.depth:
-            return _Plain(self.known, self.depth - 1).visit(copy.deepcopy(self.known[node.id]))
-        return node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        function = node.func
-        inner = None
-        if isinstance(function, ast.Attribute):
-            of_module = isinstance(function.value, ast.Name) and function.value.id in ("torch", "math", "np", "F")
-            inner = (node.args[0] if node.args else None) if of_module else function.value
-            if inner is not None and function.attr in CASTS | SHAPES and not isinstance(inner, ast.Starred):
-                return self.visit(inner)
-            if inner is not None and function.attr in ("sqrt", "square", "exp", "log", "cumprod", "abs"):
-                return ast.Call(ast.Name(function.attr, ast.Load()), [self.visit(inner)], [])
-        if isinstance(function, ast.Name) and function.id in ("float", "int") and node.args:
-            return self.visit(node.args[0])
-        if _is_shell_call(node):
-            return ast.Name("__answer__", ast.Load())
-        return self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        left, right = node.left, node.right
-        if isinstance(node.op, ast.Pow) and isinstance(right, ast.Constant) and right.value == 0.5:
-            return ast.Call(ast.Name("sqrt", ast.Load()), [self.visit(left)], [])
-        if isinstance(left, ast.BinOp) and {type(left.op), type(node.op)} == {ast.Add, ast.Sub}:
-            if ast.dump(left.right) == ast.dump(right):
-                return self.visit(left.left)  # t - 1 + 1
-        return self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        if _only_axes(node.slice):
-            return self.visit(node.value)
-        return self.generic_visit(node)
-
-
-def _is_shell_call(node: ast.Call) -> bool:
-    return bool(getattr(node, "is_shell", False))
-
-
-def _only_axes(index: ast.AST) -> bool:
-    """As in x[:, None]: new axes and nothing else."""
-    parts = index.elts if isinstance(index, ast.Tuple) else [index]
-    kinds = [
-        (isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None)
-        or (isinstance(p, ast.Constant) and (p.value is None or p.value is ...))
-        for p in parts
-    ]
-    return all(kinds) and any(isinstance(p, ast.Constant) for p in parts)
-
-
-def _meanings(body: ast.AST) -> dict[str, ast.AST]:
-    """Local names that are set once, to something short, and what they stand for."""
-    times: dict[str, int] = {}
-    found: dict[str, ast.AST] = {}
-    for node in ast.walk(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            times[node.id] = times.get(node.id, 0) + 1
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
-    arguments = {a.arg for a in body.args.args} if isinstance(body, ast.FunctionDef) else set()
-    short = {name: value for name, value in found.items() if times[name] == 1 and name not in arguments}
-    return {name: value for name, value in short.items() if sum(1 for _ in ast.walk(value)) <= 40}
-
-
 def _target(node: ast.AST) -> ast.AST:
     if isinstance(node, ast.Assign):
         return node.targets[0]
     return getattr(node, "target", node)
 
 
-def _beside(edit: Edit, kind: str, known: dict[str, ast.AST]) -> str:
+def _beside(edit: Edit, kind: str, say: Callable[[ast.AST], str]) -> str:
     """What a missing or surplus factor or term stands beside."""
     whole = edit.old if isinstance(edit.old, ast.BinOp) and edit.about in (edit.old.left, edit.old.right) else None
     other = (whole.left if edit.about is whole.right else whole.right) if whole is not None else None
@@ -392,6 +343,6 @@ def _beside(edit: Edit, kind: str, known: dict[str, ast.AST]) -> str:
         other = edit.old
     if other is None or isinstance(other, ast.Constant):
         return ""
-    text = quoted(other, known)
+    text = say(other)
     word = "after" if kind.startswith("divisor") else "beside"
     return f" {word} {text}" if text.startswith("`") and not any(f"{axis}=" in text for axis in AXES) else ""

@@ -35,6 +35,8 @@ SLOWEST = 8
 MOST_NAMES = 60
 MOST_NOTES = 6
 """Of one student."""
+FOUND = "edit: "
+"""How the name of an idea begins that no list has: a small change of the code explains the wrong answers."""
 LONGEST = 600
 """Characters of a hint, reason or note."""
 
@@ -230,16 +232,17 @@ def _ideas(chapter: str, graded: list[Result]) -> list[str]:
                     found.students.append(result.student)
     order = {exercise.name: place for place, exercise in enumerate(notebook(chapter).exercises)}
     ranked = sorted(held.values(), key=lambda idea: (-len(idea.students), order.get(idea.exercise, 0), idea.name))
-    known = [idea for idea in ranked if idea.known]
-    symptoms = [idea for idea in ranked if not idea.known]
+    known = [idea for idea in ranked if idea.known or idea.name.startswith(FOUND)]
+    symptoms = [idea for idea in ranked if idea not in known]
     lines = ["<section><h2>Wrong ideas</h2>"]
     if known:
         lines += [
-            "<p>Mistakes that the course knows by name, with the hint that their owners have read.</p>",
+            "<p>Mistakes that the course knows by name, and others that a small change of the code explains, with the "
+            "hint that their owners have read.</p>",
             *_listed(known, len(graded)),
         ]
     else:
-        lines.append("<p>No submission shows a mistake that the course knows by name.</p>")
+        lines.append("<p>No submission shows a mistake that the course can call by name.</p>")
     if symptoms:
         lines += ["<h3>Symptoms</h3>", "<p>What else was seen in wrong answers.</p>", *_listed(symptoms, len(graded))]
     if unnamed:
@@ -256,8 +259,9 @@ def _listed(ideas: list[_Held], of: int) -> list[str]:
         say = "" if times == sum(idea.hints.values()) else "for example: "
         names = ", ".join(_text(name) for name in idea.students[:MOST_NAMES])
         rest = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        name = _text(idea.name.removeprefix(FOUND))
         lines.append(
-            f"<li><p><b>{_text(idea.name)}</b> in <code>{_text(idea.exercise)}</code>: {count} of {of}</p>"
+            f"<li><p><b>{name}</b> in <code>{_text(idea.exercise)}</code>: {count} of {of}</p>"
             f'<div class="track" aria-hidden="true"><div style="width:{count / of:.1%}"></div></div>'
             f"<p>{say}{_text(hint)}</p>"
             f"<details><summary>Who</summary><p>{names}{rest}</p></details></li>"
