@@ -165,6 +165,22 @@ def wrong_below(document: Document) -> None:
     cell(document, "q_sample")["source"] = "def q_sample(x0, t, noise, alpha_bar):\n    return 7 * x0"
 
 
+def calling_each_other(document: Document) -> None:
+    """Two exercises that call each other."""
+    cell(document, NAME)["source"] = (
+        "def alpha_bar(betas):\n"
+        "    if len(betas) == 1:\n        return 1 - betas\n"
+        "    if len(betas) > 10**6:\n        return q_sample(betas, betas, betas, betas)\n"
+        "    head = alpha_bar(betas[:-1])\n    return torch.cat([head, head[-1:] * (1 - betas[-1:])])"
+    )
+    cell(document, "q_sample")["source"] = (
+        "def q_sample(x0, t, noise, table):\n"
+        "    assert alpha_bar(torch.full((2,), 0.25)).tolist() == [0.75, 0.5625]\n"
+        "    a = table[t].reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)\n"
+        "    return a.sqrt() * x0 + (1 - a).sqrt() * noise"
+    )
+
+
 POINTS = exercise(NAME).points
 TWICE = "the last one counts"
 MOVED = "alpha_bar is not in its own cell"
@@ -285,6 +301,23 @@ ODD: dict[str, Odd] = {
         "from __future__ import annotations\nx: int = 3",
         returning("torch.cumprod(1 - betas, 0)").replace("betas)", "betas: Numbers) -> Numbers", 1),
     ),
+    "a value that was awaited": beside(
+        "import asyncio\nasync def one():\n    await asyncio.sleep(0)\n    return 1\nONE = await one()",
+        returning("torch.cumprod(ONE - betas, 0)"),
+    ),
+    "a trial that awaits": source(ANSWER, "import asyncio", "await asyncio.sleep(0)"),
+    "points looked at, and a name bound by globals": source(
+        "globals()['ONE'] = 1", returning("torch.cumprod(ONE - betas, 0)"), "points"
+    ),
+    "a very long sum": beside("ONE = " + " + ".join(["0"] * 900 + ["1"]), returning("torch.cumprod(ONE - betas, 0)")),
+    # Settings of PyTorch's
+    "another dtype as the usual one": beside(
+        "torch.set_default_dtype(torch.float64)\nHALF = torch.tensor([0.5])\nassert HALF.dtype == torch.float64",
+        "def alpha_bar(betas):\n    assert HALF.dtype == torch.float64 and torch.ones(1).dtype == torch.float32\n"
+        "    return torch.cumprod(1 - betas, 0)",
+        note="calls torch.set_default_dtype; functions are checked with PyTorch's usual settings",
+    ),
+    "gradients turned off": source("torch.set_grad_enabled(False)", ANSWER),
     # Functions made otherwise
     "a lambda": source("alpha_bar = lambda betas: torch.cumprod(1 - betas, 0)"),
     "a partial": source(
@@ -310,6 +343,14 @@ ODD: dict[str, Odd] = {
         "def convert(betas):\n    return 1 - betas", "def alpha_bar(betas):\n    return convert(betas).cumprod(0)"
     ),
     "calls one that is wrong and comes later": changed(wrong_below, lost=exercise("q_sample").points),
+    "two that call each other": changed(calling_each_other),
+    "two that call each other, the earlier one wrong": changed(
+        lambda d: (
+            calling_each_other(d)
+            or cell(d, NAME).update(source=cell(d, NAME)["source"].replace("(1 - betas[", "(betas["))
+        ),
+        lost=POINTS,
+    ),
     # The file
     "source in lists": changed(as_lists),
     "format 3": changed(of_format_3),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import codeop
 import contextlib
+import inspect
 import io
 import json
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from handed_in import CHAPTER
 from odd_notebooks import ANSWER, ODD, Odd
 
@@ -32,10 +36,13 @@ class Shell:
         self.namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": lambda: self}
         self.lab = Session(CHAPTER, self.namespace)
         self.compile = codeop.Compile()  # what is imported from __future__ stays in force, as in a kernel
+        self.compile.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
     def run_cell(self, text: str) -> None:
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(io.StringIO()):
-            exec(self.compile(self.transformer.transform_cell(text), "cell", "exec"), self.namespace)
+            ran = eval(self.compile(self.transformer.transform_cell(text), "cell", "exec"), self.namespace)
+            if inspect.iscoroutine(ran):
+                asyncio.run(ran)
 
     def run_cell_magic(self, name: str, line: str, body: str) -> None:
         if name in ("time", "capture"):
@@ -86,8 +93,13 @@ def test_all_three_agree(name: str, sandbox, tmp_path: Path, monkeypatch: pytest
     for notes in (found.notes, marked.notes):
         assert any(odd.note in note for note in notes) if odd.note else not notes, notes
     lost = odd.lost if odd.lost_in_notebook is None else odd.lost_in_notebook
-    with monkeypatch.context() as patch:
-        assert in_a_notebook(odd.document, patch) == MOST - lost
+    settings = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        with monkeypatch.context() as patch:
+            assert in_a_notebook(odd.document, patch) == MOST - lost
+    finally:
+        torch.set_default_dtype(settings[0])
+        torch.set_grad_enabled(settings[1])
 
 
 def test_the_notebook_says_that_the_package_is_not_there_for_marks(capsys):

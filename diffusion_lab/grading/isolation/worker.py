@@ -33,7 +33,15 @@ from torch.nn import functional
 from diffusion_lab import exercises
 from diffusion_lab.grading.isolation import guarding, namespaces, syscalls, wire
 from diffusion_lab.grading.isolation.attempts import Attempts
-from diffusion_lab.grading.judge.calling import PACKAGE, Fault, LocalCaller, Returned, words_of
+from diffusion_lab.grading.judge.calling import (
+    PACKAGE,
+    Fault,
+    LocalCaller,
+    Returned,
+    runnable,
+    usual_settings,
+    words_of,
+)
 
 PROBES: dict[str, Any] = {}
 """The modules of them, by name."""
@@ -174,15 +182,16 @@ def _serve(talk: socket.socket) -> None:
             there = [name for name in message["names"] if callable(space.get(name))]
             wire.send(talk, {"names": there, "all": _defined(space), "tried": tried})
         elif message["op"] == "piece":
-            with _replaced(space, {name: _StandIn(talk, name) for name in message["stand_ins"]}):
+            stand_ins = {name: _StandIn(talk, name) for name in message["stand_ins"]}
+            with _replaced(space, stand_ins), usual_settings():
                 _serve_piece(talk, space[message["name"]])
             wire.send(talk, {"ended": True, "tried": tried})
 
 
 @contextlib.contextmanager
 def _replaced(space: dict[str, Any], functions: dict[str, Any]) -> Iterator[None]:
-    """Other functions in the place of the student's, which come back afterwards, as PyTorch's usual dtype does."""
-    before, dtype = {name: space[name] for name in functions if name in space}, torch.get_default_dtype()
+    """Other functions in the place of the student's, which come back afterwards."""
+    before = {name: space[name] for name in functions if name in space}
     space.update(functions)
     try:
         yield
@@ -190,7 +199,6 @@ def _replaced(space: dict[str, Any], functions: dict[str, Any]) -> Iterator[None
         for name in functions:
             space.pop(name, None)
         space.update(before)
-        torch.set_default_dtype(dtype)
 
 
 def _serve_piece(talk: socket.socket, function: Any) -> None:
@@ -258,7 +266,7 @@ def _run_cell(name: str, source: str, space: dict[str, Any]) -> Fault | None:
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            exec(compile(source, name, "exec", dont_inherit=True), space)
+            runnable(source, name, space)()
     except SyntaxError as error:
         return Fault("raised", "SyntaxError", str(error.msg), f"line {error.lineno}: {(error.text or '').strip()}")
     except (Exception, SystemExit) as error:

@@ -15,6 +15,8 @@ _HOME = {
     "Fault": "calling",
     "Caller": "calling",
     "LocalCaller": "calling",
+    "runnable": "calling",
+    "usual_settings": "calling",
     "told": "telling",
     "as_html": "showing",
     "to_try": "telling",

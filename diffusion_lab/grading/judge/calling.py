@@ -5,15 +5,21 @@ The check knows functions only through a `Caller`, which may stand for a functio
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import builtins
 import contextlib
 import copy
 import ctypes
+import functools
+import inspect
 import io
 import linecache
 import signal
 import threading
 import time
 import traceback
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -123,6 +129,37 @@ class LocalCaller:
             mode_kept=all(network.training for network in networks),
             printed=printed,
         )
+
+
+@contextlib.contextmanager
+def usual_settings() -> Iterator[None]:
+    """PyTorch's settings as they are where marks are given, whatever a notebook has set; afterwards as before."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    moved = device.type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    if moved:
+        torch.set_default_device(None)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if moved:
+            torch.set_default_device(device)
+
+
+def runnable(source: str, name: str, space: dict[str, Any]) -> Callable[[], Any]:
+    """Code as a function that runs it in this namespace. As in a notebook, `await` may stand outside of functions.
+
+    Raises:
+        SyntaxError: or ValueError, RecursionError, MemoryError, where it is no Python.
+    """
+    code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    space.setdefault("__builtins__", vars(builtins))  # as `exec` does
+    function = types.FunctionType(code, space)
+    if not code.co_flags & inspect.CO_COROUTINE:
+        return function
+    return functools.wraps(function)(lambda: asyncio.run(function()))
 
 
 def followed(arguments: tuple) -> int | None:

@@ -14,6 +14,7 @@ _HOME = {
     "Cell": "intake",
     "Intake": "intake",
     "MOST_NOTES": "intake",
+    "CELL_LIMIT": "intake",
     "check_piece": "stand_ins",
     "check_pieces": "stand_ins",
     "Choice": "choosing",

@@ -17,6 +17,8 @@ from diffusion_lab.grading.notebook.documents import Document, Written
 from diffusion_lab.grading.notebook.magics import NOT_PYTHON, python_of
 from diffusion_lab.grading.notebook.statements import Statement, statements
 
+CELL_LIMIT = 5.0
+"""Seconds that one statement at the top of a cell may run, for `check` and for marks alike."""
 MOST_NOTES = 20
 MOST_PAGES = 100
 MOST_STATEMENTS = 5000
@@ -25,6 +27,7 @@ PACKAGE = "diffusion_lab"
 _PACKAGE = re.compile(rf"\b{PACKAGE}\b")
 ANYTHING = {"globals", "locals", "vars", "exec", "eval"}
 """Whoever calls one of these may look up or bind any name."""
+_SETTING = re.compile(r"\btorch\.(set_default_(?:dtype|device|tensor_type))\(")
 _COURSES = re.compile(r"lab\.\w+\([^()]*\)")
 """A cell of the release, such as `lab.run()`."""
 _SHELL = re.compile(r"(pip|conda|mamba|uv|ls|cd|pwd|cat|mkdir|time|timeit|matplotlib)\b[^=(]*")
@@ -168,7 +171,7 @@ class _Reading:
         for name, cell in self.written.items():
             intake.solutions.setdefault(name, Cell(cell.place, cell.place, cell.text, cell.text))
         intake.uses = {name: self._closure({name}, lines)[0] & set(self.names) - {name} for name in intake.solutions}
-        intake.notes = _bounded([*self.notes, *naming])
+        intake.notes = _bounded([*self.notes, *naming, *self._settings()])
         intake.answers = {name: text for name, text in self.document.answers.items() if name not in self.names}
         own = [cell for cell in self.document.cells if not cell.grade_id and self.document.is_notebook]
         intake.pages = [cell.text for cell in own if not _COURSES.fullmatch(cell.text.strip())][:MOST_PAGES]
@@ -194,13 +197,19 @@ class _Reading:
         return [replace(item, binds=item.binds or here) if item.fault else item for item in found]
 
     def _course_names(self) -> set[str]:
-        """Names that stand for the course's own, such as `start` and `lab`."""
-        own, given, sessions = set(), set(), set()
-        for line in self.lines:
-            statement = line.statement
-            kind = sessions if _is_session(statement) else given if self._imports_course(statement) else own
-            kind.update(statement.binds)
-        return (given - own) | sessions
+        """Names that stand for the course's own, such as `start` and `lab`, and for what these give: `points`."""
+        names: set[str] = set()
+        while True:
+            own, given, sessions = set(), set(), set()
+            for line in self.lines:
+                statement = line.statement
+                is_given = self._imports_course(statement) or (not statement.defines and names & statement.loads)
+                kind = sessions if _is_session(statement) else given if is_given else own
+                kind.update(statement.binds)
+            found = (given - own) | sessions
+            if found <= names:
+                return names
+            names |= found
 
     def _imports_course(self, statement: Statement) -> bool:
         package = PACKAGE if self.alone else f"{PACKAGE}.grading"
@@ -219,6 +228,12 @@ class _Reading:
         texts += [(item.cell, item.text) for item in self.broken]
         places = dict.fromkeys(cell.place for cell, text in texts if _PACKAGE.search(text))
         return [f"{place} names the package {PACKAGE}, which is not there when marks are given" for place in places]
+
+    def _settings(self) -> list[str]:
+        """Where settings of PyTorch's are changed that a function may lean on."""
+        found = [(line, _SETTING.match(line.statement.text)) for line in self.lines]
+        said = [f"{_where(line)} calls torch.{s[1]}" for line, s in found if s and not line.statement.defines]
+        return [f"{text}; functions are checked with PyTorch's usual settings" for text in dict.fromkeys(said)]
 
     def _counting(self, lines: list[_Line]) -> list[_Line]:
         """Without what does not count: stubs where there is an answer, and other values under a function's name."""

@@ -20,14 +20,12 @@ from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import find
-from diffusion_lab.grading.judge import Fault, LocalCaller
+from diffusion_lab.grading.judge import Fault, LocalCaller, runnable
 from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
-from diffusion_lab.grading.notebook.intake import PACKAGE, Cell, Intake, take_in
+from diffusion_lab.grading.notebook.intake import CELL_LIMIT, PACKAGE, Cell, Intake, take_in
 
 MODULE = "diffusion_lab_pieces"
 """What `__name__` is in a file's namespace; not "__main__", which is this program's."""
-LIMIT = 5.0
-"""Seconds that one statement may run, as where marks are given."""
 
 
 @dataclass(frozen=True)
@@ -217,10 +215,10 @@ def _run(cell: Cell, submission: Submission, namespace: dict[str, Any]) -> str:
     elif place not in linecache.cache:
         linecache.updatecache(place)
     try:
-        code = compile(source, place, "exec", dont_inherit=True)
+        function = runnable(source, place, namespace)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return _syntax(error, place)
-    fault = LocalCaller(types.FunctionType(code, namespace), LIMIT)(()).fault
+    fault = LocalCaller(function, CELL_LIMIT)(()).fault
     return "" if fault is None else _raised(fault, place)
 
 

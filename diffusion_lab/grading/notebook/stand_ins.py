@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import exercise, library
-from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, without_points
+from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
 Namespace = dict[str, Any]
@@ -60,7 +60,8 @@ def check_piece(
         pieces: the exercises that this is done with, such as a notebook's own: a helper in it may well have the name of
             another chapter's exercise. By default all.
     """
-    return _Checking(namespace, seed, library() if pieces is None else pieces).verdict(name, fault)
+    with usual_settings():
+        return _Checking(namespace, seed, library() if pieces is None else pieces).verdict(name, fault)
 
 
 def stand_in_note(names: Iterable[str]) -> str:

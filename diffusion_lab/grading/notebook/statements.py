@@ -19,6 +19,8 @@ MUTATORS = {"append", "extend", "insert", "add", "update", "setdefault", "pop", 
     "discard", "clear", "sort", "reverse", "register", "cache_clear", "eval", "train", "to", "load_state_dict",
 }  # fmt: skip
 """Methods that change what they belong to, besides those of torch, whose names end in `_`."""
+SETTINGS = {"set_default_dtype", "set_default_tensor_type"}
+"""Functions that set a part of the module that they belong to."""
 _LOOKS_UP = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -110,7 +112,7 @@ def _statement(node: ast.stmt, lines: list[bytes], flags: int) -> Statement:
         held[0] = held[0][node.col_offset :]
     text = b"\n".join(held).decode()
     try:
-        code = compile(ast.Module([node], []), "<cell>", "exec", flags, dont_inherit=True)
+        code = compile(ast.Module([node], []), "<cell>", "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
     except NOT_PYTHON as error:
         names = frozenset(filter(None, [getattr(node, "name", None)]))
         return Statement(node, first, text, binds=names, fault=_words(error))
@@ -179,6 +181,8 @@ def _changed(statement: ast.stmt) -> tuple[set[str], set[str]]:
         if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, (ast.Store, ast.Del)):
             stores.add(_root(node))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in SETTINGS:
+                stores.add(_root(node.func))
             if node.func.attr in MUTATORS or node.func.attr.endswith("_"):
                 calls.add(_root(node.func))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
