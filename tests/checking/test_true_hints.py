@@ -107,6 +107,31 @@ def test_a_value_that_does_not_matter_explains_nothing(monkeypatch, text, matter
     assert search._whatever_its_value(edit, call) != matters
 
 
+def shares(x, p):
+    return x * (1 - p)
+
+
+def test_half_of_an_explanation_does_not_make_a_constant_of_an_argument():
+    missing = [e for e in Source(shares).edits() if e.kind == "term missing"]
+    constants = [explaining._throws_away(e) for e in missing if isinstance(e.new, ast.Constant)]
+    assert constants and all(constants)
+
+
+def two_factors(x, level):
+    factor = level.reshape(-1, 1)
+    factor = factor + 1
+    other = level.reshape(-1, 1)
+    other = other + 2
+    return x * factor / other
+
+
+def test_two_quantities_without_a_name_of_the_students_are_not_called_a_wrong_shape():
+    source = Source(two_factors)
+    for edit in source.edits():
+        if edit.kind == "name" and {ast.unparse(edit.old), ast.unparse(edit.new)} == {"factor", "other"}:
+            assert mistake(edit, True, source.trees["two_factors"], {}, ("x", "level")).kind != "shape"
+
+
 def names_of_ours(source: Source) -> set[str]:
     """The local names and the helpers of right code, which no student has seen."""
     found = set(source.trees)

@@ -313,6 +313,8 @@ def _throws_away(edit: Edit) -> bool:
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
     if _called(edit.old) - _called(edit.new):
         return True
+    if isinstance(edit.old, ast.BinOp) and isinstance(edit.new, ast.Constant):
+        return True  # what was calculated is a constant then
     return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
 
 

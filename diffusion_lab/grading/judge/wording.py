@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.operators import AXES, MODULES
-from diffusion_lab.grading.judge.quoting import LONGEST, WHOLE, local_names, quoted
+from diffusion_lab.grading.judge.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
 from diffusion_lab.grading.judge.rebuilding import SHELL
 
 SENTENCES = {
@@ -171,7 +171,10 @@ def _clearer(
     """Another kind, where it says more: a step instead of a term 1, two things that have changed places."""
     about = edit.about
     if kind == "name" and words["right"] == words["yours"]:
-        kind = "shape"  # they differ by a reshape alone
+        if words["right"].startswith("`"):
+            kind = "shape"  # they differ by a reshape alone
+        else:
+            words = {**words, "right": VAGUE}  # two quantities that cannot be told apart in words
     elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
         kind = "name"
     elif kind == "upside down" and not isinstance(edit.old, ast.BinOp):
