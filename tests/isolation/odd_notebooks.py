@@ -310,6 +310,13 @@ ODD: dict[str, Odd] = {
         "globals()['ONE'] = 1", returning("torch.cumprod(ONE - betas, 0)"), "points"
     ),
     "a very long sum": beside("ONE = " + " + ".join(["0"] * 900 + ["1"]), returning("torch.cumprod(ONE - betas, 0)")),
+    "Colab's drive": beside(
+        f"from google.colab import drive\ndrive.mount('/content/drive')\n{HELPER}", lost_in_notebook=POINTS
+    ),
+    "torchvision's transforms": beside(
+        "from torchvision import transforms as T\nflip = T.Lambda(lambda b: 1 - b)\n"
+        "def kept(betas):\n    return flip(betas)"
+    ),
     # Settings of PyTorch's
     "another dtype as the usual one": beside(
         "torch.set_default_dtype(torch.float64)\nHALF = torch.tensor([0.5])\nassert HALF.dtype == torch.float64",
