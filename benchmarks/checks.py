@@ -15,6 +15,9 @@ import subprocess
 import sys
 import time
 
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 
 from diffusion_lab.exercises import Exercise, exercise, library

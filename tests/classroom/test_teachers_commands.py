@@ -58,7 +58,11 @@ def command(room, monkeypatch: pytest.MonkeyPatch):
             pass
 
     monkeypatch.setattr(parallel, "Classroom", Ready)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return lambda *arguments: CliRunner().invoke(
+        app,
+        [str(argument) for argument in arguments],
+        env={"COLUMNS": "200"},  # no cell of a table is broken
+    )
 
 
 def test_a_class_from_release_to_feedback(course: Path, command):

@@ -93,7 +93,7 @@ def test_progress_of_one_file(tmp_path):
 def test_audit_is_a_table_and_exits_1_on_a_gap(monkeypatch):
     from diffusion_lab.grading.judge import auditing
 
-    def examine(item):
+    def examine(item, *_):
         gaps = ("wrong answer 'x' is named nothing",) if item.name == "q_sample" else ()
         return auditing.Audit(item, 5, 4, gaps)
 
