@@ -102,7 +102,7 @@ def test_audit_is_a_table_and_exits_1_on_a_gap(monkeypatch):
     assert result.exit_code == 1
     assert "q_sample: wrong answer 'x' is named nothing" in result.stdout
     assert result.stdout.splitlines()[-1] == f"{PIECES} exercises, 1 gap"
-    monkeypatch.setattr(auditing, "audit", lambda item: auditing.Audit(item, 5, 4, ()))
+    monkeypatch.setattr(auditing, "audit", lambda item, *_: auditing.Audit(item, 5, 4, ()))
     assert call("audit", "1").exit_code == 0
 
 
