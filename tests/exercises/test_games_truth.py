@@ -359,14 +359,19 @@ def bound_of_the_logits(logits, x0, x_t, t, Q, Q_bar):
         ("d3pm_posterior", belief_kept_at_the_first_step, "At t = 0 the belief came back"),
         ("d3pm_bound", bound_without_gradient, "detached"),
         ("d3pm_bound", bound_of_the_plain_softmax_at_the_first_step, "At t = 0 the softmax"),
-        # A logarithm of a negative number: on some draws all that can be said is that there are nan.
-        ("d3pm_bound", bound_of_the_logits, ""),
     ],
 )
 def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
     share, hint = points(name, function, seed)
     assert share < 1
     assert words in hint
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_logits_taken_for_probabilities_are_named_or_their_nan_is_told(seed: int):
+    share, hint = points("d3pm_bound", bound_of_the_logits, seed)
+    assert share < 1
+    assert "as if they were probabilities" in hint or "some entries are nan" in hint
 
 
 @pytest.mark.parametrize("seed", SEEDS)
