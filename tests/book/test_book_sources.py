@@ -259,3 +259,10 @@ def test_a_chapter_can_be_referred_to(chapter: str):
     page = chapter_page(chapter)
     assert re.search(rf"^\(chapter-{chapter}\)=\n# Chapter {CHAPTERS.index(chapter) + 1}: ", page.marked, re.MULTILINE)
     assert page.front["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("path", sorted(BOOK.glob("*.md")), ids=lambda path: path.stem)
+def test_a_text_does_not_stand_behind_an_option(path):
+    """Words behind `:class:` become names of classes, and the page loses them without an error."""
+    found = re.findall(r"^:class: (.*)$", read(path), re.M)
+    assert set(found) <= {"important", "note", "tip"}
