@@ -264,5 +264,5 @@ def test_a_chapter_can_be_referred_to(chapter: str):
 @pytest.mark.parametrize("path", sorted(BOOK.glob("*.md")), ids=lambda path: path.stem)
 def test_a_text_does_not_stand_behind_an_option(path):
     """Words behind `:class:` become names of classes, and the page loses them without an error."""
-    found = re.findall(r"^:class: (.*)$", read(path), re.M)
+    found = re.findall(r"^:class: (.*)$", path.read_text(encoding="utf-8"), re.M)
     assert set(found) <= {"important", "note", "tip"}
