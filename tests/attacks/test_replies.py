@@ -220,7 +220,8 @@ ODD = [
 @pytest.mark.usefixtures("_done")
 @pytest.mark.parametrize("forged", ODD)
 def test_odd_replies_get_marks_like_any_other_wrong_answer(forged: str):
-    body = f"import sys\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
+    # Whoever calls `globals` may need every line, so this one is run.
+    body = f"import sys\nglobals()\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
     result = graded({EXERCISES[0].name: body + right()[EXERCISES[0].name]})
     assert result["state"] == "graded" and result["points"] == 0
 

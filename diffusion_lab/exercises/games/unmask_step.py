@@ -215,7 +215,8 @@ def _on_borders(draw: Draw, k: int):
 
 def cases(draw: Draw):
     k, n = draw.integer(3, 5), draw.integer(4, 5)
-    now, after = draw.number(0.25, 0.35), draw.number(0.55, 0.65)
+    # Above 0.6 a chance that is divided by 1 - alpha_bar_s would be nearly 1, which is another mistake.
+    now, after = draw.number(0.28, 0.35), draw.number(0.54, 0.6)
     yield Case("several boards", _question(draw, 6, draw.integer(9, 12), k, now, after, 0.6))
     yield Case("one board", _question(draw, 1, draw.integer(30, 36), k, now, after, 0.6))
     yield Case("every size equal", _question(draw, n, n, n, now, after, 0.7))
