@@ -15,6 +15,7 @@ import functools
 import inspect
 import io
 import linecache
+import os
 import signal
 import threading
 import time
@@ -189,8 +190,8 @@ def _cloned(tensor: Tensor) -> Tensor:
 
 def _same(before: Any, after: Any) -> bool:
     if isinstance(before, Tensor):
-        return before.shape == after.shape and bool(
-            torch.all((before == after) | ((before != before) & (after != after)))
+        return torch.equal(before, after) or (
+            before.shape == after.shape and bool(torch.all((before == after) | ((before != before) & (after != after))))
         )
     if isinstance(before, nn.Module):
         return all(_same(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True))
@@ -254,12 +255,20 @@ class _TooLong(BaseException):
     """Not an Exception, so that `except Exception` in a loop does not swallow it."""
 
 
+_counts: dict[tuple[int, int], int] = {}
+"""(process, thread) -> the descriptor of what the kernel counts of it."""
+
+
 def _waited() -> float:
     """Seconds for which this thread was ready to run and others ran; 0 on systems that do not count them."""
+    me = os.getpid(), threading.get_native_id()
     try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, LookupError, ValueError):
+        if me not in _counts:  # kept open, because every call asks; a fork has its own
+            while _counts:
+                os.close(_counts.popitem()[1])
+            _counts[me] = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        return int(os.pread(_counts[me], 100, 0).split()[1]) / 1e9
+    except (AttributeError, OSError, LookupError, ValueError):
         return 0.0
 
 
