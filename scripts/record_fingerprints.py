@@ -4,7 +4,8 @@
     python scripts/record_fingerprints.py q_sample ... # these
     python scripts/record_fingerprints.py --all
 
-A changed exercise makes its own stale, a changed `judge/edits.py` all of them: about ten minutes on one core.
+A changed exercise makes its own stale, a changed edit (`judge/engine/edits.py` and what it calls) all of them: about
+half an hour on one core. Moving a definition to another file, or a comment, changes nothing.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from diffusion_lab.exercises import exercise, library
-from diffusion_lab.grading.judge import fingerprints
+from diffusion_lab.grading.judge.engine import fingerprints
 
 
 def main() -> None:

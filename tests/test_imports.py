@@ -41,6 +41,8 @@ ROOMS = {
     "notebook": {"judge"},
     "classroom": {"judge", "isolation", "notebook"},
 }
+# A room inside a room: whose files it may know, and the rest of that room again enters by its door.
+INNER = {"judge.engine": {"calling", "comparing", "expecting", "questions"}}
 # Behind the walls the doors are gone: what runs there, or talks to it, takes what it needs from the file itself.
 INSIDE = {"diffusion_lab.grading.judge.calling"}
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio"}
@@ -100,8 +102,10 @@ def faults(source: str, module: str, is_package: bool = False) -> list[str]:
 def _through_a_door(module: str, name: str) -> bool:
     """Whether `module` may import `name`, which is below `grading`, or `grading` itself."""
     own, (room, *rest) = _room(module), name.split(".")[1:] or [""]
-    if room not in ROOMS or room == own:
+    if room not in ROOMS:
         return True
+    if room == own:
+        return _inside_a_room(module, name)
     if own in ROOMS and room not in ROOMS[own]:
         return False
     file = ".".join(["diffusion_lab", "grading", room, *rest[:1]])
@@ -110,6 +114,19 @@ def _through_a_door(module: str, name: str) -> bool:
     folders = [path.name for path in (PACKAGE / "grading" / room).iterdir() if path.is_dir()]
     inner = rest[1:] if rest and rest[0] in folders else rest
     return len(inner) <= 1 and not (PACKAGE / "grading").joinpath(room, *rest).with_suffix(".py").is_file()
+
+
+def _inside_a_room(module: str, name: str) -> bool:
+    """Whether `module` may import `name` of its own room: out of a room inside it, and into one."""
+    for inner, known in INNER.items():
+        room = inner.partition(".")[0]
+        inside = module.startswith(f"diffusion_lab.grading.{inner}.")
+        into = name.startswith(f"grading.{inner}.")
+        if inside and not into and name.startswith(f"grading.{room}."):
+            return name.split(".")[2] in known
+        if into and not inside:
+            return not (PACKAGE / name.replace(".", "/")).with_suffix(".py").is_file() and name.count(".") == 3
+    return True
 
 
 def _room(module: str) -> str:
@@ -123,7 +140,7 @@ def test_every_named_layer_exists():
     assert ROOMS.keys() == {path.parent.name for path in (PACKAGE / "grading").glob("*/__init__.py")}
 
 
-@pytest.mark.parametrize("room", ["", *ROOMS, "classroom.gradebook", "classroom.reports"])
+@pytest.mark.parametrize("room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports"])
 def test_every_name_at_a_door_is_there(room: str):
     door = importlib.import_module(f"diffusion_lab.grading.{room}".rstrip("."))
     for name in door.__all__:
@@ -157,6 +174,9 @@ def test_import_directions(path: Path):
         ("from diffusion_lab.grading.judge.checking import check", "diffusion_lab.grading.notebook.session"),
         ("from diffusion_lab.grading.judge import checking", "diffusion_lab.grading.classroom.result"),
         ("from diffusion_lab.grading.isolation import wire", "diffusion_lab.cli.grading"),
+        ("from diffusion_lab.grading.judge.engine.explaining import explain", "diffusion_lab.grading.judge.diagnosing"),
+        ("from diffusion_lab.grading.judge.engine import fingerprints", "diffusion_lab.grading.judge.rehearsing"),
+        ("from diffusion_lab.grading.judge.checking import check", "diffusion_lab.grading.judge.engine.searching"),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, module: str):

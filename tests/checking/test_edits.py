@@ -12,11 +12,11 @@ from torch import Tensor
 
 from diffusion_lab.exercises import CARE, Case, Exercise, library
 from diffusion_lab.exercises.record import right
-from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import LocalCaller
-from diffusion_lab.grading.judge.explaining import explain
+from diffusion_lab.grading.judge.engine import fingerprints
+from diffusion_lab.grading.judge.engine.explaining import explain
+from diffusion_lab.grading.judge.engine.rebuilding import Source, Unreadable
 from diffusion_lab.grading.judge.questions import ask, questions
-from diffusion_lab.grading.judge.rebuilding import Source, Unreadable
 from diffusion_lab.grading.judge.rehearsing import rehearse
 
 

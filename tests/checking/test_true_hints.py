@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from diffusion_lab.exercises import CARE, Case, Exercise, library
-from diffusion_lab.grading.judge import explaining, fingerprints
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
+from diffusion_lab.grading.judge.engine import explaining, fingerprints
+from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
+from diffusion_lab.grading.judge.engine.wording import meanings, mistake
 from diffusion_lab.grading.judge.expecting import expect
 from diffusion_lab.grading.judge.questions import ask, questions
-from diffusion_lab.grading.judge.rebuilding import SHELL, Source
 from diffusion_lab.grading.judge.relating import relation
-from diffusion_lab.grading.judge.wording import meanings, mistake
 
 
 def made_up(reference, cases) -> Exercise:

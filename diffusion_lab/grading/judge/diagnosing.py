@@ -12,8 +12,8 @@ from torch import Tensor
 from diffusion_lab.exercises import Exercise, WrongAnswer
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_answer
+from diffusion_lab.grading.judge.engine import explain
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
-from diffusion_lab.grading.judge.explaining import explain
 from diffusion_lab.grading.judge.questions import Question, Trial
 from diffusion_lab.grading.judge.relating import only_reshaped, relation
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import linecache
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.checking import check
-from diffusion_lab.grading.judge.edits import MIRROR, Edit, at, put
-from diffusion_lab.grading.judge.rebuilding import SHELL, Source
+from diffusion_lab.grading.judge.engine import MIRROR, SHELL, right_sources, without
 
 SINGLES, PAIRS = 8, 4
 """How many functions with one mistake and with two are made for an exercise."""
@@ -40,7 +35,6 @@ MADE = {
     "bracket",
 }
 """Kinds of mistakes that people make; the others are there to explain with."""
-_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def rehearse(exercise: Exercise, singles: int = SINGLES, pairs: int = PAIRS, see
 
 def _judged(exercise: Exercise, chosen: random.Random, size: int, wanted: int) -> Iterator[tuple]:
     """(edits, ideas) of functions with that many mistakes, which lose points and do not only raise an error."""
-    sources = fingerprints.right_sources(exercise)
+    sources = right_sources(exercise)
     got = 0
     for _ in range(12 * wanted):
         if got == wanted:
@@ -93,33 +87,13 @@ def _judged(exercise: Exercise, chosen: random.Random, size: int, wanted: int) -
         if len(candidates) < size:
             continue
         made = chosen.sample(candidates, size)
-        function = _written(sources[place], made)
-        if function is None:
+        try:
+            function = sources[place].written(made)
+        except (SyntaxError, ValueError):
             continue
-        with fingerprints.without(exercise, place):
+        with without(exercise, place):
             verdict = check(exercise, LocalCaller(function, 1.0))
         if verdict.passed or all(o.raised for o in verdict.outcomes if not o.passed):
             continue
         got += 1
         yield made, verdict.ideas
-
-
-def _written(source: Source, made: Sequence[Edit]) -> Callable | None:
-    """The function with these mistakes, as a student would have it: with source code that Python finds."""
-    before = [(slot, at(slot)) for edit in made for slot, _ in edit.changes]
-    try:
-        for edit in made:
-            for slot, new in edit.changes:
-                put(slot, new)
-        text = "\n\n".join(ast.unparse(tree) for tree in source.trees.values()) + "\n"
-    finally:
-        for slot, old in reversed(before):
-            put(slot, old)
-    name = f"<mistake {next(_numbers)}>"
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    namespace = dict(source.namespace)
-    try:
-        exec(compile(text, name, "exec", dont_inherit=True), namespace)
-    except (SyntaxError, ValueError):
-        return None
-    return namespace[source.name]

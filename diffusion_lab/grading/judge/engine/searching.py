@@ -11,10 +11,10 @@ from torch import Tensor
 
 from diffusion_lab.grading.judge.calling import LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import agrees, as_tensor, same_answer
-from diffusion_lab.grading.judge.edits import Edit
+from diffusion_lab.grading.judge.engine.edits import Edit
+from diffusion_lab.grading.judge.engine.rebuilding import Source
 from diffusion_lab.grading.judge.expecting import Leaf
 from diffusion_lab.grading.judge.questions import Question
-from diffusion_lab.grading.judge.rebuilding import Source
 
 CALL = 0.25
 """Seconds that an edited function may take for one case; it may loop for ever."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import copy
 import inspect
+import linecache
 import textwrap
 import types
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import torch
 
-from diffusion_lab.grading.judge.edits import Edit, at, edits, put, repairs
+from diffusion_lab.grading.judge.engine.edits import Edit, at, edits, put
+from diffusion_lab.grading.judge.engine.repairs import repairs
 
 SHELL = "__shell__"
 """The name of a function around the whole, whose edits change an argument or the answer."""
@@ -26,6 +30,7 @@ FRAGILE = {"eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "schur", "sqr
 GUARD, GUARD_OF_ROOT = "__finite__", "__not_negative__"
 LONGEST = 400
 """Lines of code beyond which no one looks for a small mistake."""
+_numbers = count(1)
 
 
 class Unreadable(Exception):
@@ -84,17 +89,10 @@ class Source:
     def with_edits(self, chosen: Iterable[Edit]) -> Callable:
         """The function with these edits made. Raises SyntaxError or ValueError where that is no function."""
         chosen = list(chosen)
-        before = [(slot, at(slot)) for edit in chosen for slot, _ in edit.changes]
-        try:
-            for edit in chosen:
-                for slot, new in edit.changes:
-                    put(slot, new)
-            changed = {edit.function for edit in chosen}
+        changed = {edit.function for edit in chosen}
+        with _made(chosen):
             codes = {**self._codes, **{name: _compiled(self.trees[name]) for name in changed - {SHELL}}}
             shell = _compiled(self._shell) if SHELL in changed else None
-        finally:
-            for slot, old in reversed(before):
-                put(slot, old)
         namespace = dict(self.namespace)
         for code in codes.values():
             exec(code, namespace)
@@ -102,11 +100,36 @@ class Source:
             exec(shell, namespace)
         return namespace[SHELL if shell is not None else self.name]
 
+    def written(self, chosen: Iterable[Edit]) -> Callable:
+        """The same with source code that Python finds, as a student would have it; edits of the shell are left out.
+
+        Raises SyntaxError or ValueError where that is no function.
+        """
+        with _made(e for e in chosen if e.function != SHELL):
+            text = "\n\n".join(ast.unparse(tree) for tree in self.trees.values()) + "\n"
+        name = f"<written {next(_numbers)}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        namespace = dict(self.namespace)
+        exec(compile(text, name, "exec", dont_inherit=True), namespace)
+        return namespace[self.name]
+
     def line(self, number: int) -> str:
         """That line of the file or the cell, or nothing."""
-        import linecache
-
         return linecache.getline(self.function.__code__.co_filename, number).strip()
+
+
+@contextlib.contextmanager
+def _made(chosen: Iterable[Edit]) -> Iterator[None]:
+    """While this is open, the trees have these edits."""
+    changes = [change for edit in chosen for change in edit.changes]
+    before = [(slot, at(slot)) for slot, _ in changes]
+    try:
+        for slot, new in changes:
+            put(slot, new)
+        yield
+    finally:
+        for slot, old in reversed(before):
+            put(slot, old)
 
 
 def _parsed(function: types.FunctionType) -> ast.FunctionDef:

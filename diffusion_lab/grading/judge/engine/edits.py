@@ -10,7 +10,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diffusion_lab.grading.judge.operators import Option, Slot, minus, number, one, options
+from diffusion_lab.grading.judge.engine.nodes import Slot
+from diffusion_lab.grading.judge.engine.operators import options
 
 MIRROR = {
     "root missing": "root too many",
@@ -107,7 +108,7 @@ def edits(function: ast.FunctionDef) -> list[Edit]:
     """All edits of one function, and those that make the same change everywhere at once; always in the same order."""
     names = _names(function)
     found = []
-    for slot, node, case in _places(function):
+    for slot, node, case in places(function):
         for kind, new, about in options(node, slot, names):
             if not hasattr(new, "lineno"):
                 ast.copy_location(new, node)
@@ -143,47 +144,6 @@ def _likenesses(edit: Edit) -> Iterator[tuple]:
         yield "same call", old.func.attr
 
 
-def repairs(function: ast.FunctionDef) -> list[Edit]:
-    """More edits of wrong code alone: a shape made to fit any number of axes, a dtype made to fit another's."""
-    names = [a.arg for a in function.args.args]
-    found = []
-    for slot, node, case in _places(function):
-        possible: list[Option] = []
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("reshape", "view")
-        ):
-            ones = [number(a) == 1 for a in node.args[1:]]
-            if all(ones):
-                possible += [("shape", _as_wide_as(node.func.value, name), None) for name in names]
-        elif isinstance(node, ast.Subscript) and _new_axes(node.slice):
-            possible += [("shape", _as_wide_as(node.value, name), None) for name in names]
-        elif isinstance(node, ast.Name) and hasattr(slot[0], "is_shell") and slot[1] == "args":
-            for other in names:
-                if other != node.id:
-                    cast = ast.Call(ast.Attribute(node, "to", ast.Load()), [ast.Name(other, ast.Load())], [])
-                    possible.append(("dtype", cast, ast.Name(other, ast.Load())))
-        for kind, new, about in possible:
-            ast.copy_location(new, node)
-            ast.fix_missing_locations(new)
-            found.append(Edit(kind, ((slot, new),), node, new, about, function.name, case))
-    return found
-
-
-def _as_wide_as(node: ast.expr, name: str) -> ast.expr:
-    """node.reshape(-1, *[1] * (name.ndim - 1))"""
-    axes = ast.BinOp(ast.Attribute(ast.Name(name, ast.Load()), "ndim", ast.Load()), ast.Sub(), one())
-    ones = ast.Starred(ast.BinOp(ast.List([one()], ast.Load()), ast.Mult(), axes), ast.Load())
-    return ast.Call(ast.Attribute(node, "reshape", ast.Load()), [minus(one()), ones], [])
-
-
-def _new_axes(index: ast.AST) -> bool:
-    """As in x[:, None, None]."""
-    parts = index.elts if isinstance(index, ast.Tuple) else []
-    return any(isinstance(p, ast.Constant) and p.value is None for p in parts)
-
-
 def put(slot: Slot, node: ast.AST) -> None:
     """Hang a node there."""
     parent, field, index = slot
@@ -209,7 +169,7 @@ def _names(function: ast.FunctionDef) -> list[str]:
     return names
 
 
-def _places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST, ast.expr | None]]:
+def places(function: ast.FunctionDef) -> Iterator[tuple[Slot, ast.AST, ast.expr | None]]:
     """Every place with its node, and the condition of the branch in which it is."""
     waiting = [((function, "body", i), s, None) for i, s in enumerate(function.body)][::-1]
     while waiting:

@@ -7,7 +7,7 @@ import builtins
 import copy
 from collections.abc import Collection
 
-from diffusion_lab.grading.judge.operators import CASTS, MODULES
+from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
 
 LONGEST = 44
 """Characters of code that a hint quotes; more would be a solution, or hide what matters."""

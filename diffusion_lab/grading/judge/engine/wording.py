@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge.edits import MIRROR, Edit
-from diffusion_lab.grading.judge.operators import AXES, MODULES
-from diffusion_lab.grading.judge.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
-from diffusion_lab.grading.judge.rebuilding import SHELL
+from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
+from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES
+from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
+from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 
 SENTENCES = {
     "root missing": "The square root of {about} is missing.",

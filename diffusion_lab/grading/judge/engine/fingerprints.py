@@ -5,6 +5,7 @@ A fingerprint only suggests an edit. Whoever looks one up makes that edit again 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import inspect
@@ -21,14 +22,14 @@ import numpy as np
 import torch
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge import edits, operators
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
+from diffusion_lab.grading.judge.engine import arithmetic, calls, edits, nodes, operators
+from diffusion_lab.grading.judge.engine.rebuilding import Source, Unreadable
+from diffusion_lab.grading.judge.engine.searching import CALL, edited, size
 from diffusion_lab.grading.judge.questions import Question, questions
-from diffusion_lab.grading.judge.rebuilding import Source, Unreadable
-from diffusion_lab.grading.judge.searching import CALL, edited, size
 
-FOLDER = Path(__file__).parent / "recorded"
+FOLDER = Path(__file__).parent.parent / "recorded"
 SEED = 0
 """Fingerprints are of the visible cases, whichever cases are being graded."""
 CLOSE = 3e-5
@@ -154,12 +155,23 @@ def right_sources(exercise: Exercise) -> tuple[Source, ...]:
 
 
 def code_of(exercise: Exercise) -> str:
-    """A hash of all code that fingerprints hang on: the exercise's module, what it draws from, and the edits."""
-    modules = {m for m in (inspect.getmodule(exercise.reference), edits, operators) if m is not None}
+    """A hash of all code that fingerprints hang on: the exercise's module, what it draws from, and the edits.
+
+    Of the edits' modules, definitions count in whatever file and order they are; comments, docstrings of files and
+    imports do not.
+    """
+    modules = {m for m in (inspect.getmodule(exercise.reference),) if m is not None}
     for function in (exercise.cases, *(a.function for a in exercise.right_answers)):
         modules |= {sys.modules[v.__module__] for v in _used(function) if v.__module__.startswith("diffusion_lab.")}
     text = "".join(inspect.getsource(m) for m in sorted(modules, key=lambda m: m.__name__))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256((text + _code_of_edits()).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _code_of_edits() -> str:
+    trees = [ast.parse(inspect.getsource(m)) for m in (edits, operators, arithmetic, calls, nodes)]
+    defined = [n for tree in trees for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Assign))]
+    return "\n".join(sorted(ast.unparse(n) for n in defined))
 
 
 def _used(function: Any) -> list[Any]:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge import fingerprints
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import agrees, as_tensor
-from diffusion_lab.grading.judge.edits import FAR, MIRROR, Edit
-from diffusion_lab.grading.judge.fingerprints import LISTED, Table, right_sources
-from diffusion_lab.grading.judge.operators import CASTS
+from diffusion_lab.grading.judge.engine import fingerprints
+from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
+from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
+from diffusion_lab.grading.judge.engine.nodes import CASTS
+from diffusion_lab.grading.judge.engine.quoting import VAGUE
+from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
+from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, same_returned, size
+from diffusion_lab.grading.judge.engine.wording import Mistake, meanings, mistake
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
-from diffusion_lab.grading.judge.quoting import VAGUE
-from diffusion_lab.grading.judge.rebuilding import SHELL, Source, Unreadable
-from diffusion_lab.grading.judge.searching import CALL, Clock, edited, is_right, same_returned, size
-from diffusion_lab.grading.judge.wording import Mistake, meanings, mistake
 
 ONE, TWO = 0.4, 0.4
 """Seconds of processor time to look for one edit of the student's code, and for a pair."""
