@@ -82,6 +82,40 @@ def test_a_network_takes_the_dtype_of_the_data_alone_where_the_statement_says_so
     assert verdict.points == 3 and "the network's weights are float32, and it got x in float64" in told(verdict)
 
 
+def in_the_widest(function):
+    """As sums and products do it: all that has digits gets as many as the argument that has the most."""
+
+    def piece(*arguments):
+        floats = [a for a in arguments if isinstance(a, Tensor) and a.is_floating_point()]
+        widest = max((a.dtype for a in floats), key=lambda dtype: torch.finfo(dtype).bits)
+        return function(*(a.to(widest) if any(a is other for other in floats) else a for a in arguments))
+
+    return piece
+
+
+def denoised_in_float64(denoise, x, sigma, sigma_next):
+    reference = library()["heun_step"].reference
+    return reference(lambda state, level: denoise(state.double(), level).to(state.dtype), x, sigma, sigma_next)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("score_2d", "it returned float64, and float32, the dtype of `x`, is expected"),
+        ("v_loss", "the network's weights are float32, and it got x in float64"),
+        ("dsm_loss", "the network's weights are float32, and it got x in float64"),
+        ("edm_loss", "the network's weights are float32, and it got x in float64"),
+        ("heun_step", "the network's weights are float32, and it got x in float64"),
+    ],
+)
+def test_the_dtype_of_the_data_is_kept_where_the_exercise_promises_it(name: str, words: str):
+    exercise = library()[name]
+    careless = denoised_in_float64 if name == "heun_step" else in_the_widest(exercise.reference)
+    verdict = verdict_on(careless, exercise)
+    lost = {part for part, (got, most) in verdict.parts.items() if got < most}
+    assert lost == {CARE} and words in " ".join(told(verdict).split())
+
+
 def test_a_network_for_one_dtype_is_the_same_network():
     x, t = torch.randn(4, 2), torch.arange(4)
     network = Probe(5, null=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 
 import pytest
@@ -14,6 +15,7 @@ from diffusion_lab.exercises.record import KINDS
 from diffusion_lab.grading.judge.auditing import SEEDS, audit
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.checking import check
+from diffusion_lab.grading.judge.questions import questions
 
 GIVEN = {"math", "torch", "Tensor", "nn", "functional"}
 """The names that a notebook imports for the student."""
@@ -66,6 +68,16 @@ def test_texts_are_complete(exercise: Exercise):
     assert "$" in exercise.statement or "`" in exercise.statement
     assert len(exercise.hints) >= 2
     assert exercise.parts[CARE] == 1 and exercise.points >= 4
+
+
+@every
+def test_a_dtype_that_the_statement_promises_is_asked_for(exercise: Exercise):
+    """Only where another one could come in: a table in float64, or a network that takes one dtype."""
+    docstring = " ".join(inspect.getdoc(exercise.reference).split())
+    promised = re.search(r"of the dtype of (\w+)", docstring.partition("Returns:")[2])
+    if promised and promised[1] in exercise.parameters and ("float64" in docstring or "called as" in docstring):
+        assert exercise.like == promised[1]
+        assert all(question.mixed is not None for question in questions(exercise, 0))
 
 
 @every

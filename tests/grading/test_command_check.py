@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+import torch
 from typer.testing import CliRunner
 
 from diffusion_lab.cli import app
@@ -45,6 +47,20 @@ def test_a_python_file_is_checked_for_what_it_defines(tmp_path):
     assert "line 5: NameError" in result.stdout and "0 of 9 points, 0 of 2 pieces are right" in result.stdout
     whole = call("check", path, "--chapter", "normal_1d")
     assert f"of {PIECES} pieces are right" in whole.stdout and "There is no function eps_loss" in whole.stdout
+
+
+@pytest.mark.parametrize("device", ["meta", "xpu"])
+def test_settings_of_pytorchs_in_a_file_stay_in_it(tmp_path, device: str):
+    """One device on which no numbers are, and one that this machine does not have."""
+    path = tmp_path / "mine.py"
+    settings = f"torch.set_default_dtype(torch.float64)\ntorch.set_default_device({device!r})\n"
+    path.write_text("import torch\n" + settings + "def alpha_bar(betas):\n    return torch.cumprod(1 - betas, 0)\n")
+    result = call("check", path)
+    assert result.exit_code == 0 and "1 of 1 pieces are right" in result.output, result.output
+    assert call("progress", path).exit_code == 0
+    assert (torch.get_default_dtype(), torch.ones(1).device.type) == (torch.float32, "cpu")
+    result = call("run", "1", "--pieces", path, "--budget", "smoke", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
 
 
 def test_bad_input_exits_2(tmp_path):

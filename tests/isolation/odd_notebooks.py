@@ -324,6 +324,17 @@ ODD: dict[str, Odd] = {
         "    return torch.cumprod(1 - betas, 0)",
         note="calls torch.set_default_dtype; functions are checked with PyTorch's usual settings",
     ),
+    "a device without numbers as the usual one": beside(
+        "torch.set_default_device('meta')",
+        returning("torch.cumprod(torch.ones(1, dtype=betas.dtype) - betas, 0)"),
+        note="calls torch.set_default_device; functions are checked with PyTorch's usual settings",
+    ),
+    "a device that is not there as the usual one": beside(
+        "torch.set_default_device('xpu')\nONE = torch.ones(1)",
+        returning("torch.cumprod(ONE.to(betas) - betas, 0)"),
+        note="calls torch.set_default_device; functions are checked with PyTorch's usual settings",
+        lost_in_notebook=POINTS,
+    ),
     "gradients turned off": source("torch.set_grad_enabled(False)", ANSWER),
     # Functions made otherwise
     "a lambda": source("alpha_bar = lambda betas: torch.cumprod(1 - betas, 0)"),

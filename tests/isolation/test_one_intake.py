@@ -82,6 +82,7 @@ def test_all_three_agree(name: str, sandbox, tmp_path: Path, monkeypatch: pytest
     data = json.dumps(odd.document).encode()
     path.write_bytes(data)
     found = load(path)
+    assert (torch.get_default_dtype(), torch.ones(1).device.type) == (torch.float32, "cpu")
     verdicts = check_pieces(found.namespace, found.names, faults=found.faults, pieces=found.pieces)
     marked = mark(sandbox, NOTEBOOK, parsed(data, NOTEBOOK), seed=0)
     states = [(v.exercise, v.points, v.note) for v in marked.verdicts if not v.passed], marked.notes, found.faults
@@ -99,6 +100,7 @@ def test_all_three_agree(name: str, sandbox, tmp_path: Path, monkeypatch: pytest
             assert in_a_notebook(odd.document, patch) == MOST - lost
     finally:
         torch.set_default_dtype(settings[0])
+        torch.set_default_device(None)
         torch.set_grad_enabled(settings[1])
 
 

@@ -309,4 +309,6 @@ each sample, of data of any shape, `(B,)` included; the gradient must reach the 
         "Give sigma the shape (B, 1, ..., 1) before it meets the data, and average over all axes but the first.",
     ),
     source="Vincent 2011, section 4.3; Song & Ermon 2019, equations 5 and 6",
+    tables=("sigma",),
+    like="x0",
 )

@@ -283,4 +283,6 @@ should be, the other one says. Every sample has a level of its own, and so a cov
         "A linear system is solved, or a matrix inverted; an entry alone never is.",
     ),
     source="Song et al. 2021b, section 3.1; Petersen & Pedersen 2012, section 8.1, for the gradient",
+    tables=("alpha_bar_t", "mean", "cov"),
+    like="x",
 )

@@ -288,4 +288,5 @@ data: at each end the network is asked for what it cannot read off its input.
         "At t near 0, is v near the noise or near the data?",
     ),
     source="Salimans & Ho 2022, section 4",
+    like="x0",
 )

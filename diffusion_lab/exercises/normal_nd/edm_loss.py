@@ -326,4 +326,6 @@ your `edm_preconditioning`.
         "The factors of x have the shape (B, 1, ..., 1); the network's second input has the shape (B,).",
     ),
     source="Karras et al. 2022, equations 2, 7 and 8, and table 1",
+    tables=("sigma",),
+    like="x0",
 )

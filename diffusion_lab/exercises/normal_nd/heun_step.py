@@ -351,4 +351,5 @@ one number for each sample, as you like. Leave no autograd graph behind: a sampl
         "Look at the division in the second slope when sigma_next is 0.",
     ),
     source="Karras et al. 2022, algorithm 1 without its noise",
+    like="x",
 )

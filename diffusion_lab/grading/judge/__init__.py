@@ -17,6 +17,7 @@ _HOME = {
     "LocalCaller": "calling",
     "runnable": "calling",
     "usual_settings": "calling",
+    "settings_kept": "calling",
     "told": "telling",
     "as_html": "showing",
     "to_try": "telling",

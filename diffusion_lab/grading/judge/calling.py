@@ -135,18 +135,32 @@ class LocalCaller:
 @contextlib.contextmanager
 def usual_settings() -> Iterator[None]:
     """PyTorch's settings as they are where marks are given, whatever a notebook has set; afterwards as before."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    moved = device.type != "cpu"
-    torch.set_default_dtype(torch.float32)
-    if moved:
-        torch.set_default_device(None)
+    with settings_kept(), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        if _chosen_device() is not None:
+            torch.set_default_device(None)
+        yield
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Put the dtype and the device of new tensors back, whatever is set meanwhile."""
+    dtype, device = torch.get_default_dtype(), _chosen_device()
     try:
-        with torch.enable_grad():
-            yield
+        yield
     finally:
         torch.set_default_dtype(dtype)
-        if moved:
+        if _chosen_device() != device:
             torch.set_default_device(device)
+
+
+def _chosen_device() -> torch.device | None:
+    """What somebody has made the device of new tensors; None where nobody has.
+
+    `torch.get_default_device` makes a tensor to find out, and fails where the device is not on this machine.
+    """
+    context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
+    return None if context is None else context.device
 
 
 def runnable(source: str, name: str, space: dict[str, Any]) -> Callable[[], Any]:

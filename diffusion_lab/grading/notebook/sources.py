@@ -20,7 +20,7 @@ from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import find
-from diffusion_lab.grading.judge import Fault, LocalCaller, runnable
+from diffusion_lab.grading.judge import Fault, LocalCaller, runnable, settings_kept
 from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
 from diffusion_lab.grading.notebook.intake import CELL_LIMIT, PACKAGE, Cell, Intake, take_in
 
@@ -148,7 +148,7 @@ def chapter_of(document: Document) -> str:
 
 def run(submission: Submission) -> tuple[dict[str, Any], dict[str, str]]:
     """Run what counts in one new namespace: the namespace, and what went wrong, by exercise or place."""
-    with _module(submission) as namespace:
+    with settings_kept(), _module(submission) as namespace:
         failed = {cell.name: _run(cell, submission, namespace) for cell in submission.intake.order}
     faults: dict[str, str] = {}
     for cell in submission.intake.order:
@@ -170,9 +170,7 @@ def _module(submission: Submission) -> Iterator[dict[str, Any]]:
         from torch.nn import functional
 
         given = {"math": math, "torch": torch, "Tensor": Tensor, "nn": nn, "functional": functional}
-        dtype = torch.get_default_dtype()
         yield {"__name__": "__main__", "__builtins__": _builtins(submission.path)} | given
-        torch.set_default_dtype(dtype)
         return
     module = types.ModuleType(MODULE)
     folder = str(submission.path.parent.resolve())
