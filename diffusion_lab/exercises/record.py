@@ -96,6 +96,9 @@ class Exercise:
     """Paper and equation."""
     tables: tuple[str, ...] | None = None
     """The arguments that come in float64 beside float32 data in one round of the check; None: those of `TABLES`."""
+    driver: Callable | None = None
+    """From a `probes.py`: (function, *arguments of a case) -> tensors. It runs the function where that lives, for an
+    answer that cannot be compared as it is; see `exercises/driving.py`, whose `driven` the known answers need then."""
     like: str = ""
     """The argument whose dtype the answer has in that round, and which is the only one that networks take.
 
@@ -116,6 +119,9 @@ class Exercise:
 
     @property
     def parameters(self) -> tuple[str, ...]:
+        """The names of a case's arguments."""
+        if self.driver is not None:
+            return tuple(inspect.signature(self.driver).parameters)[1:]
         return tuple(inspect.signature(self.reference).parameters)
 
     @property

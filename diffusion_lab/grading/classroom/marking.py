@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from diffusion_lab.exercises import Exercise, Notebook
+from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
@@ -61,10 +62,10 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
         again = []
         for name in intake.by_use(exercises):
             later = (intake.uses.get(name, set()) & exercises.keys()) - verdicts.keys()  # these call each other
-            ours = {other: exercises[other].reference for other in later}
+            ours = {other: piece_of(exercises[other]) for other in later}
             verdicts[name] = run.check(exercises[name], stand_ins | ours, seed)
             if not verdicts[name].passed:
-                stand_ins[name] = exercises[name].reference
+                stand_ins[name] = piece_of(exercises[name])
             again += [name] if later else []
         for name in exercises:
             if name in again:
@@ -106,7 +107,8 @@ class _Run:
             self._ready()
             if name not in self.defined:
                 return self._undefined(exercise)
-            with self.session.piece(name, stand_ins=stand_ins, together=min(PIECE_LIMIT, self._left())) as caller:
+            together, driver = min(PIECE_LIMIT, self._left()), driver_of(exercise)
+            with self.session.piece(name, stand_ins=stand_ins, together=together, driver=driver) as caller:
                 verdict = self._compared(exercise, caller, seed)
         except Gone as gone:
             self.late = self.late or "time" in gone.why

@@ -184,7 +184,7 @@ def _serve(talk: socket.socket) -> None:
         elif message["op"] == "piece":
             stand_ins = {name: _StandIn(talk, name) for name in message["stand_ins"]}
             with _replaced(space, stand_ins), usual_settings():
-                _serve_piece(talk, space[message["name"]])
+                _serve_piece(talk, space[message["name"]], message["driver"])
             wire.send(talk, {"ended": True, "tried": tried})
 
 
@@ -201,12 +201,13 @@ def _replaced(space: dict[str, Any], functions: dict[str, Any]) -> Iterator[None
         space.update(before)
 
 
-def _serve_piece(talk: socket.socket, function: Any) -> None:
+def _serve_piece(talk: socket.socket, function: Any, driver: tuple[str, str] | None) -> None:
+    runs = None if driver is None else getattr(PROBES[driver[0]], driver[1])
     while True:
         message = wire.receive(talk, _probe)
         if message["op"] == "end":
             return
-        call = LocalCaller(function, message["limit"])
+        call = LocalCaller(function, message["limit"], runs)
         returned = call(message["arguments"], seed=message["seed"], gradients=message["gradients"])
         wire.send(talk, _reply(returned))
 

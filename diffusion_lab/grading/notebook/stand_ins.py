@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.exercises import exercise, library
+from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
@@ -125,7 +126,7 @@ class _Checking:
         others = [other for other in _exercises(used, name) if other in self.pieces]
         wrong = [other for other in others if not self.passes(other, used)]
         with standing_in(used, wrong):
-            result = check(item, LocalCaller(function), self.seed)
+            result = check(item, LocalCaller(function, driver=driver_of(item)), self.seed)
         self.open.remove(name)
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
@@ -170,7 +171,7 @@ def standing_in(used: Mapping[Site, Namespace], names: Iterable[str]) -> Iterato
     before = [(home, key, home.get(key, absent)) for (_, key), home in used.items() if key in names]
     try:
         for home, key, _ in before:
-            home[key] = library()[key].reference
+            home[key] = piece_of(library()[key])
         yield
     finally:
         for home, key, value in before:
