@@ -87,3 +87,23 @@ def train_bench(
 
 def _kept(value: Tensor | float | bool) -> torch.dtype:
     return torch.bool if isinstance(value, bool) else torch.float64
+
+
+class NormalGuess(Described):
+    """The exact guess of the noise for normal data: E[eps | x] = sigma (x - alpha m) / (alpha^2 s^2 + sigma^2).
+
+    Args:
+        mean, std: of the data; a std of 0 is a single point.
+        alpha_bar: (T,); it is called with the times (t + 1) / T.
+    """
+
+    def __init__(self, mean: float, std: float, alpha_bar: Tensor):
+        super().__init__()
+        self.mean, self.std = mean, std
+        self.register_buffer("alpha_bar", alpha_bar)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, *S), t (B,) to (B, *S)."""
+        place = (t.double() * len(self.alpha_bar)).round().long() - 1
+        kept = self.alpha_bar[place].to(x).reshape(-1, *[1] * (x.ndim - 1))
+        return (1 - kept).sqrt() * (x - kept.sqrt() * self.mean) / (kept * self.std**2 + 1 - kept)

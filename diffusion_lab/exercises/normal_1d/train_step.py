@@ -93,8 +93,8 @@ def reset_too_late(network, average, optimizer, x0, eps, t, alpha_bar, decay):
 
 
 def step_before_backward(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """The optimizer steps before `backward` has found the slopes, and so takes those of the step before: first the loss,
-    then `backward`, then `step`."""
+    """The optimizer steps before `backward` has found the slopes, and so takes those of the step before: first the
+    loss, then `backward`, then `step`."""
     loss = _loss(network, x0, eps, t, alpha_bar)
     optimizer.step()
     optimizer.zero_grad()
@@ -104,8 +104,8 @@ def step_before_backward(network, average, optimizer, x0, eps, t, alpha_bar, dec
 
 
 def decay_swapped(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """In the average, decay and 1 - decay have changed places: nearly all of it would be forgotten at each step. decay is
-    what stays."""
+    """In the average, decay and 1 - decay have changed places: nearly all of it would be forgotten at each step. decay
+    is what stays."""
     return _finish(network, average, optimizer, _loss(network, x0, eps, t, alpha_bar), 1 - decay)
 
 
@@ -130,8 +130,8 @@ def average_before_the_step(network, average, optimizer, x0, eps, t, alpha_bar, 
 
 
 def average_tracked(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """The average was updated without `torch.no_grad()`: it hangs on the graph of the network's weights, which grows with
-    every step until memory is full."""
+    """The average was updated without `torch.no_grad()`: it hangs on the graph of the network's weights, which grows
+    with every step until memory is full."""
     loss = _loss(network, x0, eps, t, alpha_bar)
     optimizer.zero_grad()
     loss.backward()
@@ -150,8 +150,8 @@ def loss_on_its_graph(network, average, optimizer, x0, eps, t, alpha_bar, decay)
 
 
 def left_in_evaluation(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """The network is in evaluation mode afterwards, in which dropout and batch normalisation do not train. Leave its mode
-    as it is."""
+    """The network is in evaluation mode afterwards, in which dropout and batch normalisation do not train. Leave its
+    mode as it is."""
     found = _finish(network, average, optimizer, _loss(network, x0, eps, t, alpha_bar), decay)
     network.eval()
     return found
@@ -192,15 +192,15 @@ def data_as_target(network, average, optimizer, x0, eps, t, alpha_bar, decay):
 
 
 def summed(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """The loss is the sum over the batch. Its slopes grow with the size of the batch, and the learning rate would have to
-    shrink with it: take the mean."""
+    """The loss is the sum over the batch. Its slopes grow with the size of the batch, and the learning rate would have
+    to shrink with it: take the mean."""
     loss = _loss(network, x0, eps, t, alpha_bar) * x0.numel()
     return _finish(network, average, optimizer, loss, decay)
 
 
 def loss_after_the_step(network, average, optimizer, x0, eps, t, alpha_bar, decay):
-    """The loss that comes back was computed again after the step. Return the one that the step went down from; the second
-    costs another call of the network."""
+    """The loss that comes back was computed again after the step. Return the one that the step went down from; the
+    second costs another call of the network."""
     _finish(network, average, optimizer, _loss(network, x0, eps, t, alpha_bar), decay)
     return _loss(network, x0, eps, t, alpha_bar).item()
 
@@ -266,7 +266,8 @@ def cases(draw: Draw):
 
 
 def one_weight(piece, draw: Draw):
-    """A network of one weight w guesses a + w. Its slope is 2 mean(a + w - eps), and the whole training is arithmetic."""
+    """A network of one weight w guesses a + w. Its slope is 2 mean(a + w - eps), and the whole training is
+    arithmetic."""
     batch, steps, decay = draw.integer(3, 6), 12, draw.number(0.6, 0.9)
     answer, eps = draw.normal(batch, 1), draw.normal(batch, 1)
     start = draw.number(0.5, 2.0)
@@ -302,9 +303,9 @@ All of training is one step, again and again. Mix data and noise, $x = \sqrt{\ba
 square of all errors as the loss. Then reset the gradients, go backward, and let the optimizer step. Last,
 the average follows: $\bar\theta \leftarrow \lambda\, \bar\theta + (1 - \lambda)\, \theta$.
 
-Return the loss as a number. Nothing that is left, neither the loss nor the average, may hang on a graph, and the network
-stays in the mode in which it came. The check runs your function with gradient descent and compares weights, average and
-loss after each step.
+Return the loss as a number. Nothing that is left, neither the loss nor the average, may hang on a graph, and the
+network stays in the mode in which it came. The check runs your function with gradient descent and compares weights,
+average and loss after each step.
 """,
     reference=RUN(train_step),
     driver=train_bench,
