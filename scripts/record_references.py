@@ -18,6 +18,7 @@ from diffusion_lab.chapters import run_chapter
 from diffusion_lab.errors import DataError
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, find
+from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.notebook import RECORDED, record
 from diffusion_lab.report import Report
@@ -25,7 +26,7 @@ from diffusion_lab.report import Report
 
 def runs(chapter: str, budget: str, seed: int, data_root: Path | None) -> Iterator[Report]:
     """The chapter's run with the reference pieces, on each kind of data that is here."""
-    functions = {name: item.reference for name, item in library().items()}
+    functions = {name: piece_of(item) for name, item in library().items()}
     for source in ("bundled", "real"):
         slots = notebook(chapter).slots(functions)
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion_lab.exercises.drawing import Draw
+from diffusion_lab.exercises.tasks import Task
 
 KINDS = ("schedule", "loss", "sampler", "data")
 CARE = "any input"
@@ -96,6 +97,9 @@ class Exercise:
     """Paper and equation."""
     tables: tuple[str, ...] | None = None
     """The arguments that come in float64 beside float32 data in one round of the check; None: those of `TABLES`."""
+    driver: Callable | None = None
+    """From a `probes.py`: (function, *arguments of a case) -> tensors. It runs the function where that lives, for an
+    answer that cannot be compared as it is; see `exercises/driving.py`, whose `driven` the known answers need then."""
     like: str = ""
     """The argument whose dtype the answer has in that round, and which is the only one that networks take.
 
@@ -116,6 +120,9 @@ class Exercise:
 
     @property
     def parameters(self) -> tuple[str, ...]:
+        """The names of a case's arguments."""
+        if self.driver is not None:
+            return tuple(inspect.signature(self.driver).parameters)[1:]
         return tuple(inspect.signature(self.reference).parameters)
 
     @property
@@ -126,16 +133,30 @@ class Exercise:
 
 @dataclass(frozen=True, eq=False)
 class Notebook:
-    """The exercises of one chapter, in order, and how they run the chapter."""
+    """What one notebook asks for, in order; a chapter's first one also runs the chapter."""
 
     chapter: str
     recall: str
     """Markdown: the idea of the chapter in a page, in the notation of the code."""
-    exercises: tuple[Exercise, ...]
-    slots: Callable[[Mapping[str, Callable]], dict[str, Any]]
-    """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes."""
+    exercises: tuple[Task, ...]
+    """Exercises, and tasks of other kinds."""
+    slots: Callable[[Mapping[str, Callable]], dict[str, Any]] | None = None
+    """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes; None in a lab, which
+    runs no chapter."""
     closing: str = ""
-    """Markdown above the cell that trains: what the run shows and what to look at."""
+    """Markdown above the last cells: what the run shows and what to look at."""
+    name: str = ""
+    """By which it is released, collected and graded; by default the chapter's. A lab is called "normal_1d_lab"."""
+    finale: str = ""
+    """Code of a lab's last cell, where it has one, in the place of the chapter's run."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.chapter)
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether it is a chapter's second notebook."""
+        return self.name != self.chapter
 
     @property
     def points(self) -> int:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from diffusion_lab.exercises import Exercise, Notebook
+from diffusion_lab.exercises import Notebook, Task
+from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
@@ -61,10 +62,10 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
         again = []
         for name in intake.by_use(exercises):
             later = (intake.uses.get(name, set()) & exercises.keys()) - verdicts.keys()  # these call each other
-            ours = {other: exercises[other].reference for other in later}
+            ours = {other: piece_of(exercises[other]) for other in later}
             verdicts[name] = run.check(exercises[name], stand_ins | ours, seed)
             if not verdicts[name].passed:
-                stand_ins[name] = exercises[name].reference
+                stand_ins[name] = piece_of(exercises[name])
             again += [name] if later else []
         for name in exercises:
             if name in again:
@@ -98,7 +99,7 @@ class _Run:
         self.limit, self.ends = limit, time.monotonic() + limit
         self.late, self.waited = False, 0.0
 
-    def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
+    def check(self, exercise: Task, stand_ins: dict[str, Callable], seed: int) -> Verdict:
         name = exercise.name
         if name not in self.intake.solutions:
             return without_points(exercise, "missing", "Neither the function nor its cell is in the notebook.")
@@ -106,7 +107,8 @@ class _Run:
             self._ready()
             if name not in self.defined:
                 return self._undefined(exercise)
-            with self.session.piece(name, stand_ins=stand_ins, together=min(PIECE_LIMIT, self._left())) as caller:
+            together, driver = min(PIECE_LIMIT, self._left()), driver_of(exercise)
+            with self.session.piece(name, stand_ins=stand_ins, together=together, driver=driver) as caller:
                 verdict = self._compared(exercise, caller, seed)
         except Gone as gone:
             self.late = self.late or "time" in gone.why
@@ -120,7 +122,7 @@ class _Run:
             verdict = replace(verdict, note=f"{note} {verdict.note}".strip())
         return verdict
 
-    def _compared(self, exercise: Exercise, caller: Caller, seed: int) -> Verdict:
+    def _compared(self, exercise: Task, caller: Caller, seed: int) -> Verdict:
         """The verdict on a piece, whatever it answers."""
         prepare(exercise, seed)
         try:
@@ -183,7 +185,7 @@ class _Run:
             if cell.name not in self.left_out and not (without_own and not cell.gives)
         ]
 
-    def _undefined(self, exercise: Exercise) -> Verdict:
+    def _undefined(self, exercise: Task) -> Verdict:
         failed = [cell.name for cell in self.intake.giving(exercise.name) if cell.name in self.faults]
         fault = self.faults[failed[0]] if failed else None
         if fault is not None:

@@ -63,6 +63,7 @@ class Session:
         limit: float = LIMIT,
         stand_ins: Mapping[str, Callable] | None = None,
         together: float = math.inf,
+        driver: Callable | None = None,
     ) -> Iterator[RemoteCaller]:
         """A `Caller` for one function of the submission.
 
@@ -71,9 +72,11 @@ class Session:
                 are computed on this side: the sandbox sees what they return, and not how they are made.
             limit: seconds for one call.
             together: seconds for all calls.
+            driver: what runs the function there, from one of the `probes.py` files; None calls it as it is.
         """
         stand_ins = dict(stand_ins or {})
-        self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins)})
+        runs = None if driver is None else (driver.__module__, driver.__name__)
+        self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins), "driver": runs})
         try:
             yield RemoteCaller(self, limit, stand_ins, together)
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from diffusion_lab.grading.faces import lazily
 
 _HOME = {
-    "check": "checking",
+    "check": "kinds",
     "without_points": "checking",
     "Verdict": "checking",
     "VISIBLE_SEED": "checking",
@@ -25,8 +25,8 @@ _HOME = {
     "shown": "questions",
     "WIDTH": "telling",
     "seed_of": "questions",
-    "prepare": "questions",
-    "audit": "auditing",
+    "prepare": "kinds",
+    "audit": "kinds",
     "rehearse": "rehearsing",
 }
 

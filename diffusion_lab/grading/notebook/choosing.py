@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion_lab.exercises import library, notebook
+from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.grading.judge import VISIBLE_SEED, WIDTH
 from diffusion_lab.grading.notebook.stand_ins import Namespace, check_pieces, reached, standing_in
 
@@ -91,7 +92,7 @@ def choose(
     taken = (*yours, *failing) if unchecked else yours
     return Choice(
         namespace=namespace,
-        functions={name: namespace[name] if name in taken else item.reference for name, item in library().items()},
+        functions={name: namespace[name] if name in taken else piece_of(item) for name, item in library().items()},
         yours=yours,
         unwritten=tuple(name for name, state in states.items() if state in ("not written", "missing")),
         wrong=() if unchecked else failing,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffusion_lab.exercises import exercise, library
+from diffusion_lab.exercises import library, task, tasks
+from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
@@ -76,12 +77,12 @@ def stand_in_note(names: Iterable[str]) -> str:
 def missing_note(name: str, there: Iterable[str]) -> str:
     """Why there is nothing to check, and which of the functions that are there may be meant."""
     wanted = _plain(name)
-    candidates = [other for other in there if other not in library()]
+    candidates = [other for other in there if other not in tasks()]
     near = [other for other in candidates if _plain(other) == wanted]
     near += difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     if near:
         return f"You have {near[0]}; the course asks for {name}."
-    return f"There is no function {name} yet: {exercise(name).signature}"
+    return f"There is no function {name} yet: {task(name).signature}"
 
 
 def _plain(name: str) -> str:
@@ -112,7 +113,7 @@ class _Checking:
     """Exercises whose check has begun: where two call each other, ours stands in for the first."""
 
     def verdict(self, name: str, fault: str = "") -> Verdict:
-        item = exercise(name)
+        item = task(name)
         function = self.namespace.get(name)
         if not callable(function):
             there = [key for key, value in self.namespace.items() if inspect.isroutine(value)]
@@ -125,7 +126,7 @@ class _Checking:
         others = [other for other in _exercises(used, name) if other in self.pieces]
         wrong = [other for other in others if not self.passes(other, used)]
         with standing_in(used, wrong):
-            result = check(item, LocalCaller(function), self.seed)
+            result = check(item, LocalCaller(function, driver=driver_of(item)), self.seed)
         self.open.remove(name)
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
@@ -170,7 +171,7 @@ def standing_in(used: Mapping[Site, Namespace], names: Iterable[str]) -> Iterato
     before = [(home, key, home.get(key, absent)) for (_, key), home in used.items() if key in names]
     try:
         for home, key, _ in before:
-            home[key] = library()[key].reference
+            home[key] = piece_of(library()[key])
         yield
     finally:
         for home, key, value in before:
