@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +99,10 @@ class BugTask:
     def ideas(self) -> tuple[str, ...]:
         """All that can be answered, in the order of the alphabet, which tells nothing."""
         return tuple(sorted({bug.idea for bug in self.bugs} | set(self.decoys)))
+
+    def drawn_for(self, owner: Owner) -> BugTask:
+        """The task with this student's own bug and numbers."""
+        return replace(self, owner=owner)
 
     @property
     def bug(self) -> Bug:

@@ -32,14 +32,23 @@ def find_bug_games(
     idea = "the probabilities do not add up to 1"
     found.append(("transition_matrix", idea, matrix[0].sum(), 1.0))
     swapped = "the share that stays is the share that is lost"
-    found.append(("transition_matrix", swapped if matrix[0, 0] < 0.6 else "a token is never replaced by itself", matrix[0, 0], 0.8))
-    Q = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.7, 0.3], [0.6, 0.4]]])
+    found.append(
+        (
+            "transition_matrix",
+            swapped if matrix[0, 0] < 0.6 else "a token is never replaced by itself",
+            matrix[0, 0],
+            0.8,
+        )
+    )
+    Q = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.7, 0.3], [0.4, 0.6]]])
     Q_bar = torch.stack([Q[0], Q[0] @ Q[1]])
     chain = cumulative_transitions(Q)
     late = abs(chain[0, 0, 0] - 1) < 1e-3
     idea = "the table is one step behind" if late else "the steps are multiplied in the wrong order"
     entries = "matrices are multiplied entry by entry"
-    found.append(("cumulative_transitions", entries if abs(chain[1, 0, 0] - 0.63) < 1e-3 else idea, chain[1, 0, 0], 0.69))
+    found.append(
+        ("cumulative_transitions", entries if abs(chain[1, 0, 0] - 0.63) < 1e-3 else idea, chain[1, 0, 0], 0.67)
+    )
     # Bayes' rule, entry by entry: token 1 is seen after step 1.
     belief = torch.tensor([0.5, 0.5])
     share = belief / Q_bar[1, :, 1]

@@ -35,8 +35,8 @@ def find_bug_mnist(
     t, images = torch.tensor([2, 1]), torch.ones(2, 1, 2, 2)
     table = torch.tensor([0.8, 0.5, 0.2])
     looked_up = extract(table, t, images).flatten()
-    found.append(("extract", "all samples get the step of the first one", looked_up[1], 0.5))
     found.append(("extract", "the table is read one step early", looked_up[0], 0.2))
+    found.append(("extract", "all samples get the step of the first one", looked_up[1], 0.5))
     labels, coins = torch.arange(10), torch.tensor([0.1, 0.9] * 5)
     dropped = drop_labels(labels, 0.2, 10, coins)
     found.append(("drop_labels", "the probability is turned around", (dropped[1::2] == labels[1::2]).sum(), 5))
@@ -46,18 +46,23 @@ def find_bug_mnist(
     found.append(("timestep_embedding", "the lowest frequency is fixed", torch.arcsin(where[3]), 0.01))
     loss = simple_loss(images, torch.tensor([0.99, 0.0]), 0 * images, table)
     range_of = "pixels stay between 0 and 1"
-    found.append(("simple_loss", "the loss compares with the noise" if loss[0] < 1e-3 else "the loss is added up", loss[0], 0.8))
+    found.append(
+        ("simple_loss", "the loss compares with the noise" if loss[0] < 1e-3 else "the loss is added up", loss[0], 0.8)
+    )
     found.append(("simple_loss", "one time is used for the whole batch", loss[1], 0.2))
-    found.append(("simple_loss", range_of, simple_loss(0 * images, torch.tensor([0.99, 0.0]), 0 * images, table)[0], 0.8))
+    found.append(
+        ("simple_loss", range_of, simple_loss(0 * images, torch.tensor([0.99, 0.0]), 0 * images, table)[0], 0.8)
+    )
     mixed = ema_update(torch.ones(1), torch.zeros(1), 0.9)[0]
     idea = "the share that stays is the share that is new" if mixed < 0.2 else "old and new count the same"
     found.append(("ema_update", idea, mixed, 0.9))
     times = strided_times(100, 10).float()
     found.append(("strided_times", "steps run from the data to the noise", times[0] > times[-1], 1))
     found.append(("strided_times", "the noisiest step is never visited", times[0], 99))
-    eps = [guided_eps(torch.ones(1), torch.zeros(1), scale)[0] for scale in (0.0, 1.0)]
-    found.append(("guided_eps", "a scale of 1 already exaggerates" if eps[1] > 1.5 else "the two guesses change places", eps[1], 1.0))
-    found.append(("guided_eps", "the guess without a label is never left out", eps[0], 0.0))
+    eps = [guided_eps(torch.full((1,), 2.0), torch.ones(1), scale)[0] for scale in (0.0, 1.0)]
+    idea = "the two guesses change places" if eps[1] < 1.5 else "a scale of 1 already exaggerates"
+    found.append(("guided_eps", idea, eps[0], 1.0))
+    found.append(("guided_eps", "the guess without a label is never left out", eps[1], 2.0))
     clean = denoise_digits(images, torch.tensor([0.5, 0.5]), table).flatten()[0]
     found.append(("denoise_digits", "the level is looked up in the wrong units", clean, 0.75))
     for piece, idea, number, right in found:
@@ -86,6 +91,10 @@ def of_tensors(update):
     return lambda average, online, decay: update(_Holder(average), _Holder(online), decay)["weight"]
 
 
+SPREAD = 0.3
+"""The standard deviation of the pictures around the ring and around the bar."""
+
+
 def settings(draw):
     return {"visited steps": draw.integer(8, 14), "guidance": draw.number(1.5, 3), "dropped": draw.number(0.1, 0.3)}
 
@@ -102,18 +111,20 @@ def run(pieces, numbers, draw):
     x = draw.normal(n, 1, size, size)
     for i, step in enumerate(times):
         kept = pieces["extract"](alpha_bar, step.expand(n), x)
-        away = (x.unsqueeze(1) - kept.sqrt().unsqueeze(1) * pictures).flatten(2).square().sum(dim=2)  # (n, 2)
-        shares = torch.softmax(-away / (2 * (1 - kept.flatten()[:1])), dim=1)
-        mean = torch.einsum("nk,kchw->nchw", shares, pictures)
-        with_label = (x - kept.sqrt() * pictures[0]) / (1 - kept).sqrt()
-        without = (x - kept.sqrt() * mean) / (1 - kept).sqrt()
+        variance = kept * SPREAD**2 + 1 - kept
+        away = x.unsqueeze(1) - kept.sqrt().unsqueeze(1) * pictures  # (n, 2, 1, 8, 8)
+        shares = torch.softmax(-away.flatten(2).square().sum(dim=2) / (2 * variance.flatten(1)), dim=1)
+        of_each = (1 - kept).sqrt().unsqueeze(1) * away / variance.unsqueeze(1)
+        with_label, without = of_each[:, 0], (shares.reshape(n, 2, 1, 1, 1) * of_each).sum(dim=1)
         eps = pieces["guided_eps"](with_label, without, numbers["guidance"])
         after = alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones((), dtype=torch.float64)
         x = after.sqrt() * (x - (1 - kept).sqrt() * eps) / kept.sqrt() + (1 - after).sqrt() * eps
     labels, noise = draw.integers(0, 2, n), draw.normal(n, 1, size, size)
     images = (pictures[labels] + 1) / 2
+    factors = pieces["extract"](alpha_bar, draw.times(n, steps), images)
     return {
         "samples": x,
+        "noisy data": factors.sqrt() * (2 * images - 1) + (1 - factors).sqrt() * noise,
         "losses": pieces["simple_loss"](images, draw.uniform(n), noise, alpha_bar),
         "labels": pieces["drop_labels"](labels, numbers["dropped"], 2, draw.uniform(n)),
         "embeddings": pieces["timestep_embedding"](times.double(), 16, 1000.0),

@@ -21,27 +21,36 @@ def find_bug_normal_2d(cosine_alpha_bar, score_2d, convert, v_loss, ddim_step):
     one, zero = torch.ones(1, 2), torch.zeros(1, 2)
     found = []  # (piece, idea, found, expected): the first that is off tells
     kept = cosine_alpha_bar(2, 0.0, 0.9)
-    noise = "the variances of the steps are given in place of what is left"
-    found.append(("cosine_alpha_bar", noise if kept[1] > kept[0] else "the cosine is not squared", kept[0], 0.5))
-    found.append(("cosine_alpha_bar", "no step is held below the largest variance", kept[1], 0.05))
+    found.append(("cosine_alpha_bar", "the cosine is not squared", kept[0], 0.5))
+    rising = "the variances of the steps are given in place of what is left"
+    idea = rising if kept[1] > kept[0] else "no step is held below the largest variance"
+    found.append(("cosine_alpha_bar", idea, kept[1], 0.05))
     level = torch.tensor([0.25])
     cov = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
     score = score_2d(torch.tensor([[1.0, 0.0]]), level, torch.zeros(2), cov)[0, 1]
     idea = "the correlation is ignored" if abs(score) < 1e-3 else "the noise is left out of the covariance"
     found.append(("score_2d", idea, score, 0.2 / 0.96))
-    found.append(("score_2d", "the mean keeps its full size", score_2d(zero, level, torch.full((2,), 2.0), cov)[0, 0], 1 / 1.2))
+    found.append(
+        ("score_2d", "the mean keeps its full size", score_2d(zero, level, torch.full((2,), 2.0), cov)[0, 0], 1 / 1.2)
+    )
     level = torch.tensor([0.36])
     x0 = convert(one, zero, level, "eps", "x0")[0, 0]
     idea = "the data are not scaled back" if abs(x0 + 0.8) < 1e-3 else "variances are taken for standard deviations"
     found.append(("convert", idea, x0, -0.8 / 0.6))
     found.append(("convert", "v has the other sign", convert(one, zero, level, "v", "x0")[0, 0], -0.8))
     loss = v_loss(3 * one, torch.tensor([0]), 2 * one, level)[0]
-    found.append(("v_loss", "the loss compares with the noise" if abs(loss - 4) < 1e-3 else "the parts of v are added", loss, 1.44))
+    found.append(
+        (
+            "v_loss",
+            "the loss compares with the noise" if abs(loss - 4) < 1e-3 else "the parts of v are added",
+            loss,
+            1.44,
+        )
+    )
     now, after = torch.tensor(0.36), torch.tensor(0.64)
     added = ddim_step(zero, now, after, zero, 1.0, one)[0, 0]
-    none = "the amount of fresh noise is fixed"
-    found.append(("ddim_step", none, ddim_step(zero, now, after, zero, 0.0, one)[0, 0], 0.0))
-    found.append(("ddim_step", "a variance is taken for a standard deviation", added, (0.5625 * 0.4375) ** 0.5))
+    idea = "fresh noise is never added" if added == 0 else "a variance is taken for a standard deviation"
+    found.append(("ddim_step", idea, added, (0.5625 * 0.4375) ** 0.5))
     moved = ddim_step(zero, now, after, one, 1.0, zero)[0, 0]
     expected = -0.8 * 0.8 / 0.6 + (0.36 - 0.5625 * 0.4375) ** 0.5
     found.append(("ddim_step", "fresh noise comes on top of all the old noise", moved, expected))
@@ -106,7 +115,7 @@ The pipeline draws points of a correlated normal distribution: the levels of `co
         Bug("convert", "v with the other sign", "v has the other sign"),
         Bug("v_loss", "compares with the noise", "the loss compares with the noise"),
         Bug("v_loss", "sum for difference", "the parts of v are added"),
-        Bug("ddim_step", "eta not used", "the amount of fresh noise is fixed"),
+        Bug("ddim_step", "eta not used", "fresh noise is never added"),
         Bug("ddim_step", "variance as a deviation", "a variance is taken for a standard deviation"),
         Bug("ddim_step", "direction without minus the variance", "fresh noise comes on top of all the old noise"),
     ),

@@ -1,0 +1,196 @@
+"""Check an answer to "find the bug": the piece, the idea, and a number that tells the accused piece from a right one."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
+from diffusion_lab.grading.judge.calling import Caller, Fault
+from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
+from diffusion_lab.grading.judge.comparing import Difference, kind_of
+
+FORM = "(piece, idea, found, expected): two texts and two numbers"
+CLEAR = 5.0
+"""How many times farther from the expected number the accused piece must lead than a right one."""
+LEAST = 1e-3
+"""How far that is at least, as a share of the expected number."""
+ROUNDING = 1e-6
+"""The same for an expected number of 0."""
+LATER = "Your answer is complete. Whether it is right, you will read when marks are given."
+
+
+@dataclass(frozen=True)
+class Accusation:
+    """What `find_bug` has answered."""
+
+    piece: str
+    idea: str
+    found: float
+    expected: float
+
+    @property
+    def gap(self) -> float:
+        return abs(self.found - self.expected)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the two numbers differ at all."""
+        return self.gap > max(LEAST * abs(self.expected), ROUNDING)
+
+
+class _Unusable(Exception):
+    """The call gave no answer, or one of another form."""
+
+    def __init__(self, difference: Difference | None = None, fault: Fault | None = None):
+        super().__init__(difference.summary if difference is not None else fault.message)
+        self.difference, self.fault = difference, fault
+
+
+def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
+    """Let the student's function look at the pipeline, and say what its answer is worth.
+
+    It is called on the owner's pipeline twice, and once on the same pipeline without a bug: there the same evidence must
+    fall silent. In a course (where the owner has one) the visible check tells of the form alone, since trying out all
+    ideas would find the right one.
+
+    Args:
+        task: drawn for its owner.
+        seed: also the seed of torch's generator in these calls; `VISIBLE_SEED` is the visible check.
+
+    Raises:
+        LabError: where nobody owns the task.
+    """
+    bug, open_book = task.bug, not (seed == VISIBLE_SEED and task.owner.course)
+    try:
+        first = _asked(task, caller, bug, seed)
+    except _Unusable as error:
+        if error.fault is not None and error.fault.kind == "not written":
+            return without_points(task, "not written")
+        return _verdict(task, [_failed(part, "your answer", error) for part in task.parts], seed)
+    outcomes = []
+    if open_book:
+        outcomes += _answers(task, bug, first)
+    if first.piece == bug.piece or not open_book:
+        outcomes += _evidence(task, caller, bug, first, seed, open_book)
+    else:
+        why = f"it is about {first.piece}, which does what it promises"
+        outcomes.append(Outcome(EVIDENCE, "a number that tells", False, Difference(why)))
+    if not open_book and all(outcome.passed for outcome in outcomes):
+        return without_points(task, "open", LATER)
+    return _verdict(task, outcomes, seed)
+
+
+def _verdict(task: BugTask, outcomes: Sequence[Outcome], seed: int) -> Verdict:
+    parts = {}
+    for part, most in task.parts.items():
+        of_part = [outcome for outcome in outcomes if outcome.part == part]
+        if of_part:  # the visible check in a course has nothing to say of some
+            parts[part] = (float(most) if all(o.passed for o in of_part) else 0.0, most)
+    points = sum(got for got, _ in parts.values())
+    state = "passed" if points == task.points else "failed"
+    return Verdict(task.name, state, points, task.points, parts, tuple(outcomes), visible=seed == VISIBLE_SEED)
+
+
+def _answers(task: BugTask, bug: Bug, said: Accusation) -> list[Outcome]:
+    piece = None if said.piece == bug.piece else Difference(f"{said.piece} does what it promises")
+    idea = None
+    if piece is not None:
+        idea = Difference("an idea counts beside the right piece only")
+    elif said.idea != bug.idea:
+        idea = Difference(f'{said.piece} is wrong, and not because "{said.idea}"')
+    return [
+        Outcome(PIECE, "the piece that you accuse", piece is None, piece),
+        Outcome(IDEA, "the idea behind its mistake", idea is None, idea),
+    ]
+
+
+def _evidence(task: BugTask, caller: Caller, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
+    """The number on the owner's pipeline, there once more, and on the pipeline without its bug."""
+    far = f"what you found is {first.found:.4g}, and a right piece would give {first.expected:.4g}, as you say"
+    outcomes = [
+        Outcome(
+            EVIDENCE,
+            "the number is not what a right piece gives",
+            first.clear,
+            None if first.clear else Difference(f"{far}: these are the same, so they accuse nobody"),
+        )
+    ]
+    try:
+        again = _asked(task, caller, bug, seed + 1)
+        same = (again.piece, again.idea) == (first.piece, first.idea) and again.clear == first.clear
+        why = None if same else Difference("asked a second time, your function has another answer")
+        outcomes.append(Outcome(EVIDENCE, "the same answer twice", same, why))
+        if open_book:
+            right = _asked(task, caller, None, seed)
+            tells = first.gap > CLEAR * right.gap
+            silent = Difference(
+                f"for a piece that does what it promises your number is {right.found:.4g}, and you expect "
+                f"{right.expected:.4g}; for the accused one it is {first.found:.4g}. The number must come from calls "
+                "of the piece, and what you expect from what you know about it"
+            )
+            outcomes.append(Outcome(EVIDENCE, "a right piece is not accused", tells, None if tells else silent))
+    except _Unusable as error:
+        outcomes.append(_failed(EVIDENCE, "your function, called again", error))
+    return outcomes
+
+
+def _failed(part: str, label: str, error: _Unusable) -> Outcome:
+    return Outcome(part, label, False, error.difference, error.fault)
+
+
+def _asked(task: BugTask, caller: Caller, bug: Bug | None, seed: int) -> Accusation:
+    returned = caller(black_boxes(task.pieces(bug)), seed=seed)
+    if returned.fault is not None:
+        raise _Unusable(fault=returned.fault)
+    return accusation(task, returned.value)
+
+
+def black_boxes(pieces: Mapping[str, Any]) -> tuple:
+    """The pieces as arguments of the student's function, which may call them and learn nothing else."""
+    return tuple(pieces.values())
+
+
+def accusation(task: BugTask, answer: Any) -> Accusation:
+    """The answer, read. Raises `_Unusable`, which says what is expected, where it has another form."""
+    if not isinstance(answer, (tuple, list)) or len(answer) != 4:
+        many = f" of {len(answer)}" if isinstance(answer, (tuple, list)) else ""
+        raise _Unusable(Difference(f"it is {kind_of(answer)}{many}, and the answer is {FORM}"))
+    piece = _one_of("the piece", answer[0], task.parameters)
+    idea = _one_of("the idea", answer[1], task.ideas)
+    return Accusation(piece, idea, _number("found", answer[2]), _number("expected", answer[3]))
+
+
+def _one_of(what: str, given: Any, options: Sequence[str]) -> str:
+    if not isinstance(given, str):
+        raise _Unusable(Difference(f"{what} is {kind_of(given)}, and a text is expected; the answer is {FORM}"))
+    known = {_plain(option): option for option in options}
+    if _plain(given) not in known:
+        near = difflib.get_close_matches(_plain(given), known, n=1)
+        hint = f'did you mean "{known[near[0]]}"?' if near else f"what can be answered is: {'; '.join(options)}"
+        raise _Unusable(Difference(f'{what} is "{given[:80]}", which is not in the list; {hint}'))
+    return known[_plain(given)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def _number(what: str, given: Any) -> float:
+    number = given
+    if isinstance(given, Tensor) and given.numel() == 1:
+        number = given.item()
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise _Unusable(Difference(f"'{what}' is {kind_of(given)}, and one number is expected; the answer is {FORM}"))
+    try:
+        number = float(number)
+    except OverflowError:  # an int of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise _Unusable(Difference(f"'{what}' is {number}, and a finite number is expected"))
+    return number
