@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.catalogue import find
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import Exercise, WrongAnswer
 
+WITH_BUGS = ("normal_1d", "normal_2d", "mnist", "games")
+"""The chapters that have such a pipeline."""
 PIECE, IDEA, EVIDENCE = "which piece", "which idea", "evidence"
 
 
@@ -138,3 +142,15 @@ class BugTask:
         if self.owner is None:
             raise LabError(f"'{self.name}' is drawn for a student, and none is named")
         return self.owner.draw(f"{self.name} {purpose}")
+
+
+def bug_task(chapter: str) -> BugTask:
+    """The pipeline of a chapter.
+
+    Raises:
+        LabError: where there is no such chapter, or it has none.
+    """
+    name = find(chapter)
+    if name not in WITH_BUGS:
+        raise LabError(f"chapter '{name}' has no pipeline with a bug; these have one: {', '.join(WITH_BUGS)}")
+    return importlib.import_module(f"diffusion_lab.exercises.{name}.bug").TASK

@@ -1,5 +1,7 @@
 """Chapter 10's pipeline with one wrong piece: transitions of tokens, the step back, masks, analog bits."""
 
+import itertools
+
 import torch
 
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part
@@ -106,7 +108,7 @@ def run(pieces, numbers, draw):
     hidden = torch.full((n, cells), K)
     share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     skewed = uniform * torch.tensor([1.5, 1.0, 0.5], dtype=torch.float64)
-    for now, after in zip(share[:-1], share[1:], strict=True):
+    for now, after in itertools.pairwise(share):
         hidden = pieces["unmask_step"](hidden, skewed, now, after, draw.uniform(n, cells), draw.uniform(n, cells))
     bits = pieces["board_to_bits"](legal[:n])
     return {

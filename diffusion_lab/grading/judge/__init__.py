@@ -25,6 +25,9 @@ _HOME = {
     "WIDTH": "telling",
     "seed_of": "questions",
     "prepare": "questions",
+    "check_bug": "accusing",
+    "asking": "accusing",
+    "boxed": "accusing",
     "audit": "auditing",
     "rehearse": "rehearsing",
 }

@@ -1,20 +1,21 @@
-"""Check an answer to "find the bug": the piece, the idea, and a number that tells the accused piece from a right one."""
+"""Check an answer to "find the bug": the piece, the idea, and a number that tells it from a right piece."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
-from diffusion_lab.grading.judge.calling import Caller, Fault
+from diffusion_lab.grading.judge.calling import Fault, LocalCaller, Returned
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 
+Ask = Callable[[Mapping[str, Callable], int], Returned]
 FORM = "(piece, idea, found, expected): two texts and two numbers"
 CLEAR = 5.0
 """How many times farther from the expected number the accused piece must lead than a right one."""
@@ -22,6 +23,8 @@ LEAST = 1e-3
 """How far that is at least, as a share of the expected number."""
 ROUNDING = 1e-6
 """The same for an expected number of 0."""
+MOST_SEEDS = 1 << 31
+"""torch takes larger ones, and not every way to the student's function does."""
 LATER = "Your answer is complete. Whether it is right, you will read when marks are given."
 
 
@@ -52,23 +55,25 @@ class _Unusable(Exception):
         self.difference, self.fault = difference, fault
 
 
-def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
+def check_bug(task: BugTask, ask: Ask, seed: int = VISIBLE_SEED) -> Verdict:
     """Let the student's function look at the pipeline, and say what its answer is worth.
 
-    It is called on the owner's pipeline twice, and once on the same pipeline without a bug: there the same evidence must
-    fall silent. In a course (where the owner has one) the visible check tells of the form alone, since trying out all
-    ideas would find the right one.
+    It is asked about the owner's pipeline twice, and once about the same pipeline without a bug: there the same
+    evidence must fall silent. In a course (where the owner has one) the visible check tells of the form alone, since
+    trying out all ideas would find the right one.
 
     Args:
         task: drawn for its owner.
+        ask: (pieces by name, seed) -> what the student's function returns, which may call the pieces and learn no more.
         seed: also the seed of torch's generator in these calls; `VISIBLE_SEED` is the visible check.
 
     Raises:
         LabError: where nobody owns the task.
     """
+    seed_of_calls = seed % MOST_SEEDS
     bug, open_book = task.bug, not (seed == VISIBLE_SEED and task.owner.course)
     try:
-        first = _asked(task, caller, bug, seed)
+        first = _asked(task, ask, bug, seed_of_calls)
     except _Unusable as error:
         if error.fault is not None and error.fault.kind == "not written":
             return without_points(task, "not written")
@@ -77,7 +82,7 @@ def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdic
     if open_book:
         outcomes += _answers(task, bug, first)
     if first.piece == bug.piece or not open_book:
-        outcomes += _evidence(task, caller, bug, first, seed, open_book)
+        outcomes += _evidence(task, ask, bug, first, seed_of_calls, open_book)
     else:
         why = f"it is about {first.piece}, which does what it promises"
         outcomes.append(Outcome(EVIDENCE, "a number that tells", False, Difference(why)))
@@ -110,7 +115,7 @@ def _answers(task: BugTask, bug: Bug, said: Accusation) -> list[Outcome]:
     ]
 
 
-def _evidence(task: BugTask, caller: Caller, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
+def _evidence(task: BugTask, ask: Ask, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
     """The number on the owner's pipeline, there once more, and on the pipeline without its bug."""
     far = f"what you found is {first.found:.4g}, and a right piece would give {first.expected:.4g}, as you say"
     outcomes = [
@@ -122,12 +127,12 @@ def _evidence(task: BugTask, caller: Caller, bug: Bug, first: Accusation, seed: 
         )
     ]
     try:
-        again = _asked(task, caller, bug, seed + 1)
+        again = _asked(task, ask, bug, seed + 1)
         same = (again.piece, again.idea) == (first.piece, first.idea) and again.clear == first.clear
         why = None if same else Difference("asked a second time, your function has another answer")
         outcomes.append(Outcome(EVIDENCE, "the same answer twice", same, why))
         if open_book:
-            right = _asked(task, caller, None, seed)
+            right = _asked(task, ask, None, seed)
             tells = first.gap > CLEAR * right.gap
             silent = Difference(
                 f"for a piece that does what it promises your number is {right.found:.4g}, and you expect "
@@ -144,16 +149,40 @@ def _failed(part: str, label: str, error: _Unusable) -> Outcome:
     return Outcome(part, label, False, error.difference, error.fault)
 
 
-def _asked(task: BugTask, caller: Caller, bug: Bug | None, seed: int) -> Accusation:
-    returned = caller(black_boxes(task.pieces(bug)), seed=seed)
+def _asked(task: BugTask, ask: Ask, bug: Bug | None, seed: int) -> Accusation:
+    returned = ask(task.pieces(bug), seed)
     if returned.fault is not None:
         raise _Unusable(fault=returned.fault)
     return accusation(task, returned.value)
 
 
-def black_boxes(pieces: Mapping[str, Any]) -> tuple:
-    """The pieces as arguments of the student's function, which may call them and learn nothing else."""
-    return tuple(pieces.values())
+class BlackBox:
+    """A piece that can be called and tells nothing else of itself."""
+
+    __slots__ = ("_call", "_signature")
+
+    def __init__(self, function: Callable, signature: str):
+        self._call, self._signature = function, signature
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<piece {self._signature}>"
+
+
+def boxed(task: BugTask, pieces: Mapping[str, Callable]) -> dict[str, BlackBox]:
+    """The pieces of a pipeline, by name, as a learner gets them."""
+    return {part.name: BlackBox(pieces[part.name], part.signature) for part in task.pipeline}
+
+
+def asking(task: BugTask, function: Callable) -> Ask:
+    """Asks a function of this process."""
+
+    def ask(pieces: Mapping[str, Callable], seed: int) -> Returned:
+        return LocalCaller(lambda: function(*boxed(task, pieces).values()))((), seed=seed)
+
+    return ask
 
 
 def accusation(task: BugTask, answer: Any) -> Accusation:
