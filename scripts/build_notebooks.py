@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.catalogue import CHAPTERS, find
+from diffusion_lab.exercises.catalogue import NOTEBOOKS, find
 from diffusion_lab.grading.notebook import EXERCISES, SOLUTIONS, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapters", nargs="*", help="names or numbers of chapters; without one, all of them")
     chosen = parser.parse_args(arguments)
     try:
-        wanted = build([find(name) for name in chosen.chapters] or CHAPTERS)
+        wanted = build([find(name) for name in chosen.chapters] or NOTEBOOKS)
     except LabError as error:
         sys.exit(f"error: {error}")
     stale = [path for path, data in wanted.items() if not _holds(chosen.root / path, data)]

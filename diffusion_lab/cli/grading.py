@@ -25,7 +25,9 @@ class Isolation(str, enum.Enum):
     none = "none"
 
 
-ChapterArgument = Annotated[str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number.")]
+ChapterArgument = Annotated[
+    str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; its lab is NAME_lab.")
+]
 CourseOption = Annotated[Path, typer.Option(help="The course's folder, with nbgrader_config.py and the gradebook.")]
 
 
@@ -50,12 +52,12 @@ def grade(
     from diffusion_lab.errors import LabError
 
     with mistakes_told():
-        from diffusion_lab.exercises.catalogue import CHAPTERS
+        from diffusion_lab.exercises.catalogue import NOTEBOOKS
         from diffusion_lab.exercises.catalogue import find as find_chapter
         from diffusion_lab.grading.classroom import find
 
         seed = seed_text(seed_file)
-        chapters = (find_chapter(chapter),) if chapter else CHAPTERS
+        chapters = (find_chapter(chapter),) if chapter else NOTEBOOKS
         found = find(submitted or course / "submitted", chapters)
         if not found:
             where = f"of chapter '{chapters[0]}' " if chapter else ""

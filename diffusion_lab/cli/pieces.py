@@ -64,20 +64,20 @@ def progress(
     """How far you are, chapter by chapter."""
     with mistakes_told():
         from diffusion_lab.exercises import notebook
-        from diffusion_lab.exercises.catalogue import CHAPTERS
+        from diffusion_lab.exercises.catalogue import NOTEBOOKS, number_of
         from diffusion_lab.grading.notebook import survey
 
         table = new_table("", "chapter", "pieces", "points", "", "next")
         with progress_bars() as bars:
-            bar = bars.add_task("checking", total=len(CHAPTERS), what="")
+            bar = bars.add_task("checking", total=len(NOTEBOOKS), what="")
             states = survey(place, lambda chapter: bars.update(bar, advance=1, what=chapter))
         got = most = 0.0
-        for number, state in enumerate(states, 1):
+        for state in states:
             items = notebook(state.chapter).exercises
             right = sum(verdict.passed for verdict in state.verdicts)
             got, most = got + state.points, most + state.out_of
             table.add_row(
-                str(number),
+                str(number_of(state.chapter)),
                 state.chapter,
                 f"{right} of {len(items)}",
                 f"{state.points:g} of {state.out_of}",
@@ -105,10 +105,10 @@ def audit(
         _rehearse(chapter)
         return
     with mistakes_told():
-        from diffusion_lab.exercises import library, notebook
+        from diffusion_lab.exercises import notebook, tasks
         from diffusion_lab.grading.judge import audit as examine
 
-        items = notebook(chapter).exercises if chapter else tuple(library().values())
+        items = notebook(chapter).exercises if chapter else tuple(tasks().values())
         table = new_table("exercise", "chapter", "wrong answers named", "right answers accepted", "gaps")
         gaps: list[str] = []
         with progress_bars() as bars:
@@ -116,12 +116,11 @@ def audit(
             for item in items:
                 bars.update(bar, what=item.name)
                 result = examine(item, range(min(seeds, 4)), range(4, seeds))
-                wrong, right = len(item.wrong_answers), len(item.right_answers) + 1
                 table.add_row(
                     item.name,
                     item.chapter,
-                    f"{result.named} of {wrong}",
-                    f"{result.accepted} of {right}",
+                    f"{result.named} of {result.wrong}",
+                    f"{result.accepted} of {result.right}",
                     str(len(result.gaps) or "-"),
                 )
                 gaps += [f"{item.name}: {gap}" for gap in result.gaps]
@@ -139,7 +138,8 @@ def _rehearse(chapter: str) -> None:
         from diffusion_lab.exercises import library, notebook
         from diffusion_lab.grading.judge import rehearse
 
-        items = notebook(chapter).exercises if chapter else tuple(library().values())
+        known = library()
+        items = [i for i in notebook(chapter).exercises if i.name in known] if chapter else list(known.values())
         table = new_table(
             "exercise", "chapter", "single mistakes named", "by the edit made", "pairs: one named", "both"
         )

@@ -1,8 +1,9 @@
 """The course's exercises as data: what to write, its cases, its known wrong answers and its right ones."""
 
-from diffusion_lab.exercises.catalogue import exercise, library, notebook
+from diffusion_lab.exercises.catalogue import exercise, library, notebook, task, tasks
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.record import CARE, Case, Exercise, Notebook, Property, RightAnswer, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
 __all__ = [
     "CARE",
@@ -12,8 +13,11 @@ __all__ = [
     "Notebook",
     "Property",
     "RightAnswer",
+    "Task",
     "WrongAnswer",
     "exercise",
     "library",
     "notebook",
+    "task",
+    "tasks",
 ]

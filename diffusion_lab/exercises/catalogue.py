@@ -1,53 +1,104 @@
-"""The ten notebooks and all their exercises, by name."""
+"""The notebooks, ten chapters' and their labs', and all that they ask for, by name."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.record import Exercise, Notebook
+from diffusion_lab.exercises.tasks import Task
 
 CHAPTERS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "cifar10", "audio", "text", "games")
+LAB = "_lab"
+"""Behind a chapter's name: its second notebook, in which learners test, search and build instead of filling in."""
+LABS = tuple(f"{chapter}{LAB}" for chapter in CHAPTERS if (Path(__file__).parent / chapter / "lab.py").is_file())
+NOTEBOOKS = tuple(name for chapter in CHAPTERS for name in (chapter, f"{chapter}{LAB}") if name in (*CHAPTERS, *LABS))
+"""Every notebook of the course, each chapter's lab behind it."""
 
 
-def folder_name(chapter: str) -> str:
-    """The chapter's name in folders: "mnist" -> "05_mnist"."""
-    return f"{CHAPTERS.index(chapter) + 1:02d}_{chapter}"
+def chapter_of(name: str) -> str:
+    """The chapter that a notebook belongs to: "normal_1d_lab" -> "normal_1d"."""
+    return name.removesuffix(LAB)
+
+
+def number_of(name: str) -> int:
+    """The number of a notebook's chapter, from 1."""
+    return CHAPTERS.index(chapter_of(name)) + 1
+
+
+def folder_name(name: str) -> str:
+    """A notebook's name in folders: "mnist" -> "05_mnist", "mnist_lab" -> "05_mnist_lab"."""
+    return f"{number_of(name):02d}_{name}"
 
 
 def find(name: str | int) -> str:
-    """The chapter called `name`: its name, its number, or its folder. Raises LabError naming what there is."""
+    """The notebook called `name`: its name or folder, or a chapter's number. Raises LabError naming what there is."""
     wanted = str(name).strip().lower()
     for number, chapter in enumerate(CHAPTERS, 1):
         if wanted in (chapter, str(number), f"{number:02d}", folder_name(chapter)):
             return chapter
-    raise LabError(f"there is no chapter {name!r}; the chapters are {', '.join(CHAPTERS)}, or 1 to {len(CHAPTERS)}")
+    for lab in LABS:
+        if wanted in (lab, folder_name(lab)):
+            return lab
+    labs = f"; those with a lab: {', '.join(LABS)}" if LABS else ""
+    raise LabError(
+        f"there is no chapter {name!r}; the chapters are {', '.join(CHAPTERS)}, or 1 to {len(CHAPTERS)}{labs}"
+    )
 
 
 @cache
 def notebook(name: str | int) -> Notebook:
-    """The exercises of one chapter."""
-    return import_module(f"diffusion_lab.exercises.{find(name)}").NOTEBOOK
+    """The tasks of one notebook."""
+    found = find(name)
+    home = f"diffusion_lab.exercises.{chapter_of(found)}"
+    if found in LABS:
+        return import_module(f"{home}.lab").LAB
+    return import_module(home).NOTEBOOK
 
 
 @cache
-def library() -> dict[str, Exercise]:
-    """All exercises of the course by name, in the course's order. No name is used twice."""
-    found: dict[str, Exercise] = {}
-    for chapter in CHAPTERS:
-        for item in notebook(chapter).exercises:
+def tasks() -> dict[str, Task]:
+    """All that the course asks for by name, in the course's order. No name is used twice."""
+    found: dict[str, Task] = {}
+    for place in NOTEBOOKS:
+        for item in notebook(place).exercises:
             if item.name in found:
-                raise LabError(f"'{item.name}' is an exercise of {found[item.name].chapter} and of {chapter}")
+                raise LabError(f"'{item.name}' is asked for in {home_of(item.name)} and in {place}")
             found[item.name] = item
     return found
 
 
+@cache
+def library() -> dict[str, Exercise]:
+    """All exercises of the course by name: the tasks that are one piece to write."""
+    return {name: item for name, item in tasks().items() if isinstance(item, Exercise)}
+
+
+def home_of(name: str) -> str:
+    """The notebook that asks for the task of this name. Raises LabError where none does."""
+    for place in NOTEBOOKS:
+        if any(item.name == name for item in notebook(place).exercises):
+            return place
+    raise LabError(f"no notebook asks for {name!r}")
+
+
 def exercise(name: str) -> Exercise:
     """The exercise whose function has this name. Raises LabError naming the nearest ones."""
-    if name not in library():
+    return _named(name, library())
+
+
+def task(name: str) -> Task:
+    """The task whose function has this name. Raises LabError naming the nearest ones."""
+    return _named(name, tasks())
+
+
+def _named(name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
         import difflib
 
-        near = difflib.get_close_matches(name, library(), n=3) or list(library())
+        near = difflib.get_close_matches(name, known, n=3) or list(known)
         raise LabError(f"there is no exercise {name!r}; did you mean {', '.join(near)}?")
-    return library()[name]
+    return known[name]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion_lab.exercises.drawing import Draw
+from diffusion_lab.exercises.tasks import Task
 
 KINDS = ("schedule", "loss", "sampler", "data")
 CARE = "any input"
@@ -126,16 +127,30 @@ class Exercise:
 
 @dataclass(frozen=True, eq=False)
 class Notebook:
-    """The exercises of one chapter, in order, and how they run the chapter."""
+    """What one notebook asks for, in order; a chapter's first one also runs the chapter."""
 
     chapter: str
     recall: str
     """Markdown: the idea of the chapter in a page, in the notation of the code."""
-    exercises: tuple[Exercise, ...]
-    slots: Callable[[Mapping[str, Callable]], dict[str, Any]]
-    """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes."""
+    exercises: tuple[Task, ...]
+    """Exercises, and tasks of other kinds."""
+    slots: Callable[[Mapping[str, Callable]], dict[str, Any]] | None = None
+    """name -> function, all of the chapter's exercises, to the pieces that `run_chapter` takes; None in a lab, which
+    runs no chapter."""
     closing: str = ""
-    """Markdown above the cell that trains: what the run shows and what to look at."""
+    """Markdown above the last cells: what the run shows and what to look at."""
+    name: str = ""
+    """By which it is released, collected and graded; by default the chapter's. A lab is called "normal_1d_lab"."""
+    finale: str = ""
+    """Code of a lab's last cell, where it has one, in the place of the chapter's run."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.chapter)
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether it is a chapter's second notebook."""
+        return self.name != self.chapter
 
     @property
     def points(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,9 @@ from diffusion_lab.exercises.bugs import Bug, BugTask
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom.records import name_fault
 from diffusion_lab.grading.isolation import Gone
-from diffusion_lab.grading.judge import Fault, Verdict, check_bug, seed_of, without_points
-from diffusion_lab.grading.judge.calling import Returned
+from diffusion_lab.grading.judge import Verdict, check_bug, seed_of, without_points
 from diffusion_lab.grading.notebook import CELL_LIMIT, bug_folder, content_of, take_in_apart
 
-ASKED = "_asked_for_the_bug"
-"""The function that hands the pieces to the student's, inside the sandbox."""
-HANDED = "_piece_"
-"""What a piece is called there, in front of its name, so that functions of the student's own keep theirs."""
 ASKING_LIMIT = 60.0
 """Seconds for all calls of one student's function; the reference takes less than one."""
 
@@ -67,26 +61,11 @@ def hear(sandbox: Any, task: BugTask, student: str, file: Path, course: str, see
                 why = next((f" Its cell failed: {fault.name}: {fault.message}." for fault in faults.values()), "")
                 note = f"There is no function {task.name}.{why}"
                 return Heard(student, task.bug, without_points(task, "missing", note), tuple(notes))
-            handed = ", ".join(HANDED + name for name in task.parameters)
-            session.run_cell("the pieces", f"def {ASKED}():\n    return {task.name}({handed})")
-            verdict = check_bug(task, _through(session), seed_of(seed))
+            with session.piece(task.name, together=ASKING_LIMIT) as caller:
+                verdict = check_bug(task, caller, seed_of(seed))
     except Gone as gone:
         verdict = without_points(task, "missing", f"It could not be called: {gone.why}.")
     return Heard(student, task.bug, verdict, tuple(notes))
-
-
-def _through(session: Any) -> Callable[[Mapping[str, Callable], int], Returned]:
-    """Asks the student's function in its process. Each call of a piece comes out, and numbers go in."""
-
-    def ask(pieces: Mapping[str, Callable], seed: int) -> Returned:
-        outside = {HANDED + name: piece for name, piece in pieces.items()}
-        try:
-            with session.piece(ASKED, stand_ins=outside, together=ASKING_LIMIT) as caller:
-                return caller((), seed=seed)
-        except Gone as gone:
-            return Returned(fault=Fault("raised", "ProcessGone", gone.why))
-
-    return ask
 
 
 def typed_name(data: bytes) -> str:

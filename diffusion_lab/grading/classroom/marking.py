@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from diffusion_lab.exercises import Exercise, Notebook
+from diffusion_lab.exercises import Notebook, Task
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
@@ -98,7 +98,7 @@ class _Run:
         self.limit, self.ends = limit, time.monotonic() + limit
         self.late, self.waited = False, 0.0
 
-    def check(self, exercise: Exercise, stand_ins: dict[str, Callable], seed: int) -> Verdict:
+    def check(self, exercise: Task, stand_ins: dict[str, Callable], seed: int) -> Verdict:
         name = exercise.name
         if name not in self.intake.solutions:
             return without_points(exercise, "missing", "Neither the function nor its cell is in the notebook.")
@@ -120,7 +120,7 @@ class _Run:
             verdict = replace(verdict, note=f"{note} {verdict.note}".strip())
         return verdict
 
-    def _compared(self, exercise: Exercise, caller: Caller, seed: int) -> Verdict:
+    def _compared(self, exercise: Task, caller: Caller, seed: int) -> Verdict:
         """The verdict on a piece, whatever it answers."""
         prepare(exercise, seed)
         try:
@@ -183,7 +183,7 @@ class _Run:
             if cell.name not in self.left_out and not (without_own and not cell.gives)
         ]
 
-    def _undefined(self, exercise: Exercise) -> Verdict:
+    def _undefined(self, exercise: Task) -> Verdict:
         failed = [cell.name for cell in self.intake.giving(exercise.name) if cell.name in self.faults]
         fault = self.faults[failed[0]] if failed else None
         if fault is not None:

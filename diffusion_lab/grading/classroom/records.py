@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffusion_lab.errors import LabError, SourceError
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.result import Result
 from diffusion_lab.grading.isolation import printable
@@ -32,7 +32,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's folder for one chapter."""
+    """One student's folder for one notebook: a chapter's, or its lab."""
 
     student: str
     chapter: str
@@ -46,7 +46,7 @@ class Submission:
     """What the instructor should know of the file, such as that it has another name."""
 
 
-def find(submitted: Path, chapters: Sequence[str] = CHAPTERS) -> list[Submission]:
+def find(submitted: Path, chapters: Sequence[str] = NOTEBOOKS) -> list[Submission]:
     """The submissions in nbgrader's layout, submitted/<student>/<NN_name>/<NN_name>.ipynb, by chapter and student.
 
     Raises:

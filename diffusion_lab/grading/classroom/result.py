@@ -94,7 +94,7 @@ def refused(
     """The result of a file that holds no submission to this notebook: no points, and the reason."""
     return Result(
         student=student,
-        chapter=notebook.chapter,
+        chapter=notebook.name,
         state=REFUSED,
         reason=reason,
         out_of=notebook.points,

@@ -11,18 +11,17 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
+from diffusion_lab.exercises.boxes import SIZES, Answer, BlackBox, leaves, moderate
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
-from diffusion_lab.grading.judge.calling import FAR, Fault, Returned, leaves
+from diffusion_lab.grading.judge.calling import FAR, Fault, Returned
 
 SLOW = 0.5
 """Seconds of a call from which on it is asked whether others kept it from running."""
 MOST_STAND_INS = 1000
 """How often one call may ask for a stand-in."""
-MOST_ENTRIES = 1 << 13
-"""Of all tensors that a stand-in is given. Distances between all pairs of so many points fit into memory."""
-LARGEST_NUMBER = 2e4
-"""That a stand-in is given, as a number of steps perhaps."""
+MOST_QUESTIONS = 4000
+"""How often it may ask at all; boxes refuse to answer long before."""
 STAND_IN_MEMORY = 2 << 30
 """Bytes that a stand-in may take to compute its answer."""
 
@@ -59,10 +58,15 @@ class RemoteCaller:
         question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
         try:
             reply = self.line.ask(question, limit)
-            for _ in range(MOST_STAND_INS):
-                if "stand_in" not in reply:
+            boxes = [argument for argument in arguments if isinstance(argument, BlackBox)]
+            for box in boxes:
+                box.asked = 0
+            stand_ins = 0
+            for _ in range(MOST_QUESTIONS):
+                stand_ins += "stand_in" in reply
+                if not ("stand_in" in reply or "box" in reply) or stand_ins > MOST_STAND_INS:
                     break
-                answer = self._stand_in(reply)
+                answer = self._stand_in(reply) if "stand_in" in reply else _of_box(boxes, reply)
                 left = now + limit - time.monotonic()
                 if left <= 0:  # it may have been kept from running
                     left += min(self.line.waited() - self._waited, FAR * limit)
@@ -91,7 +95,7 @@ class RemoteCaller:
         name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
         if not isinstance(name, str) or name not in self.stand_ins or not isinstance(arguments, tuple):
             return {"value": None, "refused": "there is no such piece"}
-        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments):
+        if any(isinstance(a, wire.Foreign) for a in arguments) or not moderate(arguments):
             return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
         self.used.add(name)
         tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]
@@ -102,12 +106,29 @@ class RemoteCaller:
             with memory_bounded(STAND_IN_MEMORY):
                 value = self.stand_ins[name](*arguments)
                 if vector is not None:
-                    leaves = [a for a, t in zip(arguments, tracked, strict=True) if t]
-                    found = torch.autograd.grad(value, leaves, vector, allow_unused=True)
-                    value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(leaves, found, strict=True))
+                    sources = [a for a, t in zip(arguments, tracked, strict=True) if t]
+                    found = torch.autograd.grad(value, sources, vector, allow_unused=True)
+                    value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(sources, found, strict=True))
         except Exception as error:  # whatever the submission's arguments make of it
             return {"value": None, "refused": f"it raised {type(error).__name__}: {str(error)[:200]}"}
         return {"value": value, "refused": ""}
+
+
+def _of_box(boxes: list[BlackBox], request: dict[str, Any]) -> dict[str, Any]:
+    """What a black box gives for arguments from the sandbox."""
+    number, arguments, named = (request.get(key) for key in ("box", "arguments", "named"))
+    if type(number) is not int or not 0 <= number < len(boxes):
+        answer = Answer(error="ValueError", message="there is no such piece")
+    elif not isinstance(arguments, tuple) or not isinstance(named, dict) or _foreign((arguments, named)):
+        answer = Answer(error="ValueError", message=SIZES)
+    else:
+        with memory_bounded(STAND_IN_MEMORY):
+            answer = boxes[number].answer(arguments, named)
+    return {"value": answer.value, "error": answer.error, "message": answer.message}
+
+
+def _foreign(value: Any) -> bool:
+    return any(isinstance(leaf, wire.Foreign) for leaf in leaves(value))
 
 
 @contextlib.contextmanager
@@ -132,15 +153,3 @@ def memory_bounded(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _moderate(arguments: tuple) -> bool:
-    """Whether the grader can compute with them: the sandbox chooses them."""
-    found = leaves(arguments)
-    tensors = [a for a in found if isinstance(a, Tensor)]
-    # A tensor of one entry is taken for a number, and may be a number of steps as well.
-    numbers = [a.item() for a in tensors if a.numel() == 1 and not a.is_complex()]
-    numbers += [a for a in found if isinstance(a, (int, float))]
-    return sum(a.numel() for a in tensors) <= MOST_ENTRIES and all(
-        abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
-    )

@@ -24,7 +24,7 @@ INSIDE = (
     "judge/calling.py",
     *(f"isolation/{name}.py" for name in ("attempts", "guarding", "namespaces", "syscalls", "wire", "worker")),
 )
-"""All of `grading` that exists in the sandbox; of the exercises it has the probes."""
+"""All of `grading` that exists in the sandbox; of the exercises it has the probes, and the handles of black boxes."""
 HIDDEN = (Path("/usr/local/share"), Path("/usr/local/src"), Path("/usr/src"))
 """Folders of the system that programs do without. nbgrader's exchange, with everybody's notebooks, is in the first."""
 NOBODY = 65534
@@ -141,7 +141,7 @@ class Sandbox:
 def stage(folder: Path) -> None:
     """Lay out a package of the same name with nothing in it but what the worker needs."""
     probes = [path.relative_to(PACKAGE).as_posix() for path in sorted((PACKAGE / "exercises").rglob("probes.py"))]
-    for name in (*(f"grading/{name}" for name in INSIDE), *probes):
+    for name in (*(f"grading/{name}" for name in INSIDE), "exercises/boxes.py", *probes):
         target = folder / "diffusion_lab" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PACKAGE / name, target)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.grading.judge.calling import Foreign
 
 LARGEST_HEADER = 1 << 20
@@ -44,7 +45,10 @@ class WireError(Exception):
 
 
 def send(to: socket.socket, message: dict[str, Any]) -> None:
-    """Send one message whose values are None, bool, numbers, text, tensors, tuples, lists, dictionaries, or probes."""
+    """Send one message of None, bool, numbers, text, tensors, tuples, lists, dictionaries, probes, or black boxes.
+
+    Of a box goes out that it is one; which one, its place in the message says.
+    """
     blobs: list[bytes] = []
     header = json.dumps({key: _encode(value, blobs, 0) for key, value in message.items()}).encode()
     sizes = struct.pack(f"<{len(blobs)}Q", *map(len, blobs))
@@ -56,12 +60,14 @@ def send(to: socket.socket, message: dict[str, Any]) -> None:
 def receive(
     source: socket.socket,
     probe: Callable[[str, str, tuple, dict], Any] | None = None,
+    box: Callable[[int], Any] | None = None,
     ends: float | Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """The next message. Raises WireError for a malformed one and EOFError where the other side has gone.
 
     Args:
         probe: makes a network from module, class, arguments and state; None on the side that accepts none.
+        box: makes a handle of a black box from its number, 0 for the first in the message; None as for `probe`.
         ends: when to give up, by the monotonic clock, however much has come by then; what is called is asked again
             when that time has come. Raises TimeoutError.
     """
@@ -77,7 +83,7 @@ def receive(
         message = json.loads(header)
         if not isinstance(message, dict):
             raise WireError("not a message")
-        decoder = _Decoder(blobs, probe)
+        decoder = _Decoder(blobs, probe, box)
         return {key: decoder.value(value) for key, value in message.items()}
     except WireError:
         raise
@@ -128,6 +134,8 @@ def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
     if isinstance(value, nn.Module) and hasattr(value, "recipe"):
         made_of = _encode(tuple(value.recipe), blobs, depth + 1), _encode(dict(value.state_dict()), blobs, depth + 1)
         return {"probe": [kind.__module__, kind.__name__, *made_of]}
+    if kind is BlackBox:
+        return {"box": None}
     if kind is Foreign:
         return {"foreign": value.kind}
     return {"foreign": f"a value of type {kind.__name__[:100]}"}
@@ -155,8 +163,9 @@ def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
 class _Decoder:
     """Values from what JSON made of a header. All tensors together take no more memory than a message may have."""
 
-    def __init__(self, blobs: list[bytearray], probe: Callable | None):
-        self.blobs, self.probe = dict(enumerate(blobs)), probe
+    def __init__(self, blobs: list[bytearray], probe: Callable | None, box: Callable | None):
+        self.blobs, self.probe, self.box = dict(enumerate(blobs)), probe, box
+        self.boxes = 0
         self.left, self.bytes_left = MOST_VALUES, LARGEST_BODY
 
     def value(self, value: Any, depth: int = 0) -> Any:
@@ -186,6 +195,9 @@ class _Decoder:
         if kind == "probe" and self.probe is not None:
             module, name, *made_of = content
             return self.probe(module, name, *(self.value(part, depth + 1) for part in made_of))
+        if kind == "box" and self.box is not None:
+            self.boxes += 1
+            return self.box(self.boxes - 1)
         raise WireError("not a value")
 
     def _tensor(self, name: str, shape: list[int], stride: list[int] | None, index: int) -> Tensor:

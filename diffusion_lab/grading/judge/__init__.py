@@ -8,7 +8,7 @@ from __future__ import annotations
 from diffusion_lab.grading.faces import lazily
 
 _HOME = {
-    "check": "checking",
+    "check": "kinds",
     "without_points": "checking",
     "Verdict": "checking",
     "VISIBLE_SEED": "checking",
@@ -24,12 +24,10 @@ _HOME = {
     "shown": "questions",
     "WIDTH": "telling",
     "seed_of": "questions",
-    "prepare": "questions",
-    "check_bug": "accusing",
-    "asking": "accusing",
-    "boxed": "accusing",
-    "audit": "auditing",
+    "prepare": "kinds",
+    "audit": "kinds",
     "rehearse": "rehearsing",
+    "check_bug": "accusing",
 }
 
 __all__ = list(_HOME)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
-from diffusion_lab.grading.judge.calling import Fault, LocalCaller, Returned
+from diffusion_lab.grading.judge.calling import Caller, Fault
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 
-Ask = Callable[[Mapping[str, Callable], int], Returned]
 FORM = "(piece, idea, found, expected): two texts and two numbers"
 CLEAR = 5.0
 """How many times farther from the expected number the accused piece must lead than a right one."""
@@ -55,7 +55,7 @@ class _Unusable(Exception):
         self.difference, self.fault = difference, fault
 
 
-def check_bug(task: BugTask, ask: Ask, seed: int = VISIBLE_SEED) -> Verdict:
+def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     """Let the student's function look at the pipeline, and say what its answer is worth.
 
     It is asked about the owner's pipeline twice, and once about the same pipeline without a bug: there the same
@@ -64,7 +64,7 @@ def check_bug(task: BugTask, ask: Ask, seed: int = VISIBLE_SEED) -> Verdict:
 
     Args:
         task: drawn for its owner.
-        ask: (pieces by name, seed) -> what the student's function returns, which may call the pieces and learn no more.
+        caller: calls the student's function, which may call the pieces and learns nothing else of them.
         seed: also the seed of torch's generator in these calls; `VISIBLE_SEED` is the visible check.
 
     Raises:
@@ -73,7 +73,7 @@ def check_bug(task: BugTask, ask: Ask, seed: int = VISIBLE_SEED) -> Verdict:
     seed_of_calls = seed % MOST_SEEDS
     bug, open_book = task.bug, not (seed == VISIBLE_SEED and task.owner.course)
     try:
-        first = _asked(task, ask, bug, seed_of_calls)
+        first = _asked(task, caller, bug, seed_of_calls)
     except _Unusable as error:
         if error.fault is not None and error.fault.kind == "not written":
             return without_points(task, "not written")
@@ -82,7 +82,7 @@ def check_bug(task: BugTask, ask: Ask, seed: int = VISIBLE_SEED) -> Verdict:
     if open_book:
         outcomes += _answers(task, bug, first)
     if first.piece == bug.piece or not open_book:
-        outcomes += _evidence(task, ask, bug, first, seed_of_calls, open_book)
+        outcomes += _evidence(task, caller, bug, first, seed_of_calls, open_book)
     else:
         why = f"it is about {first.piece}, which does what it promises"
         outcomes.append(Outcome(EVIDENCE, "a number that tells", False, Difference(why)))
@@ -115,7 +115,7 @@ def _answers(task: BugTask, bug: Bug, said: Accusation) -> list[Outcome]:
     ]
 
 
-def _evidence(task: BugTask, ask: Ask, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
+def _evidence(task: BugTask, caller: Caller, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
     """The number on the owner's pipeline, there once more, and on the pipeline without its bug."""
     far = f"what you found is {first.found:.4g}, and a right piece would give {first.expected:.4g}, as you say"
     outcomes = [
@@ -127,12 +127,12 @@ def _evidence(task: BugTask, ask: Ask, bug: Bug, first: Accusation, seed: int, o
         )
     ]
     try:
-        again = _asked(task, ask, bug, seed + 1)
+        again = _asked(task, caller, bug, seed + 1)
         same = (again.piece, again.idea) == (first.piece, first.idea) and again.clear == first.clear
         why = None if same else Difference("asked a second time, your function has another answer")
         outcomes.append(Outcome(EVIDENCE, "the same answer twice", same, why))
         if open_book:
-            right = _asked(task, ask, None, seed)
+            right = _asked(task, caller, None, seed)
             tells = first.gap > CLEAR * right.gap
             silent = Difference(
                 f"for a piece that does what it promises your number is {right.found:.4g}, and you expect "
@@ -149,40 +149,11 @@ def _failed(part: str, label: str, error: _Unusable) -> Outcome:
     return Outcome(part, label, False, error.difference, error.fault)
 
 
-def _asked(task: BugTask, ask: Ask, bug: Bug | None, seed: int) -> Accusation:
-    returned = ask(task.pieces(bug), seed)
+def _asked(task: BugTask, caller: Caller, bug: Bug | None, seed: int) -> Accusation:
+    returned = caller(tuple(map(BlackBox, task.pieces(bug).values())), seed=seed)
     if returned.fault is not None:
         raise _Unusable(fault=returned.fault)
     return accusation(task, returned.value)
-
-
-class BlackBox:
-    """A piece that can be called and tells nothing else of itself."""
-
-    __slots__ = ("_call", "_signature")
-
-    def __init__(self, function: Callable, signature: str):
-        self._call, self._signature = function, signature
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._call(*arguments)
-
-    def __repr__(self) -> str:
-        return f"<piece {self._signature}>"
-
-
-def boxed(task: BugTask, pieces: Mapping[str, Callable]) -> dict[str, BlackBox]:
-    """The pieces of a pipeline, by name, as a learner gets them."""
-    return {part.name: BlackBox(pieces[part.name], part.signature) for part in task.pipeline}
-
-
-def asking(task: BugTask, function: Callable) -> Ask:
-    """Asks a function of this process."""
-
-    def ask(pieces: Mapping[str, Callable], seed: int) -> Returned:
-        return LocalCaller(lambda: function(*boxed(task, pieces).values()))((), seed=seed)
-
-    return ask
 
 
 def accusation(task: BugTask, answer: Any) -> Accusation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from diffusion_lab.exercises import CARE, Exercise
+from diffusion_lab.exercises import CARE, Exercise, Task
 from diffusion_lab.grading.judge.calling import LocalCaller, leaves
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict, check
 from diffusion_lab.grading.judge.comparing import as_tensor
@@ -24,11 +24,15 @@ NARROW = 3.0
 class Audit:
     """How well the grader of one exercise does."""
 
-    exercise: Exercise
+    exercise: Task
     named: int
     """Wrong answers that lost points and got their own hint, and no other, on every seed."""
     accepted: int
     """Right answers, the reference among them, with full points on every seed."""
+    wrong: int
+    """How many wrong answers there are."""
+    right: int
+    """How many right ones."""
     gaps: tuple[str, ...]
     """What is wrong with the grader, in words; empty where nothing is."""
 
@@ -60,7 +64,7 @@ def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS, more: Iterable[int] 
         faultless(answer.function, lambda verdict, answer=answer: _unnamed(verdict, answer.name), f"'{answer.name}'")
         for answer in exercise.wrong_answers
     )
-    return Audit(exercise, named, accepted, tuple(gaps))
+    return Audit(exercise, named, accepted, len(exercise.wrong_answers), len(right), tuple(gaps))
 
 
 def _where(seed: int) -> str:

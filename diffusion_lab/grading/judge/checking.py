@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab.exercises import CARE, Draw, Exercise
+from diffusion_lab.exercises import CARE, Draw, Exercise, Task
 from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import Difference, as_tensor, difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
@@ -178,7 +178,7 @@ def _far_too_large(trial: Trial) -> bool:
     return len(trial.expected.leaves) == len(sizes) and sum(sizes) > TIMES_TOO_LARGE * wanted
 
 
-def without_points(exercise: Exercise, state: str, note: str = "") -> Verdict:
+def without_points(exercise: Task, state: str, note: str = "") -> Verdict:
     """The verdict on a piece that was not called."""
     parts = {part: (0.0, points) for part, points in exercise.parts.items()}
     return Verdict(exercise.name, state, 0.0, exercise.points, parts, note=note)

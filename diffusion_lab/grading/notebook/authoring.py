@@ -21,8 +21,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 import diffusion_lab
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import Exercise, Notebook, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises import Notebook, Task, notebook
+from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name, number_of
 
 BOOK = "https://diffusion-lab.readthedocs.io"
 SOLUTIONS, EXERCISES = "solutions", "exercises"
@@ -44,7 +44,7 @@ lab = start("{chapter}", globals())
 HOW = """
 ## How to work
 
-- This notebook has {count} exercises with {points} points. Run its cells from the top, and write your code in the place
+- This notebook has {count} with {points} points. Run its cells from the top, and write your code in the place
   of `raise NotImplementedError()`. Helpers of your own go into the same cell, above the function. `math`, `torch`,
   `Tensor`, `nn` and `functional` are there already.
 - The cell below each function checks it, in less than a second. It shows what points you have and for what, a case in
@@ -61,6 +61,18 @@ HOW = """
 - In a terminal the same checks are `diffusion-lab check {path}`.
 """
 
+HOW_IN_LABS = """
+## How to work
+
+- A lab is a chapter's second notebook: here you test, search and build. It has {count} with {points} points, and is
+  handed in and graded by itself. Run its cells from the top, and write your code in the place of
+  `raise NotImplementedError()`. Helpers of your own go into the same cell, above the function. `math`, `torch`,
+  `Tensor`, `nn` and `functional` are there already.
+- The cell below each function checks it, in a few seconds, and shows what points you have and for what. What counts for
+  marks is asked with other numbers.
+- In a terminal the same checks are `diffusion-lab check {path}`.
+"""
+
 CHECK = """
 points = lab.check("{name}")
 ### BEGIN HIDDEN TESTS
@@ -70,7 +82,7 @@ points
 """
 
 
-def build(chapters: Iterable[str] = CHAPTERS, root: Path | None = None) -> dict[str, bytes]:
+def build(chapters: Iterable[str] = NOTEBOOKS, root: Path | None = None) -> dict[str, bytes]:
     """Every notebook of these chapters: path below the root of the repository -> content.
 
     Args:
@@ -95,15 +107,19 @@ def content(document: NotebookNode) -> bytes:
 
 def source(chapter: Notebook) -> NotebookNode:
     """The notebook with solutions and hidden tests, in nbgrader's format."""
-    number, path = CHAPTERS.index(chapter.chapter) + 1, f"{EXERCISES}/{path_of(chapter.chapter)}"
-    title = f"# Chapter {number}: {chapter_record(chapter.chapter).title}"
+    number, path = number_of(chapter.name), f"{EXERCISES}/{path_of(chapter.name)}"
+    lab = ", the lab" if chapter.is_lab else ""
+    title = f"# Chapter {number}{lab}: {chapter_record(chapter.chapter).title}"
     link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
-    how = HOW.format(count=len(chapter.exercises), points=chapter.points, path=path, first=chapter.exercises[0].name)
+    count = f"{len(chapter.exercises)} exercise{'' if len(chapter.exercises) == 1 else 's'}"
+    how = (HOW_IN_LABS if chapter.is_lab else HOW).format(
+        count=count, points=chapter.points, path=path, first=chapter.exercises[0].name
+    )
     cells = [
         _text("title", f"{title}\n\n{chapter.recall.strip()}\n\n{link}"),
         _text("how-to-work", how),
         # Locked, so that nbgrader puts `lab` back where somebody has changed it.
-        _code("set-up", SET_UP.format(chapter=chapter.chapter), locked=True),
+        _code("set-up", SET_UP.format(chapter=chapter.name), locked=True),
     ]
     for place, exercise in enumerate(chapter.exercises, 1):
         cells += [
@@ -111,13 +127,15 @@ def source(chapter: Notebook) -> NotebookNode:
             _code(exercise.name, solution(exercise.reference), solution=True),
             _code(f"{exercise.name}-check", CHECK.format(name=exercise.name), locked=True, points=exercise.points),
         ]
-    cells += [
-        _text("closing", f"## Your pieces at work\n\n{chapter.closing.strip()}"),
-        _plain("run", "lab.run()"),
-        _plain("show", "lab.show()"),
-    ]
+    if chapter.closing:
+        cells.append(_text("closing", f"## Your pieces at work\n\n{chapter.closing.strip()}"))
+    if chapter.slots is not None:
+        cells.append(_plain("run", "lab.run()"))
+    elif chapter.finale:
+        cells.append(_plain("finale", chapter.finale))
+    cells.append(_plain("show", "lab.show()"))
     metadata = {
-        "diffusion_lab": {"chapter": chapter.chapter, "release": diffusion_lab.__version__},
+        "diffusion_lab": {"chapter": chapter.name, "release": diffusion_lab.__version__},
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
@@ -182,7 +200,7 @@ def configuration(file: Path, course: Path) -> Any:
     return settings
 
 
-def _statement(place: int, exercise: Exercise) -> str:
+def _statement(place: int, exercise: Task) -> str:
     parts = ", ".join(f"{points} for {part}" for part, points in exercise.parts.items())
     lines = [
         f"## {place}. {exercise.title}",

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.bugs import BugTask, bug_task
 from diffusion_lab.exercises.owner import Owner
-from diffusion_lab.grading.judge import VISIBLE_SEED, Verdict, asking, boxed, check_bug, told, without_points
+from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check_bug, told, without_points
 
 BY_CHANCE = (
     "No name is given, so this bug is drawn by chance and is another one the next time. With hunt(..., student='ada') "
@@ -44,7 +45,7 @@ class Hunt:
 
     def __init__(self, task: BugTask, namespace: dict[str, Any]):
         self.task, self.namespace = task, namespace
-        self.pieces = boxed(task, task.pieces(task.bug))
+        self.pieces = {name: BlackBox(piece).handle() for name, piece in task.pieces(task.bug).items()}
         """The pipeline's functions, by name: call them with whatever you like."""
         self.numbers: dict[str, float] = task.numbers
         """The numbers of your own pipeline."""
@@ -64,8 +65,8 @@ class Hunt:
     def show(self) -> None:
         """Print the pieces, the numbers, what the pipeline gives and the ideas."""
         print("The pieces, as bug.pieces[name]:")
-        for piece in self.pieces.values():
-            print(f"  {piece}")
+        for part in self.task.pipeline:
+            print(f"  {part.signature}")
         print("The numbers of your pipeline, as bug.numbers:")
         for name, number in self.numbers.items():
             print(f"  {name}: {number:g}")
@@ -91,7 +92,7 @@ class Hunt:
             note = f"There is no function {self.task.name} yet: {self.task.signature}"
             return without_points(self.task, "missing", note)
         try:
-            return check_bug(self.task, asking(self.task, function), seed)
+            return check_bug(self.task, LocalCaller(function), seed)
         except LabError as error:
             return without_points(self.task, "not run", str(error))
 

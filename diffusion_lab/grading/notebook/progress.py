@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusion_lab.errors import SourceError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name
 from diffusion_lab.grading.judge import Verdict
 from diffusion_lab.grading.notebook.sources import Sources, load, open_document
 from diffusion_lab.grading.notebook.stand_ins import check_pieces
@@ -17,7 +17,7 @@ from diffusion_lab.grading.notebook.stand_ins import check_pieces
 
 @dataclass(frozen=True)
 class State:
-    """What is done of one chapter."""
+    """What is done of one notebook."""
 
     chapter: str
     verdicts: tuple[Verdict, ...] = ()
@@ -46,16 +46,16 @@ def survey(place: Path, on_chapter: Callable[[str], None] = lambda chapter: None
     """
     if place.is_dir():
         states, files = [], _notebooks(place)
-        for chapter in CHAPTERS:
+        for chapter in NOTEBOOKS:
             on_chapter(chapter)
             states.append(_of_notebook(chapter, files))
         return states
     if not place.exists():
         raise SourceError(f"there is no folder or file {place}; name the one that holds your notebooks")
     sources = load(place)
-    chapters = CHAPTERS if sources.chapter is None else (sources.chapter,)
+    chapters = NOTEBOOKS if sources.chapter is None else (sources.chapter,)
     states = []
-    for chapter in CHAPTERS:
+    for chapter in NOTEBOOKS:
         on_chapter(chapter)
         states.append(_checked(chapter, sources) if chapter in chapters else State(chapter, fault="not in this file"))
     return states
@@ -64,7 +64,7 @@ def survey(place: Path, on_chapter: Callable[[str], None] = lambda chapter: None
 def _notebooks(folder: Path) -> dict[Path, Any]:
     """The notebooks in a folder, and in the folders of chapters in it, with what each calls its chapter."""
     files = sorted(folder.glob("*.ipynb"))
-    for chapter in CHAPTERS:
+    for chapter in NOTEBOOKS:
         files += sorted((folder / folder_name(chapter)).glob("*.ipynb"))
     found: dict[Path, Any] = {}
     for file in files:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import Exercise, exercise, notebook
+from diffusion_lab.exercises import Task, exercise, notebook, task
+from diffusion_lab.exercises.catalogue import home_of
 from diffusion_lab.grading.judge import (
     VISIBLE_SEED,
     Verdict,
@@ -48,13 +49,13 @@ def start(chapter: str | int, namespace: dict[str, Any]) -> Session:
     """Begin work on a chapter's exercises.
 
     Args:
-        chapter: its name, number or folder.
+        chapter: its name, number or folder; or the name of its lab.
         namespace: `globals()` of the notebook, where its functions are looked up at every check.
 
     Raises:
         LabError: where there is no such chapter.
     """
-    return Session(notebook(chapter).chapter, namespace)
+    return Session(notebook(chapter).name, namespace)
 
 
 class Session:
@@ -103,7 +104,7 @@ class Session:
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
             try:
-                verdict = self._verdict(exercise(str(name)), seed)
+                verdict = self._verdict(task(str(name)), seed)
             except LabError as error:
                 print(f"✗ {error}")
                 return 0.0
@@ -115,18 +116,18 @@ class Session:
             _tell(verdict)
         return float(verdict.points)
 
-    def _verdict(self, item: Exercise, seed: int) -> Verdict:
+    def _verdict(self, item: Task, seed: int) -> Verdict:
         stale = self.kernel.stale(item.name) if self.kernel is not None else ""
         if stale:
             return without_points(item, "missing", stale)
-        verdict = check_piece(item.name, self.namespace, seed, pieces=self._pieces(item))
+        verdict = check_piece(item.name, self.namespace, seed, pieces=self._pieces(item.name))
         if verdict.passed and uses_package(self.namespace[item.name], self.namespace):
             alone = "It uses the package diffusion_lab, which is not there when marks are given."
             verdict = replace(verdict, note=f"{verdict.note} {alone}".strip())
         return verdict
 
-    def _pieces(self, item: Exercise) -> list[str]:
-        return [other.name for other in notebook(item.chapter).exercises]
+    def _pieces(self, name: str) -> list[str]:
+        return [other.name for other in notebook(home_of(name)).exercises]
 
     def show(self) -> None:
         """Print the points so far."""
@@ -153,6 +154,9 @@ class Session:
         with _to_stdout():
             if os.environ.get(GRADING_VARIABLE):
                 print("The run is left out while grading.")
+                return
+            if notebook(self.chapter).is_lab:
+                print("A lab runs no chapter; the chapter's own notebook does.")
                 return
             pieces = [item.name for item in notebook(self.chapter).exercises]
             choice = choose(self.namespace, [self.chapter], pieces=pieces)

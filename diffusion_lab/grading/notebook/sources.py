@@ -18,8 +18,8 @@ from typing import Any
 
 from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
-from diffusion_lab.exercises import library, notebook
-from diffusion_lab.exercises.catalogue import find
+from diffusion_lab.exercises import notebook, tasks
+from diffusion_lab.exercises.catalogue import find, home_of
 from diffusion_lab.grading.judge import Fault, LocalCaller, runnable
 from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
 from diffusion_lab.grading.notebook.intake import CELL_LIMIT, PACKAGE, Cell, Intake, take_in
@@ -53,7 +53,7 @@ class Sources:
     """What did not run: an exercise's name, or a place, and what was wrong."""
     chapter: str | None
     notes: tuple[str, ...] = ()
-    pieces: Collection[str] = field(default_factory=library)
+    pieces: Collection[str] = field(default_factory=tasks)
     """The exercises that may stand in for each other: those of the chapter, and for a Python file all."""
 
     @property
@@ -61,7 +61,7 @@ class Sources:
         """The exercises that this file is about, in the course's order: its chapter's, or those that it defines."""
         if self.chapter is not None:
             return [exercise.name for exercise in notebook(self.chapter).exercises]
-        return [name for name in library() if name in self.namespace or name in self.faults]
+        return [name for name in tasks() if name in self.namespace or name in self.faults]
 
 
 def load(path: str | Path, chapter: str | None = None) -> Sources:
@@ -85,7 +85,7 @@ def load(path: str | Path, chapter: str | None = None) -> Sources:
             if name not in submission.intake.solutions:
                 fault = f"{submission.path.name} has no function {name} and no cell for it any more."
                 faults.setdefault(name, f"{fault} Take it from a fresh notebook.")
-    pieces = library() if submission.chapter is None else _exercises(submission.chapter)
+    pieces = tasks() if submission.chapter is None else _exercises(submission.chapter)
     return Sources(submission.path, namespace, faults, chapter or submission.chapter, submission.notes, pieces)
 
 
@@ -95,7 +95,7 @@ def read(path: str | Path) -> Submission:
     document = open_document(path)
     try:
         if not document.is_notebook:
-            intake = take_in(document, library())
+            intake = take_in(document, tasks())
             return Submission(path, None, intake, tuple(intake.notes))
         chapter = chapter_of(document)
         intake = take_in(document, _exercises(chapter))
@@ -138,9 +138,9 @@ def chapter_of(document: Document) -> str:
     if document.chapter is not None:
         return find(str(document.chapter))
     # Some editors drop a notebook's metadata and keep its cells'; some drop these too.
-    homes = [library()[cell.grade_id].chapter for cell in document.cells if cell.grade_id in library()]
+    homes = [home_of(cell.grade_id) for cell in document.cells if cell.grade_id in tasks()]
     if not homes:
-        homes = [library()[name].chapter for name in take_in(document, library()).solutions]
+        homes = [home_of(name) for name in take_in(document, tasks()).solutions]
     if not homes:
         raise SourceError("it is not a notebook of this course: it has none of its cells and functions")
     return max(homes, key=homes.count)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffusion_lab.exercises import exercise, library
+from diffusion_lab.exercises import library, task, tasks
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
@@ -76,12 +76,12 @@ def stand_in_note(names: Iterable[str]) -> str:
 def missing_note(name: str, there: Iterable[str]) -> str:
     """Why there is nothing to check, and which of the functions that are there may be meant."""
     wanted = _plain(name)
-    candidates = [other for other in there if other not in library()]
+    candidates = [other for other in there if other not in tasks()]
     near = [other for other in candidates if _plain(other) == wanted]
     near += difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)
     if near:
         return f"You have {near[0]}; the course asks for {name}."
-    return f"There is no function {name} yet: {exercise(name).signature}"
+    return f"There is no function {name} yet: {task(name).signature}"
 
 
 def _plain(name: str) -> str:
@@ -112,7 +112,7 @@ class _Checking:
     """Exercises whose check has begun: where two call each other, ours stands in for the first."""
 
     def verdict(self, name: str, fault: str = "") -> Verdict:
-        item = exercise(name)
+        item = task(name)
         function = self.namespace.get(name)
         if not callable(function):
             there = [key for key, value in self.namespace.items() if inspect.isroutine(value)]

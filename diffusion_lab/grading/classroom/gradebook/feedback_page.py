@@ -14,7 +14,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import library
+from diffusion_lab.exercises import notebook, tasks
 from diffusion_lab.exercises.catalogue import find
 from diffusion_lab.grading.classroom.gradebook.colouring import Coloured
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK
@@ -97,17 +97,18 @@ def with_formulas(source: str) -> str:
 
 def exercise_title(name: str) -> str:
     """What an exercise is called, by the name of one of its cells; for a cell of the teacher's own, its name."""
-    known = library().get(name.removesuffix(CHECK))
+    known = tasks().get(name.removesuffix(CHECK))
     return name if known is None else known.title
 
 
 def chapter_title(name: str) -> str:
     """What a chapter is called, by the name of its notebook."""
     try:
-        record = chapter_record(find(name))
+        found = notebook(find(name))
     except LabError:
         return name
-    return f"Chapter {record.number}: {record.title}"
+    record = chapter_record(found.chapter)
+    return f"Chapter {record.number}{', the lab' if found.is_lab else ''}: {record.title}"
 
 
 @cache

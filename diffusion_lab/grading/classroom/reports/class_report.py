@@ -19,7 +19,7 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.exercises import notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, find
+from diffusion_lab.exercises.catalogue import chapter_of, find, number_of
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.classroom.gradebook import Book, plain
@@ -70,11 +70,12 @@ def write_reports(
 def page(chapter: str, results: Sequence[Result], made: datetime | None = None) -> str:
     """The page, as HTML."""
     name = find(chapter)
-    number, title = CHAPTERS.index(name) + 1, chapter_record(name).title
+    lab = ", the lab" if notebook(name).is_lab else ""
+    number, title = number_of(name), chapter_record(chapter_of(name)).title
     groups = {state: [result for result in results if result.state == state] for state in (GRADED, REFUSED, NOT_GRADED)}
     made = made or datetime.now(timezone.utc)
     body = [
-        f"<header><p>Class report</p><h1>Chapter {number}: {_text(title)}</h1>",
+        f"<header><p>Class report</p><h1>Chapter {number}{lab}: {_text(title)}</h1>",
         f"<p>{_counted(groups)}</p></header>",
         "<main>",
         *_faults(groups[NOT_GRADED]),

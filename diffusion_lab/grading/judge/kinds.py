@@ -1,0 +1,35 @@
+"""What is done with a task by its kind. A new kind of task is one more line in each of these functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from diffusion_lab.exercises import Exercise, Task
+from diffusion_lab.exercises.bugs import BugTask
+from diffusion_lab.grading.judge import auditing, checking, questions
+from diffusion_lab.grading.judge.accusing import check_bug
+from diffusion_lab.grading.judge.auditing import SEEDS, Audit
+from diffusion_lab.grading.judge.calling import Caller
+from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
+
+
+def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
+    """Call the student's function as the task's kind asks for, and say what its points are and why."""
+    if isinstance(task, Exercise):
+        return checking.check(task, caller, seed)
+    if isinstance(task, BugTask):
+        return check_bug(task, caller, seed)
+    raise TypeError(f"nobody marks a {type(task).__name__}")
+
+
+def prepare(task: Task, seed: int) -> None:
+    """Compute what a check on this seed needs, before the time of a submission counts."""
+    if isinstance(task, Exercise):
+        questions.prepare(task, seed)
+
+
+def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) -> Audit:
+    """Grade the grader of one task; see `auditing.audit`."""
+    if isinstance(task, Exercise):
+        return auditing.audit(task, seeds, more)
+    raise TypeError(f"nobody audits a {type(task).__name__}")
