@@ -79,9 +79,9 @@ class BugTask:
     reference: Callable
     """A script that finds every bug with what the chapter has taught: pieces -> (piece, idea, found, expected)."""
     parts: Mapping[str, int]
+    hints: tuple[str, ...] = ()
+    source: str = ""
     owner: Owner | None = None
-
-    kind = "bug"
 
     @property
     def name(self) -> str:

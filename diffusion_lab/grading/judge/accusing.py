@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffusion_lab.exercises import Draw
 from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
 from diffusion_lab.grading.judge.calling import Caller, Fault
@@ -17,6 +18,8 @@ from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict,
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 
 FORM = "(piece, idea, found, expected): two texts and two numbers"
+TIMES = 4
+"""How often the function is asked about each pipeline: a guess of the order is right in one of seventy cases."""
 CLEAR = 5.0
 """How many times farther from the expected number the accused piece must lead than a right one."""
 LEAST = 1e-3
@@ -58,31 +61,35 @@ class _Unusable(Exception):
 def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     """Let the student's function look at the pipeline, and say what its answer is worth.
 
-    It is asked about the owner's pipeline twice, and once about the same pipeline without a bug: there the same
-    evidence must fall silent. In a course (where the owner has one) the visible check tells of the form alone, since
-    trying out all ideas would find the right one.
+    It is asked `TIMES` about the owner's pipeline and as often about the same pipeline without a bug, in a drawn order:
+    there the same evidence must fall silent, and a function that counts its calls cannot know when. In a course (where
+    the owner has one) the visible check tells of the form alone, since trying out all ideas would find the right one.
 
     Args:
         task: drawn for its owner.
         caller: calls the student's function, which may call the pieces and learns nothing else of them.
-        seed: also the seed of torch's generator in these calls; `VISIBLE_SEED` is the visible check.
+        seed: of the order, and of torch's generator in these calls; `VISIBLE_SEED` is the visible check.
 
     Raises:
         LabError: where nobody owns the task.
     """
-    seed_of_calls = seed % MOST_SEEDS
     bug, open_book = task.bug, not (seed == VISIBLE_SEED and task.owner.course)
-    try:
-        first = _asked(task, caller, bug, seed_of_calls)
-    except _Unusable as error:
-        if error.fault is not None and error.fault.kind == "not written":
-            return without_points(task, "not written")
-        return _verdict(task, [_failed(part, "your answer", error) for part in task.parts], seed)
-    outcomes = []
-    if open_book:
-        outcomes += _answers(task, bug, first)
+    order = Draw(seed, task.name).permutation(2 * TIMES) < TIMES if open_book else [True] * TIMES
+    wrong: list[Accusation | _Unusable] = []
+    right: list[Accusation | _Unusable] = []
+    for call, has_bug in enumerate(order):
+        answer = _asked(task, caller, bug if has_bug else None, (seed + call) % MOST_SEEDS)
+        if isinstance(answer, _Unusable):
+            kind = "" if answer.fault is None else answer.fault.kind
+            if kind == "not written":
+                return without_points(task, "not written")
+            if kind == "time" or (has_bug and not wrong):  # the others would take as long, or have nothing to add to
+                return _verdict(task, [_failed(part, "your answer", answer) for part in task.parts], seed)
+        (wrong if has_bug else right).append(answer)
+    first = wrong[0]
+    outcomes = _answers(task, bug, first) if open_book else []
     if first.piece == bug.piece or not open_book:
-        outcomes += _evidence(task, caller, bug, first, seed_of_calls, open_book)
+        outcomes += _evidence(first, wrong, right)
     else:
         why = f"it is about {first.piece}, which does what it promises"
         outcomes.append(Outcome(EVIDENCE, "a number that tells", False, Difference(why)))
@@ -115,33 +122,30 @@ def _answers(task: BugTask, bug: Bug, said: Accusation) -> list[Outcome]:
     ]
 
 
-def _evidence(task: BugTask, caller: Caller, bug: Bug, first: Accusation, seed: int, open_book: bool) -> list[Outcome]:
-    """The number on the owner's pipeline, there once more, and on the pipeline without its bug."""
+def _evidence(
+    first: Accusation, wrong: Sequence[Accusation | _Unusable], right: Sequence[Accusation | _Unusable]
+) -> list[Outcome]:
+    """What the numbers say: the answers about the owner's pipeline, and those about the pipeline without its bug."""
+    for answer in (*wrong, *right):
+        if isinstance(answer, _Unusable):
+            return [_failed(EVIDENCE, "your function, called again", answer)]
     far = f"what you found is {first.found:.4g}, and a right piece would give {first.expected:.4g}, as you say"
+    alike = None if first.clear else Difference(f"{far}: these are the same, so they accuse nobody")
+    same = all((a.piece, a.idea, a.clear) == (first.piece, first.idea, first.clear) for a in wrong)
+    why = None if same else Difference("asked a second time, your function has another answer")
     outcomes = [
-        Outcome(
-            EVIDENCE,
-            "the number is not what a right piece gives",
-            first.clear,
-            None if first.clear else Difference(f"{far}: these are the same, so they accuse nobody"),
-        )
+        Outcome(EVIDENCE, "the number is not what a right piece gives", alike is None, alike),
+        Outcome(EVIDENCE, "the same answer twice", same, why),
     ]
-    try:
-        again = _asked(task, caller, bug, seed + 1)
-        same = (again.piece, again.idea) == (first.piece, first.idea) and again.clear == first.clear
-        why = None if same else Difference("asked a second time, your function has another answer")
-        outcomes.append(Outcome(EVIDENCE, "the same answer twice", same, why))
-        if open_book:
-            right = _asked(task, caller, None, seed)
-            tells = first.gap > CLEAR * right.gap
-            silent = Difference(
-                f"for a piece that does what it promises your number is {right.found:.4g}, and you expect "
-                f"{right.expected:.4g}; for the accused one it is {first.found:.4g}. The number must come from calls "
-                "of the piece, and what you expect from what you know about it"
-            )
-            outcomes.append(Outcome(EVIDENCE, "a right piece is not accused", tells, None if tells else silent))
-    except _Unusable as error:
-        outcomes.append(_failed(EVIDENCE, "your function, called again", error))
+    if right:
+        worst = max(right, key=lambda answer: answer.gap)
+        tells = min(answer.gap for answer in wrong) > CLEAR * worst.gap
+        silent = Difference(
+            f"for a piece that does what it promises your number is {worst.found:.4g}, and you expect "
+            f"{worst.expected:.4g}; for the accused one it is {first.found:.4g}. The number must come from calls of "
+            "the piece, and what you expect from what you know about it"
+        )
+        outcomes.append(Outcome(EVIDENCE, "a right piece is not accused", tells, None if tells else silent))
     return outcomes
 
 
@@ -149,11 +153,14 @@ def _failed(part: str, label: str, error: _Unusable) -> Outcome:
     return Outcome(part, label, False, error.difference, error.fault)
 
 
-def _asked(task: BugTask, caller: Caller, bug: Bug | None, seed: int) -> Accusation:
+def _asked(task: BugTask, caller: Caller, bug: Bug | None, seed: int) -> Accusation | _Unusable:
     returned = caller(tuple(map(BlackBox, task.pieces(bug).values())), seed=seed)
     if returned.fault is not None:
-        raise _Unusable(fault=returned.fault)
-    return accusation(task, returned.value)
+        return _Unusable(fault=returned.fault)
+    try:
+        return accusation(task, returned.value)
+    except _Unusable as error:
+        return error
 
 
 def accusation(task: BugTask, answer: Any) -> Accusation:
