@@ -16,6 +16,7 @@ from diffusion_lab.grading.faces import lazily
 
 _HOME = {
     "start": "notebook",
+    "hunt": "notebook",
     "Session": "notebook",
     "check_piece": "notebook",
     "check_pieces": "notebook",

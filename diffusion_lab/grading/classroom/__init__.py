@@ -18,6 +18,9 @@ _HOME = {
     "NOT_GRADED": "result",
     "RecordingError": "result",
     "parsed": "submission",
+    "hear": "bug_marking",
+    "Heard": "bug_marking",
+    "answers": "bug_marking",
 }
 
 __all__ = list(_HOME)

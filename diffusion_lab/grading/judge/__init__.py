@@ -28,6 +28,7 @@ _HOME = {
     "prepare": "kinds",
     "audit": "kinds",
     "rehearse": "rehearsing",
+    "check_bug": "accusing",
 }
 
 __all__ = list(_HOME)

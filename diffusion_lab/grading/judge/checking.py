@@ -57,7 +57,8 @@ class Verdict:
 
     exercise: str
     state: str
-    """"passed", "failed", "not written", "missing", or "not run" (a fault of the grader, never a student's zero)."""
+    """"passed", "failed", "not written", "missing", "open" (right or wrong is told later), or "not run" (a fault of the
+    grader, never a student's zero)."""
     points: float
     out_of: int
     parts: dict[str, tuple[float, int]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from diffusion_lab.exercises import Exercise, Task
+from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.grading.judge import auditing, checking, questions
+from diffusion_lab.grading.judge.accusing import check_bug
 from diffusion_lab.grading.judge.auditing import SEEDS, Audit
 from diffusion_lab.grading.judge.calling import Caller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
@@ -15,6 +17,8 @@ def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     """Call the student's function as the task's kind asks for, and say what its points are and why."""
     if isinstance(task, Exercise):
         return checking.check(task, caller, seed)
+    if isinstance(task, BugTask):
+        return check_bug(task, caller, seed)
     raise TypeError(f"nobody marks a {type(task).__name__}")
 
 

@@ -17,6 +17,8 @@ def told(verdict: Verdict) -> str:
     head = f"{verdict.exercise}: {points(verdict.points)} of {verdict.out_of} points"
     if verdict.state == "not written":
         return f"○ {head}. Not written yet: put your code in the place of `raise NotImplementedError()`."
+    if verdict.state == "open":
+        return f"• {verdict.exercise}: {verdict.note}"
     if verdict.state in ("missing", "not run"):
         return f"✗ {head}. {verdict.note}"
     if verdict.passed:

@@ -6,6 +6,10 @@ from diffusion_lab.grading.faces import lazily
 
 _HOME = {
     "start": "session",
+    "hunt": "hunting",
+    "Hunt": "hunting",
+    "bug_notebook": "bug_document",
+    "bug_folder": "bug_document",
     "Session": "session",
     "load": "sources",
     "content_of": "documents",

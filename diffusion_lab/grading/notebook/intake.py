@@ -359,8 +359,8 @@ def _is_new(statement: Statement, name: str) -> bool:
 
 
 def _begins(statement: Statement) -> bool:
-    """Whether it is `from diffusion_lab.grading import start`."""
-    return isinstance(statement.node, ast.ImportFrom) and statement.binds == {"start"}
+    """Whether it is `from diffusion_lab.grading import start`, or `hunt`."""
+    return isinstance(statement.node, ast.ImportFrom) and statement.binds in ({"start"}, {"hunt"})
 
 
 def _plain(name: str) -> str:

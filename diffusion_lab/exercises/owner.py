@@ -1,0 +1,55 @@
+"""Whose task it is: what is drawn for one student of one course, and for nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.drawing import Draw
+
+LONGEST = 100
+"""Characters of a student's name."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A student, and the course's own text, which keeps next year's draws apart from this year's."""
+
+    student: str
+    """As in the folder of the submission; capitals, accents written in two ways and outer spaces make no difference."""
+    course: str = ""
+    """What `course_text` makes of the instructor's secret; "" where there is no instructor."""
+
+    def __post_init__(self) -> None:
+        given = self.student
+        if not isinstance(given, str) or not given.strip():
+            raise LabError(f"a student's name is a text such as 'ada', and this is {given!r}")
+        if len(given) > LONGEST:
+            raise LabError(f"a student's name has at most {LONGEST} characters, and this one has {len(given)}")
+        if not all(letter.isprintable() for letter in given):
+            raise LabError(f"a student's name is one line without control characters, and this is {given!r}")
+        if not isinstance(self.course, str):
+            raise LabError(f"a course is named by a text, and this is {self.course!r}")
+
+    @property
+    def name(self) -> str:
+        """The student's name in its one form."""
+        return " ".join(unicodedata.normalize("NFKC", self.student).casefold().split())
+
+    def draw(self, purpose: str) -> Draw:
+        """The source of what this student gets for this purpose."""
+        text = "\n".join((self.course, self.name, purpose))
+        return Draw(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"), purpose)
+
+
+def course_text(secret: str) -> str:
+    """What goes into a course's notebooks: it comes from the secret, and does not lead back to it.
+
+    Raises:
+        LabError: where the secret is empty.
+    """
+    if not secret.strip():
+        raise LabError("the course's secret is empty; any line of text will do, such as 32 random letters")
+    return hashlib.sha256(f"diffusion-lab course\n{secret.strip()}".encode()).hexdigest()[:16]

@@ -1,0 +1,209 @@
+"""Find the bug: every bug can be found, only evidence counts, and the visible check of a course gives nothing away."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from diffusion_lab.cli import app
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, WITH_BUGS, bug_task
+from diffusion_lab.exercises.owner import LONGEST, Owner, course_text
+from diffusion_lab.grading import hunt
+from diffusion_lab.grading.judge import LocalCaller, check, check_bug, told
+from diffusion_lab.grading.notebook import bug_notebook
+
+TASKS = [bug_task(chapter) for chapter in WITH_BUGS]
+EVERY = [(task, bug) for task in TASKS for bug in task.bugs]
+ONE = bug_task("normal_1d")
+
+
+def owned(task, bug, course=""):
+    """The task, drawn for somebody who has this bug."""
+    owners = (task.drawn_for(Owner(f"student {i}", course)) for i in range(2000))
+    return next(drawn for drawn in owners if drawn.bug == bug)
+
+
+def named(pair):
+    return f"{pair[1].piece}-{pair[1].mistake}".replace(" ", "_")
+
+
+@pytest.mark.parametrize(("task", "bug"), EVERY, ids=map(named, EVERY))
+def test_the_chapters_own_script_finds_every_bug(task, bug):
+    verdict = check(owned(task, bug, "a course"), LocalCaller(task.reference), 5)
+    assert verdict.passed, told(verdict)
+    assert verdict.points == task.points
+
+
+@pytest.mark.parametrize(("task", "bug"), EVERY, ids=map(named, EVERY))
+def test_every_bug_shows_in_what_the_pipeline_gives(task, bug):
+    drawn = owned(task, bug)
+    right, wrong = drawn.outputs(None), drawn.outputs(bug)
+    assert all(torch.isfinite(value.double()).all() for value in right.values())
+    assert any(
+        right[name].shape != wrong[name].shape or (right[name] - wrong[name]).abs().max() > 1e-3 for name in right
+    )
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.chapter)
+def test_the_script_accuses_no_right_piece_and_answers_are_distinct(task):
+    *_, found, expected = task.reference(*task.pieces(None).values())
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert len({(bug.piece, bug.idea) for bug in task.bugs}) == len(task.bugs)
+    assert {bug.piece for bug in task.bugs} == set(task.parameters)
+    assert not set(task.decoys) & {bug.idea for bug in task.bugs} and len(task.decoys) >= 3
+    assert {drawn.bug.mistake for i in range(400) if (drawn := task.drawn_for(Owner(f"{i}")))} == {
+        bug.mistake for bug in task.bugs
+    }
+
+
+def points(function, seed=5, course=""):
+    verdict = check_bug(owned(ONE, ONE.bugs[0], course), LocalCaller(function), seed)
+    return {part: got for part, (got, _) in verdict.parts.items()}
+
+
+BUG = ONE.bugs[0]  # the last step of linear_betas is missed
+
+
+def last_beta(linear_betas, *others):
+    return BUG.piece, BUG.idea, float(linear_betas(50, 0.01, 0.3)[-1]), 0.3
+
+
+def test_evidence_is_a_number_from_the_accused_piece():
+    full = {PIECE: 2, IDEA: 2, EVIDENCE: 2}
+    assert points(last_beta) == full
+    assert points(lambda *pieces: (BUG.piece, BUG.idea, 0.29, 0.3)) == full | {EVIDENCE: 0}  # typed, not computed
+    assert points(lambda *pieces: (BUG.piece, BUG.idea, 0.3, 0.3)) == full | {EVIDENCE: 0}
+    # The number comes from the piece, but no right piece would give what is expected.
+    guess = lambda betas, *others: (BUG.piece, BUG.idea, float(betas(50, 0.01, 0.3)[-1]), 0.5)  # noqa: E731
+    assert points(guess) == full | {EVIDENCE: 0}
+    other = ONE.bugs[1].idea
+    assert points(lambda *p: (BUG.piece, other, *last_beta(*p)[2:])) == full | {IDEA: 0}
+    assert points(lambda *p: ("ddpm_step", BUG.idea, *last_beta(*p)[2:])) == {PIECE: 0, IDEA: 0, EVIDENCE: 0}
+
+
+def test_an_answer_that_hangs_on_chance_is_told():
+    def by_chance(*pieces):
+        piece = BUG.piece if torch.rand(()) < 0.5 else "ddpm_step"
+        return piece, BUG.idea, *last_beta(*pieces)[2:]
+
+    answers = [check_bug(owned(ONE, BUG), LocalCaller(by_chance), seed) for seed in range(1, 12)]
+    assert any("asked a second time" in told(verdict) for verdict in answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (3, "two texts and two numbers"),
+        ((BUG.piece, BUG.idea, 1.0), "two texts and two numbers"),
+        (("linear_beta", BUG.idea, 1, 2), 'did you mean "linear_betas"'),
+        ((BUG.piece, "gremlins", 1, 2), "which is not in the list"),
+        ((BUG.piece, 3, 1, 2), "a text is expected"),
+        ((BUG.piece, BUG.idea, math.nan, 2), "a finite number is expected"),
+        ((BUG.piece, BUG.idea, 10**400, 2), "a finite number is expected"),
+        ((BUG.piece, BUG.idea, torch.zeros(3), 2), "one number is expected"),
+        ((BUG.piece, BUG.idea, True, 2), "one number is expected"),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 5])
+def test_another_form_of_answer_is_told_what_is_expected(answer, said, seed):
+    verdict = check_bug(owned(ONE, BUG, "a course"), LocalCaller(lambda *pieces: answer), seed)
+    assert verdict.points == 0 and said in " ".join(told(verdict).split())
+
+
+def test_errors_and_stubs_are_told():
+    def stub(*pieces):
+        raise NotImplementedError
+
+    drawn = owned(ONE, BUG)
+    assert check_bug(drawn, LocalCaller(stub)).state == "not written"
+    assert "ZeroDivisionError" in told(check_bug(drawn, LocalCaller(lambda *pieces: 1 / 0)))
+    assert "no answer after" in told(check_bug(drawn, LocalCaller(forever, limit=0.2)))
+
+
+def forever(*pieces):
+    while True:
+        pass
+
+
+def test_in_a_course_the_visible_check_says_the_same_of_right_and_wrong_answers():
+    drawn, said = owned(ONE, BUG, "a course"), set()
+    for piece in ONE.parameters:
+        for idea in ONE.ideas:
+            verdict = check_bug(drawn, LocalCaller(lambda *p, a=(piece, idea): (*a, *last_beta(*p)[2:])))
+            said.add((told(verdict), verdict.state, verdict.points))
+    assert len(said) == 1 and next(iter(said))[1:] == ("open", 0)
+    # Without a course it tells: nobody else will.
+    assert points(last_beta, seed=0) == {PIECE: 2, IDEA: 2, EVIDENCE: 2}
+
+
+def test_a_bug_hangs_on_the_name_and_the_course_alone():
+    same = [ONE.drawn_for(Owner(name, "x")) for name in ("Ada Lovelace", " ada  lovelace ", "ADA LOVELACE")]
+    assert len({(drawn.bug, tuple(drawn.numbers.items())) for drawn in same}) == 1
+    assert Owner("Jos\u00e9").name == Owner("Jose\u0301").name
+    for others in ([Owner(f"s{i}", "x") for i in range(60)], [Owner("ada", f"{i}") for i in range(60)]):
+        drawn = [ONE.drawn_for(owner) for owner in others]
+        assert len({item.bug for item in drawn}) > 8
+        assert len({tuple(item.numbers.values()) for item in drawn}) == 60
+    assert course_text("one") != course_text("two") and course_text(" one\n") == course_text("one")
+    assert "one" not in course_text("one")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * (LONGEST + 1), "a\nb", 3, None])
+def test_a_name_that_cannot_be_used_is_told(name):
+    with pytest.raises(LabError, match="name"):
+        Owner(name)
+
+
+def test_a_task_without_an_owner_and_chapters_without_a_pipeline_are_told():
+    with pytest.raises(LabError, match="drawn for a student"):
+        _ = ONE.bug
+    with pytest.raises(LabError, match="there is no chapter"):
+        bug_task("chess")
+    with pytest.raises(LabError, match="empty"):
+        course_text("  ")
+
+
+def test_a_hunt_in_a_notebook(capsys):
+    space = {}
+    bug = hunt("1", space, student="student 3")
+    bug.show()
+    out = capsys.readouterr().out
+    assert all(idea in out for idea in ONE.ideas) and "samples" in out and "chance" not in out
+    assert bug.check() == 0 and "no function find_bug_normal_1d yet" in capsys.readouterr().out
+    space[ONE.name] = ONE.reference
+    assert bug.check() == ONE.points
+    assert torch.equal(bug.samples, hunt("1", space, student="Student 3").samples)
+    hunt("1", space)
+    assert "drawn by chance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.chapter)
+def test_the_notebook_begins_empty_and_runs(task, capsys):
+    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(bug_notebook(task, "abc123"))["cells"]}
+    everything = "\n".join(cells.values())
+    assert 'course="abc123"' in cells["set-up"] and cells[task.name].endswith("raise NotImplementedError()")
+    assert not any(bug.idea in everything for bug in task.bugs) and "found.append" not in everything
+    space = {}
+    for name in ("student", "set-up", "look", task.name, "check"):
+        exec(cells[name], space)
+    assert "Not written yet" in capsys.readouterr().out
+
+
+def test_the_command_writes_a_notebook_once_and_refuses_what_cannot_be_used(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("a line of my own")
+    arguments = ["bug", "10", "--to", str(tmp_path), "--secret-file"]
+    done = CliRunner().invoke(app, [*arguments, str(secret)])
+    file = tmp_path / "10_games_bug" / "10_games_bug.ipynb"
+    assert done.exit_code == 0 and course_text("a line of my own") in file.read_text()
+    assert "a line of my own" not in file.read_text()
+    again = CliRunner().invoke(app, [*arguments, str(secret)])
+    assert again.exit_code != 0 and "is there already" in again.output
+    secret.write_text("")
+    elsewhere = CliRunner().invoke(app, ["bug", "1", "--to", str(tmp_path), "--secret-file", str(secret)])
+    assert elsewhere.exit_code != 0 and "empty" in elsewhere.output and not (tmp_path / "01_normal_1d_bug").exists()
