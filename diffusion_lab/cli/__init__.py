@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import data, grading, pieces, runs
+from diffusion_lab.cli import challenge, data, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -36,7 +36,15 @@ def _before(
 
 
 app.command("list")(runs.list_chapters)
-for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.progress, pieces.audit):
+for command in (
+    runs.run,
+    runs.sample,
+    runs.denoise,
+    pieces.check,
+    pieces.progress,
+    pieces.audit,
+    challenge.challenge,
+):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)

@@ -43,8 +43,15 @@ class Line(Protocol):
 class RemoteCaller:
     """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
 
-    def __init__(self, line: Line, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
-        self.line, self.limit, self.stand_ins = line, limit, stand_ins
+    def __init__(
+        self,
+        line: Line,
+        limit: float,
+        stand_ins: Mapping[str, Callable],
+        together: float = math.inf,
+        entries: int = MOST_ENTRIES,
+    ):
+        self.line, self.limit, self.stand_ins, self.entries = line, limit, stand_ins, entries
         self.together, self.ends = together, time.monotonic() + together
         self._waited, self._given = line.waited(), 0.0
         self.used: set[str] = set()
@@ -91,7 +98,7 @@ class RemoteCaller:
         name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
         if not isinstance(name, str) or name not in self.stand_ins or not isinstance(arguments, tuple):
             return {"value": None, "refused": "there is no such piece"}
-        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments):
+        if any(isinstance(a, wire.Foreign) for a in arguments) or not _moderate(arguments, self.entries):
             return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
         self.used.add(name)
         tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]
@@ -134,13 +141,13 @@ def memory_bounded(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _moderate(arguments: tuple) -> bool:
+def _moderate(arguments: tuple, entries: int) -> bool:
     """Whether the grader can compute with them: the sandbox chooses them."""
     found = leaves(arguments)
     tensors = [a for a in found if isinstance(a, Tensor)]
     # A tensor of one entry is taken for a number, and may be a number of steps as well.
     numbers = [a.item() for a in tensors if a.numel() == 1 and not a.is_complex()]
     numbers += [a for a in found if isinstance(a, (int, float))]
-    return sum(a.numel() for a in tensors) <= MOST_ENTRIES and all(
+    return sum(a.numel() for a in tensors) <= entries and all(
         abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
     )

@@ -13,7 +13,7 @@ import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.grading.isolation import guarding, wire
-from diffusion_lab.grading.isolation.remote import RemoteCaller
+from diffusion_lab.grading.isolation.remote import MOST_ENTRIES, RemoteCaller
 from diffusion_lab.grading.isolation.replies import LATE, Gone, fault_of, texts_of
 from diffusion_lab.grading.judge.calling import FAR, LIMIT, Fault
 
@@ -63,6 +63,7 @@ class Session:
         limit: float = LIMIT,
         stand_ins: Mapping[str, Callable] | None = None,
         together: float = math.inf,
+        entries: int = MOST_ENTRIES,
     ) -> Iterator[RemoteCaller]:
         """A `Caller` for one function of the submission.
 
@@ -71,11 +72,12 @@ class Session:
                 are computed on this side: the sandbox sees what they return, and not how they are made.
             limit: seconds for one call.
             together: seconds for all calls.
+            entries: of all tensors together that a stand-in may be given.
         """
         stand_ins = dict(stand_ins or {})
         self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins)})
         try:
-            yield RemoteCaller(self, limit, stand_ins, together)
+            yield RemoteCaller(self, limit, stand_ins, together, entries)
         finally:
             if not self._why:
                 with contextlib.suppress(Gone):
