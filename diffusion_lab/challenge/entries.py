@@ -48,7 +48,7 @@ def read_entry(rules: Rules, path: Path | None, weights: Path | None = None, nam
         name: what the table calls it; by default the file's name.
 
     Raises:
-        ChallengeError, SourceError: for a file that is missing, too long or not what it should be.
+        ChallengeError: for a file that is missing, too long or not what it should be.
     """
     name = " ".join((name or (path or weights or Path("the course")).stem).split())
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME or "|" in name:
@@ -62,14 +62,16 @@ def _cells(path: Path) -> tuple[str, ...]:
 
     if path.suffix not in (".py", ".ipynb"):
         raise ChallengeError(f"an entry is a Python file (.py) or a notebook (.ipynb), got {path}")
-    content = content_of(path)
-    if path.suffix == ".ipynb":
-        cells = tuple(cell.text for cell in of_notebook(content).cells)
-    else:
-        try:
+    try:
+        content = content_of(path)
+        if path.suffix == ".ipynb":
+            cells = tuple(cell.text for cell in of_notebook(content).cells)
+        else:
             cells = (content.decode("utf-8-sig"),)
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{path} is not text in UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise ChallengeError(f"{path} is not text in UTF-8") from error
+    except SourceError as error:
+        raise ChallengeError(f"{path}: {error}") from error
     length = sum(map(len, cells))
     if length > LONGEST_SOURCE:
         raise ChallengeError(f"the code of an entry has at most {LONGEST_SOURCE:,} characters; {path} has {length:,}")

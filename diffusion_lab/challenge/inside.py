@@ -65,6 +65,10 @@ def _sample(noise, labels, evaluations):
         return _network(x, t, labels)
     with torch.no_grad():
         return sample(network, noise, labels, evaluations)
+
+# A fault is told with the line of the piece that made it.
+_shapes.__wrapped__ = _open.__wrapped__ = make_network
+_train.__wrapped__, _sample.__wrapped__ = train, sample
 """
 """What the trusted side calls. An entry may overwrite these, and then only its own answers are wrong."""
 

@@ -46,30 +46,32 @@ def loss(network, x0, noise, level, cond):
     return prediction_loss(TARGET)(network, x0, noise, level, cond)
 
 
-def train(network, data, labels, seconds):
-    """Train for so many seconds of processor time.
+def batch(data, labels):
+    """x0 and noise (BATCH, *SHAPE), and the conditions that the network is called with.
 
     Args:
         data: (N, *SHAPE) float32.
         labels: (N,) int64, or None where the data have none.
-
-    Returns:
-        The network to sample from: here the moving average of the weights.
     """
+    rows = torch.randint(len(data), (BATCH,))
+    cond = {}
+    if labels is not None:
+        cond["labels"] = torch.where(torch.rand(BATCH) < DROP_LABELS, CLASSES, labels[rows])
+    return data[rows], torch.randn(BATCH, *data.shape[1:]), cond
+
+
+def fit(network, draw, seconds):
+    """Train for so many seconds of processor time; `draw()` gives the batches. Returns the average of the weights."""
     began = time.process_time()
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0)
     step = 0
-    while (done := (time.process_time() - began) / (SHARE * seconds)) < 1:
+    while (done := (time.process_time() - began) / seconds) < 1:
         for group in optimizer.param_groups:  # a short warm-up, then half a cosine down to 0
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
-        rows = torch.randint(len(data), (BATCH,))
-        x0 = data[rows]
-        noise = torch.randn_like(x0)
-        cond = {}
-        if labels is not None:
-            cond["labels"] = torch.where(torch.rand(BATCH) < DROP_LABELS, CLASSES, labels[rows])
-        uniforms = (torch.randperm(BATCH) + torch.rand(BATCH, dtype=torch.float64)) / BATCH
+        x0, noise, cond = draw()
+        n = len(x0)
+        uniforms = (torch.randperm(n) + torch.rand(n, dtype=torch.float64)) / n  # they cover the path evenly
         level = SCHEDULE.at(SCHEDULE.density(uniforms, SCHEDULE), like=x0)
         loss(network, x0, noise, level, cond).mean().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -81,6 +83,15 @@ def train(network, data, labels, seconds):
                 old.lerp_(new, 1 - decay)
         step += 1
     return average
+
+
+def train(network, data, labels, seconds):
+    """Train for at most so many seconds of processor time, and return the network to sample from.
+
+    Args:
+        data, labels: as for `batch`.
+    """
+    return fit(network, lambda: batch(data, labels), SHARE * seconds)
 
 
 def sample(network, noise, labels, evaluations):
