@@ -1,4 +1,4 @@
-"""Entries in the sandbox: what is trained, counted and refused there. Small networks of a closed form tell the truth."""
+"""Entries in the sandbox: what is trained, counted and refused. Networks whose answer is known tell the truth."""
 
 from __future__ import annotations
 

@@ -6,17 +6,19 @@ Where each noise has one end of its own, one long step goes almost where many sh
 
 FIRST, DRAWING = 0.4, 0.1
 """The shares of the seconds for the first flow, and for the ends of its paths."""
-PAIRS = 40_000
+PAIRS = 400
+"""For each second of training."""
 
 
 def train(network, data, labels, seconds):
     first = fit(network, lambda: batch(data, labels), FIRST * seconds)
-    noise = torch.randn(PAIRS, *data.shape[1:])
+    pairs = int(PAIRS * seconds)
+    noise = torch.randn(pairs, *data.shape[1:])
     with torch.no_grad():
         ends = torch.cat([sample(first, part, None, 40) for part in noise.split(10_000)])
 
     def draw():
-        rows = torch.randint(PAIRS, (BATCH,))
+        rows = torch.randint(pairs, (BATCH,))
         return ends[rows], noise[rows], {}
 
     return fit(first.requires_grad_(True), draw, (SHARE - FIRST - DRAWING) * seconds)
