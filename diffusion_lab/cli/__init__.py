@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import bugs, data, grading, pieces, runs
+from diffusion_lab.cli import bugs, challenge, data, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -36,7 +36,16 @@ def _before(
 
 
 app.command("list")(runs.list_chapters)
-for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.progress, pieces.audit, bugs.bug):
+for command in (
+    runs.run,
+    runs.sample,
+    runs.denoise,
+    pieces.check,
+    pieces.progress,
+    pieces.audit,
+    bugs.bug,
+    challenge.challenge,
+):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):
     app.command(rich_help_panel="For teachers")(command)

@@ -119,14 +119,14 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for part in value for leaf in leaves(part)] if isinstance(value, (tuple, list)) else [value]
 
 
-def moderate(arguments: Sequence[Any]) -> bool:
-    """Whether the trusted side can compute with them: the student's code chooses them."""
+def moderate(arguments: Sequence[Any], entries: int = MOST_ENTRIES) -> bool:
+    """Whether the trusted side can compute with them, with at most so many entries: the student's code chooses them."""
     found = leaves(list(arguments))
     tensors = [a for a in found if isinstance(a, Tensor)]
     # A tensor of one entry is taken for a number, and may be a number of steps as well.
     numbers = [a.item() for a in tensors if a.numel() == 1 and not a.is_complex()]
     numbers += [a for a in found if isinstance(a, (int, float))]
-    return sum(a.numel() for a in tensors) <= MOST_ENTRIES and all(
+    return sum(a.numel() for a in tensors) <= entries and all(
         abs(a) <= LARGEST_NUMBER for a in numbers if math.isfinite(a)
     )
 

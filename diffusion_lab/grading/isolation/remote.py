@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch import Tensor
 
-from diffusion_lab.exercises.boxes import SIZES, Answer, BlackBox, leaves, moderate
+from diffusion_lab.exercises.boxes import MOST_ENTRIES, SIZES, Answer, BlackBox, leaves, moderate
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
 from diffusion_lab.grading.judge.calling import FAR, Fault, Returned
@@ -42,8 +42,15 @@ class Line(Protocol):
 class RemoteCaller:
     """Calls a function in the sandbox. Everything in what it returns was checked to be plain data of a bounded size."""
 
-    def __init__(self, line: Line, limit: float, stand_ins: Mapping[str, Callable], together: float = math.inf):
-        self.line, self.limit, self.stand_ins = line, limit, stand_ins
+    def __init__(
+        self,
+        line: Line,
+        limit: float,
+        stand_ins: Mapping[str, Callable],
+        together: float = math.inf,
+        entries: int = MOST_ENTRIES,
+    ):
+        self.line, self.limit, self.stand_ins, self.entries = line, limit, stand_ins, entries
         self.together, self.ends = together, time.monotonic() + together
         self._waited, self._given = line.waited(), 0.0
         self.used: set[str] = set()
@@ -95,7 +102,7 @@ class RemoteCaller:
         name, arguments, vector = (request.get(key) for key in ("stand_in", "arguments", "vector"))
         if not isinstance(name, str) or name not in self.stand_ins or not isinstance(arguments, tuple):
             return {"value": None, "refused": "there is no such piece"}
-        if any(isinstance(a, wire.Foreign) for a in arguments) or not moderate(arguments):
+        if any(isinstance(a, wire.Foreign) for a in arguments) or not moderate(arguments, self.entries):
             return {"value": None, "refused": "it takes tensors of moderate size, numbers and text here"}
         self.used.add(name)
         tracked = [isinstance(a, Tensor) and a.is_floating_point() for a in arguments]

@@ -234,6 +234,8 @@ def variables() -> dict[str, str]:
     """All of the environment in the sandbox."""
     return {
         "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "PYTHONPATH": "/course", "OMP_NUM_THREADS": "1",
+        # Threads that wait in a loop would use up the processor time that a submission has.
+        "OMP_WAIT_POLICY": "passive",
         # Nobody has a name there, and Python looks for one: torch.compile's files are in a folder called after it.
         "USER": "student", "LOGNAME": "student", "MPLBACKEND": "agg",
         # There is no room for a compiler's files, and what is not compiled gives the same answers.

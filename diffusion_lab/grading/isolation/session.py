@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.boxes import MOST_ENTRIES
 from diffusion_lab.grading.isolation import guarding, wire
 from diffusion_lab.grading.isolation.remote import RemoteCaller
 from diffusion_lab.grading.isolation.replies import LATE, Gone, fault_of, texts_of
@@ -64,6 +65,7 @@ class Session:
         stand_ins: Mapping[str, Callable] | None = None,
         together: float = math.inf,
         driver: Callable | None = None,
+        entries: int = MOST_ENTRIES,
     ) -> Iterator[RemoteCaller]:
         """A `Caller` for one function of the submission.
 
@@ -73,12 +75,13 @@ class Session:
             limit: seconds for one call.
             together: seconds for all calls.
             driver: what runs the function there, from one of the `probes.py` files; None calls it as it is.
+            entries: of all tensors together that a stand-in may be given.
         """
         stand_ins = dict(stand_ins or {})
         runs = None if driver is None else (driver.__module__, driver.__name__)
         self._send({"op": "piece", "name": name, "stand_ins": tuple(stand_ins), "driver": runs})
         try:
-            yield RemoteCaller(self, limit, stand_ins, together)
+            yield RemoteCaller(self, limit, stand_ins, together, entries)
         finally:
             if not self._why:
                 with contextlib.suppress(Gone):

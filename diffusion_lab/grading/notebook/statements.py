@@ -20,7 +20,7 @@ MUTATORS = {"append", "extend", "insert", "add", "update", "setdefault", "pop", 
 }  # fmt: skip
 """Methods that change what they belong to, besides those of torch, whose names end in `_`."""
 SETTINGS = {"set_default_dtype", "set_default_tensor_type"}
-"""Functions that set a part of the module that they belong to. `set_default_device` is left out: marks may be given on a
+"""Functions that set a part of the module they belong to. `set_default_device` is left out: marks may be given on a
 machine without that device, where all that is made on it would fail."""
 _LOOKS_UP = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)

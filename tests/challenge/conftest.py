@@ -1,0 +1,41 @@
+"""A challenge small enough for tests, in real sandboxes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from diffusion_lab.challenge.entries import Entry
+from diffusion_lab.challenge.rules import rules_of
+from diffusion_lab.challenge.running import Runner
+from diffusion_lab.data import load
+from diffusion_lab.grading.isolation import sandbox_of
+
+RULES = replace(rules_of("spiral", "smoke"), seconds=0.3, samples=64, evaluations=(4,))
+
+
+@pytest.fixture(scope="session")
+def spiral():
+    return load("spiral")
+
+
+@pytest.fixture(scope="session")
+def walls():
+    """Two sandboxes, for all tests of a process."""
+    if shutil.which("bwrap") is None and not os.environ.get("CI"):
+        pytest.skip("bubblewrap is not installed on this machine")
+    with sandbox_of("bubblewrap") as sandbox, sandbox_of("bubblewrap") as home:
+        yield sandbox, home
+
+
+@pytest.fixture
+def runner(walls, spiral):
+    """code -> a runner of an entry of that code, on the spiral."""
+
+    def of(*cells: str, rules=RULES) -> Runner:
+        return Runner(*walls, rules, Entry("an entry", cells), spiral)
+
+    return of
