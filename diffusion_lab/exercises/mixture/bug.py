@@ -77,8 +77,8 @@ def settings(draw):
 
 
 def run(pieces, numbers, draw):
-    """1,000 points of a mixture, drawn by annealed Langevin steps; their components, means and losses."""
-    n, per_level = 1000, 12
+    """500 points of a mixture, drawn by annealed Langevin steps; their components, means and losses."""
+    n, per_level = 500, 8
     far, share = numbers["distance"], numbers["larger share"]
     weights = torch.tensor([share, 1 - share], dtype=torch.float64)
     means = torch.tensor([[far, 0.0], [-far, 1.0]], dtype=torch.float64)
@@ -89,7 +89,7 @@ def run(pieces, numbers, draw):
         kept = 1 / (1 + sigma**2)  # the same noise beside data that were shrunk
         for _ in range(per_level):
             score = kept.sqrt() * pieces["gmm_score"](kept.sqrt() * x, kept.expand(n), weights, means, covs)
-            x = pieces["langevin_step"](x, score, float(0.1 * sigma**2), draw.normal(n, 2))
+            x = pieces["langevin_step"](x, score, float(0.15 * sigma**2), draw.normal(n, 2))
     level = torch.full((n,), 0.5, dtype=torch.float64)
     noisy = 0.5**0.5 * (means[draw.integers(0, 2, n)] + draw.normal(n, 2))
     score = pieces["gmm_score"](noisy, level, weights, means, covs)
@@ -106,7 +106,7 @@ TASK = BugTask(
     chapter="mixture",
     title="Find the bug",
     statement=r"""
-The pipeline draws points of a mixture of two normal distributions: at each level of `geometric_sigmas` it takes twelve
+The pipeline draws points of a mixture of two normal distributions: at each level of `geometric_sigmas` it takes eight
 steps with `langevin_step` along `gmm_score`. It also sorts noisy points with `responsibilities`, cleans them with
 `tweedie`, and measures a network that always answers 0 with `dsm_loss`.
 """,
