@@ -16,7 +16,7 @@ from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import Exercise, WrongAnswer
 
-WITH_BUGS = ("normal_1d", "normal_2d", "mnist", "games")
+WITH_BUGS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "games")
 """The chapters that have such a pipeline."""
 PIECE, IDEA, EVIDENCE = "which piece", "which idea", "evidence"
 
