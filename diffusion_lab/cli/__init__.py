@@ -36,7 +36,7 @@ def _before(
 
 
 app.command("list")(runs.list_chapters)
-for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.progress, pieces.audit):
+for command in (runs.run, runs.sample, runs.denoise, pieces.check, pieces.see, pieces.progress, pieces.audit):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
