@@ -119,7 +119,7 @@ def _reference(name: str) -> tuple[tuple[View, ...], View | None]:
 
 
 def _played(play: Callable, function: Callable, reference: Callable) -> tuple[list[View], Fault | None]:
-    """The views of this function, and what went wrong after them: whatever it does ends here, but for an interruption."""
+    """The views of this function, and what went wrong after them: only an interruption gets out of here."""
     views: list[View] = []
 
     def performance() -> None:
@@ -137,7 +137,7 @@ class UnlikeReferenceError(LabError):
 
 
 def _held_to(function: Callable, reference: Callable) -> Callable:
-    """The function, whose first answer must have the form of the reference's: a sampler would fail far from the cause."""
+    """The function, whose first answer must have the reference's form: a sampler would fail far from the cause."""
     asked = False
 
     def piece(*arguments: Any) -> Any:
