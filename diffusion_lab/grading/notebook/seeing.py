@@ -18,7 +18,7 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, library
 from diffusion_lab.grading.judge import WIDTH, Fault, LocalCaller, usual_settings
 from diffusion_lab.grading.notebook.stand_ins import Namespace, missing_note, standing_in, usable_others
-from diffusion_lab.plots import Curves, LabFigure, View, beside
+from diffusion_lab.plots import Items, LabFigure, View, beside
 from diffusion_lab.plots.figure import to_png
 
 LIMIT = 30.0
@@ -104,8 +104,8 @@ def see(name: str, namespace: Namespace, *, pieces: Collection[str] | None = Non
 
 
 def _place_of_truth(views: tuple[View, ...]) -> int:
-    """Which view the data stand beside: the first that is no curve."""
-    return next((place for place, view in enumerate(views) if not isinstance(view, Curves)), -1)
+    """Which view the data stand beside: the first that shows some."""
+    return next((place for place, view in enumerate(views) if isinstance(view, Items)), -1)
 
 
 @cache
@@ -143,17 +143,28 @@ def _held_to(function: Callable, reference: Callable) -> Callable:
     def piece(*arguments: Any) -> Any:
         nonlocal asked
         if asked:
-            return function(*arguments)
+            return _called(function, arguments)
         asked = True
         copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
         with torch.random.fork_rng(devices=[]):
             expected = _form(reference(*copies))
-        answer = function(*arguments)
+        answer = _called(function, arguments)
         if (given := _form(answer)) != expected:
             raise UnlikeReferenceError(f"it returned {given}, and the course needs {expected}")
         return answer
 
     return piece
+
+
+def _called(function: Callable, arguments: tuple) -> Any:
+    """The answer; a function may differentiate by itself, as it may in its check, although samplers do without."""
+    if torch.is_grad_enabled():
+        return function(*arguments)
+    with torch.enable_grad():
+        answer = function(*arguments)
+    if isinstance(answer, (tuple, list)):
+        return type(answer)(value.detach() if isinstance(value, Tensor) else value for value in answer)
+    return answer.detach() if isinstance(answer, Tensor) else answer
 
 
 def _form(value: Any) -> str:
@@ -172,7 +183,10 @@ def _form(value: Any) -> str:
 def _words_of(fault: Fault) -> str:
     """Why there is no picture, in a sentence or two."""
     if fault.kind == "time":
-        return f"Your function had not finished after {LIMIT:g} seconds, so it was stopped. Is there an endless loop?"
+        return (
+            f"Your function had not finished after {LIMIT:g} seconds, so it was stopped. Is there an endless loop, or a "
+            "Python loop over single numbers?"
+        )
     if fault.name == UnlikeReferenceError.__name__:
         return f"Yours cannot be put in place: {fault.message}."
     if "does not require grad" in fault.message:

@@ -26,8 +26,8 @@ def _gaussian_w2(piece: Piece) -> list[View]:
 
 
 def _energy_distance(piece: Piece) -> list[View]:
-    amounts = torch.linspace(0, 2, 21)
-    a, b = torch.randn(2, 300, 2, generator=generator())
+    amounts = torch.linspace(0, 2, 7)
+    a, b = torch.randn(2, 40, 2, generator=generator())  # few, for answers that loop over pairs
     lines = {
         "one moved by a": [_number(piece(a, b + s)) for s in amounts],
         "one 1 + a times as wide": [_number(piece(a, (1 + s) * b)) for s in amounts],

@@ -277,7 +277,7 @@ def _ideal_denoiser(piece: Piece) -> list[View]:
 
 def _nearest_train(piece: Piece) -> Iterator[View]:
     run = opened("spiral")
-    training, samples = run.dataset.train[:300], run.dataset.test[:400]
+    training, samples = run.dataset.train[:300], run.dataset.test[:100]
     distance, index = piece(samples, training)
     yield Curves(torch.arange(len(samples)), {"": distance.sort().values}, "sample, sorted", "distance to the nearest")
     yield items(run, training[index])
@@ -381,7 +381,7 @@ SCENES: dict[str, Scene] = {
         _ideal_denoiser, lambda: items(opened("spiral"), opened("spiral").dataset.train[:300]),
     ),
     "nearest_train": Scene(
-        "How far 400 new points are from the 300 training points, and which of these are nearest to one.",
+        "How far 100 new points are from the 300 training points, and which of these are nearest to one.",
         _nearest_train, lambda: items(opened("spiral"), opened("spiral").dataset.train[:300]),
     ),
 }  # fmt: skip
