@@ -41,6 +41,7 @@ for command in (
     runs.sample,
     runs.denoise,
     pieces.check,
+    pieces.see,
     pieces.progress,
     pieces.audit,
     bugs.bug,

@@ -56,6 +56,27 @@ def check(
         raise typer.Exit(1)
 
 
+def see(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .py file or a notebook of this course.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The function, such as ddpm_step.")],
+    out: Annotated[Path, typer.Option(help="The folder that the picture is written to.")] = Path("runs"),
+) -> None:
+    """Draw what a function does to the chapter's samples, right or wrong, beside what ours does."""
+    with mistakes_told():
+        from diffusion_lab.exercises import exercise
+        from diffusion_lab.grading.notebook import load
+        from diffusion_lab.grading.notebook import see as seen
+        from diffusion_lab.plots import save
+
+        chapter = exercise(name).chapter
+        sources = load(file)
+        sight = seen(name, sources.namespace, pieces=sources.pieces, fault=sources.faults.get(name, ""))
+        typer.echo(sight.text)
+        if sight.figure is None:
+            raise typer.Exit(1)
+        typer.echo(f"picture: {save(sight.figure, out / chapter / f'see_{name}.png')}")
+
+
 def progress(
     place: Annotated[
         Path, typer.Argument(metavar="FOLDER|FILE.py", help="The folder of your notebooks, or one file of all pieces.")

@@ -20,7 +20,8 @@ def _bins(count: int) -> int:
     return max(5, min(BINS, 2 * int(count**0.5)))
 
 
-def _histogram(ax: Axes, x: Tensor, low: float, high: float, **style: Any) -> None:
+def density_of(ax: Axes, x: Tensor, low: float, high: float, **style: Any) -> None:
+    """The histogram of the finite rows of x (N, 1), as a density."""
     x = finite_rows(x)[:, 0]
     counts, edges = torch.histogram(x.double(), bins=_bins(len(x)), range=(low, high))
     # Divided by all of x, not by what falls inside the panel, so that the height is a density.
@@ -34,8 +35,8 @@ def data_against_samples(
     figure = new_figure(8, 4.6)
     ax = figure.subplots()
     low, high = span(data, samples)
-    _histogram(ax, data, low, high, fill=True, color=DATA, alpha=0.35, label=f"data ({len(data)})")
-    _histogram(ax, samples, low, high, color=SAMPLES, linewidth=2, label=f"samples ({len(samples)})")
+    density_of(ax, data, low, high, fill=True, color=DATA, alpha=0.35, label=f"data ({len(data)})")
+    density_of(ax, samples, low, high, color=SAMPLES, linewidth=2, label=f"samples ({len(samples)})")
     alt = f"Histograms of {len(data)} data points ({moments(data)}) and {len(samples)} samples ({moments(samples)})"
     if density is not None:
         grid = torch.linspace(low, high, 400)

@@ -21,6 +21,7 @@ _HOME = {
     "CELL_LIMIT": "intake",
     "check_piece": "stand_ins",
     "check_pieces": "stand_ins",
+    "see": "seeing",
     "Choice": "choosing",
     "choose": "choosing",
     "State": "progress",

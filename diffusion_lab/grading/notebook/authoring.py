@@ -55,6 +55,7 @@ HOW = """
   float64 table such as `alpha_bar` beside float32 data, and on a transposed tensor, where `view` fails and `reshape`
   does not. A network comes back in the mode it came in.
 - When a case fails, `arguments, expected = lab.case("{first}", 1)` gives you its inputs, and you can try it yourself.
+- `lab.see("{first}")` draws what your function does, right or wrong, beside what ours does, in a few seconds.
 - The cases that count for marks ask for the same things with other numbers.
 - The order is up to you. Where a function needs one that is not right yet, the course's own stands in, as it does in
   the run at the end.

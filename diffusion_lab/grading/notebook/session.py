@@ -34,6 +34,7 @@ from diffusion_lab.grading.judge import (
 from diffusion_lab.grading.notebook.choosing import Choice, choose
 from diffusion_lab.grading.notebook.kernel import watching
 from diffusion_lab.grading.notebook.references import comparison, table
+from diffusion_lab.grading.notebook.seeing import Sight, see
 from diffusion_lab.grading.notebook.stand_ins import check_piece, uses_package
 from diffusion_lab.report import Report
 
@@ -128,6 +129,32 @@ class Session:
 
     def _pieces(self, name: str) -> list[str]:
         return [other.name for other in notebook(home_of(name)).exercises]
+
+    def see(self, name: str) -> None:
+        """Draw what a function does to the chapter's samples, right or wrong, beside what ours does.
+
+        It takes a few seconds, with the network that ships with the course. Nothing is drawn while grading.
+
+        Args:
+            name: an exercise.
+        """
+        with _to_stdout():
+            if os.environ.get(GRADING_VARIABLE):
+                print("The picture is left out while grading.")
+                return
+            try:
+                item = exercise(str(name))
+                stale = self.kernel.stale(item.name) if self.kernel is not None else ""
+                if stale:
+                    print(f"✗ {item.name}: {stale}")
+                    return
+                _show_sight(see(item.name, self.namespace, pieces=self._pieces(item)), self.chapter)
+            except LabError as error:
+                print(f"✗ {error}")
+            except KeyboardInterrupt:
+                print(f"Stopped before {name} was drawn.")
+            except Exception as error:
+                print(f"✗ {name} could not be drawn, through a fault of the course: {type(error).__name__}: {error}")
 
     def show(self) -> None:
         """Print the points so far."""
@@ -263,6 +290,20 @@ def _tell(verdict: Verdict) -> None:
         display({"text/plain": text, "text/html": as_html(verdict)}, raw=True)
     else:
         print(text)
+
+
+def _show_sight(sight: Sight, chapter: str) -> None:
+    """A picture with its words, as a page where a browser shows it; else the words, and where the picture is."""
+    if _in_notebook():
+        from IPython.display import display
+
+        display({"text/plain": sight.text, "text/html": sight.html}, raw=True)
+        return
+    print(sight.text)
+    if sight.figure is not None:
+        from diffusion_lab.plots import save
+
+        print(f"picture: {save(sight.figure, Path('runs') / chapter / f'see_{sight.name}.png')}")
 
 
 def _show_samples(report: Report) -> None:

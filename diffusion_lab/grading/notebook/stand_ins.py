@@ -65,6 +65,19 @@ def check_piece(
         return _Checking(namespace, seed, library() if pieces is None else pieces).verdict(name, fault)
 
 
+def usable_others(
+    name: str, namespace: Namespace, pieces: Collection[str], seed: int = VISIBLE_SEED
+) -> tuple[dict[Site, Namespace], list[str], str]:
+    """What the function of this name looks up, those of the exercises among it that are not right, and a note on them.
+
+    The first two are what `standing_in` takes.
+    """
+    checking = _Checking(namespace, seed, pieces, open=[name])
+    used = reached(namespace[name], namespace)
+    wrong = [other for other in _exercises(used, name) if other in pieces and not checking.passes(other, used)]
+    return used, wrong, stand_in_note(wrong).replace("Checked with", "Drawn with")
+
+
 def stand_in_note(names: Iterable[str]) -> str:
     """What a verdict says about pieces that were replaced."""
     names = list(names)
