@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 
 import pytest
+from small_challenge import RULES
 
 from diffusion_lab.challenge.entries import Entry
-from diffusion_lab.challenge.rules import rules_of
 from diffusion_lab.challenge.running import Runner
 from diffusion_lab.data import load
 from diffusion_lab.grading.isolation import sandbox_of
-
-RULES = replace(rules_of("spiral", "smoke"), seconds=0.3, samples=64, evaluations=(4,))
 
 
 @pytest.fixture(scope="session")

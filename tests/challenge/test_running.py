@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import RULES
+from safetensors.torch import save_file
+from small_challenge import RULES
 
-from diffusion_lab.challenge import ChallengeError
+from diffusion_lab.challenge import ChallengeError, read_entry
 
 # Whatever it is asked, it answers x + number: what a sampler makes of that can be written down.
 SHIFT = """
@@ -158,6 +159,23 @@ def test_a_training_that_lies_about_its_network_is_counted_here(runner):
     big = {"number": torch.zeros(200_000)}
     with pytest.raises(ChallengeError, match="200,000 parameters"):
         run.check(big, {"number": (200_000,)})
+
+
+def test_weights_from_elsewhere_are_opened_by_the_entry_s_code_where_they_fit(runner, tmp_path):
+    """Both ways of entering at once: weights from a file, and the code that opens them."""
+    (tmp_path / "mine.py").write_text(SHIFT + TWICE)
+    save_file({"number": torch.tensor([2.0])}, tmp_path / "mine.safetensors")
+    entry = read_entry(RULES, tmp_path / "mine.py", tmp_path / "mine.safetensors")
+    run = runner(*entry.cells)
+    assert run.check(entry.weights, run.shapes()) == 1
+    samples, _ = run.sample(entry.weights, NOISE, None, 4, 0)
+    assert torch.allclose(samples, NOISE + 4 * 2.0)
+    for other, message in (
+        ({"number": torch.zeros(2)}, r"number is \(2,\) and should be \(1,\)"),
+        ({"numbers": torch.zeros(1)}, "number is missing; numbers is unknown"),
+    ):
+        with pytest.raises(ChallengeError, match=message):
+            run.check(other, run.shapes())
 
 
 @pytest.mark.slow
