@@ -19,7 +19,7 @@ from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.explaining import DIGITS, _bits, explain
 from diffusion_lab.grading.judge.engine.rebuilding import Source, Unreadable
 from diffusion_lab.grading.judge.questions import ask, questions
-from diffusion_lab.grading.judge.rehearsing import rehearse
+from diffusion_lab.grading.judge.rehearsing import MADE, rehearse
 
 
 def noisy(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -179,6 +179,10 @@ def test_mistakes_of_our_own_making_are_named():
     assert result.singles == 6
     assert result.named >= 4
     assert result.both_named <= result.one_named <= result.pairs == 2
+    assert sum(result.made_of.values()) == result.singles
+    assert sum(result.named_of.values()) == result.named
+    assert set(result.made_of) <= MADE
+    assert all(result.named_of[kind] <= made for kind, made in result.made_of.items())
 
 
 def test_edits_leave_the_function_and_its_globals_alone():
