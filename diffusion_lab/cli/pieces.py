@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -175,6 +176,15 @@ def _rehearse(chapter: str) -> None:
         row = (f"{r.named} of {r.singles}", str(r.alike), f"{r.one_named} of {r.pairs}", str(r.both_named))
         table.add_row(r.exercise.name, r.exercise.chapter, *row)
     say(table)
+    made: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for r in results:
+        made.update(r.made_of)
+        found.update(r.named_of)
+    kinds = new_table("kind of single mistake", "named")
+    for kind, number in made.most_common():
+        kinds.add_row(kind, f"{found[kind]} of {number}")
+    say(kinds)
     singles, pairs = sum(r.singles for r in results), sum(r.pairs for r in results)
     named, alike = sum(r.named for r in results), sum(r.alike for r in results)
     one, both = sum(r.one_named for r in results), sum(r.both_named for r in results)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,10 @@ from diffusion_lab.exercises import CARE, Case, Exercise, library
 from diffusion_lab.exercises.record import right
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine import fingerprints
-from diffusion_lab.grading.judge.engine.explaining import explain
+from diffusion_lab.grading.judge.engine.explaining import DIGITS, _bits, explain
 from diffusion_lab.grading.judge.engine.rebuilding import Source, Unreadable
 from diffusion_lab.grading.judge.questions import ask, questions
-from diffusion_lab.grading.judge.rehearsing import rehearse
+from diffusion_lab.grading.judge.rehearsing import MADE, rehearse
 
 
 def noisy(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -177,6 +179,10 @@ def test_mistakes_of_our_own_making_are_named():
     assert result.singles == 6
     assert result.named >= 4
     assert result.both_named <= result.one_named <= result.pairs == 2
+    assert sum(result.made_of.values()) == result.singles
+    assert sum(result.named_of.values()) == result.named
+    assert set(result.made_of) <= MADE
+    assert all(result.named_of[kind] <= made for kind, made in result.made_of.items())
 
 
 def test_edits_leave_the_function_and_its_globals_alone():
@@ -240,3 +246,43 @@ def test_recorded_fingerprints_are_of_this_code(name):
     assert path.exists()
     with np.load(path) as stored:
         assert str(stored["code"]) == fingerprints.code_of(exercise)
+
+
+@torch.no_grad()
+def clipped_under_a_decorator(x0, t, noise, alpha_bar):
+    keep = alpha_bar[t].reshape(-1, 1)
+    return keep.sqrt() * x0.clamp(-1, 1) + (1 - keep).sqrt() * noise
+
+
+def test_a_function_under_no_grad_is_read_too():
+    (found,) = explained(clipped_under_a_decorator)
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    assert "x0.clamp(-1, 1)" in lines[found.line - 1]
+    assert not Source(clipped_under_a_decorator).written([])(torch.ones(2, 3, requires_grad=True), *GIVEN).requires_grad
+
+
+GIVEN = (torch.tensor([1, 2]), torch.zeros(2, 3), torch.full((8,), 0.5))
+
+
+@functools.lru_cache
+def kept_in_a_cache(x0):
+    return x0
+
+
+def test_any_other_decorator_is_left_alone():
+    with pytest.raises(Unreadable):
+        Source(kept_in_a_cache)
+
+
+@pytest.mark.parametrize(
+    ("values", "bits"),
+    [
+        (torch.arange(96) % 2, 96),
+        (torch.tensor([0, 0, 0, 1]), 4 * (0.75 * math.log2(4 / 3) + 0.5)),
+        (torch.full((50,), 7), 0),
+        (torch.linspace(0, 1, 4), 4 * DIGITS),
+    ],
+)
+def test_how_many_bits_answers_tell(values, bits):
+    """Shannon's entropy, and `DIGITS` for each different number."""
+    assert _bits([LocalCaller(lambda: values)(())]) == pytest.approx(bits)

@@ -230,3 +230,27 @@ def test_two_arguments_that_have_changed_places_are_both_named():
     assert "`first` and `second` have changed places" in mistake(edit, False).hint.replace(
         "`second` and `first`", "`first` and `second`"
     )
+
+
+def each_once_in_percent(boards, legal):
+    known = {tuple(board) for board in legal.tolist()}
+    seen = {tuple(board) for board in boards.tolist()}
+    return 100 * len(seen & known) / len(seen)
+
+
+def low_bit_first_of_0_and_1(boards):
+    return torch.stack([boards % 2, boards // 2], -1).float().flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "listed", "told"),
+    [
+        ("legal_rate", each_once_in_percent, "each board once", "factor `100` too many"),
+        ("board_to_bits", low_bit_first_of_0_and_1, "zeros for minus ones", "order is wrong"),
+    ],
+)
+def test_a_listed_mistake_and_an_edit_are_read_from_few_numbers_or_many_bits(name, function, listed, told):
+    exercise = library()[name]
+    found = explaining.explain(exercise, *trials_of(exercise, function))
+    assert [m.name for m in found if m.known] == [listed]
+    assert any(told in m.hint for m in found if not m.known)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from diffusion_lab.exercises import Exercise
@@ -50,6 +51,10 @@ class Rehearsal:
     pairs: int
     one_named: int
     both_named: int
+    made_of: Mapping[str, int]
+    """kind of edit -> how many singles were made with it."""
+    named_of: Mapping[str, int]
+    """kind of edit -> how many of these were named."""
 
 
 def rehearse(exercise: Exercise, singles: int = SINGLES, pairs: int = PAIRS, seed: int = 0) -> Rehearsal:
@@ -60,6 +65,8 @@ def rehearse(exercise: Exercise, singles: int = SINGLES, pairs: int = PAIRS, see
     """
     chosen = random.Random(f"{seed} {exercise.name}")
     counts = {"singles": 0, "named": 0, "alike": 0, "pairs": 0, "one_named": 0, "both_named": 0}
+    made_of: Counter[str] = Counter()
+    named_of: Counter[str] = Counter()
     for size, wanted in ((1, singles), (2, pairs)):
         for made, verdict_ideas in _judged(exercise, chosen, size, wanted):
             found = [idea for idea in verdict_ideas if idea.known or idea.name.startswith("edit: ")]
@@ -70,9 +77,11 @@ def rehearse(exercise: Exercise, singles: int = SINGLES, pairs: int = PAIRS, see
                 continue
             counts["singles"] += 1
             counts["named"] += bool(found)
+            made_of[made[0].kind] += 1
+            named_of[made[0].kind] += bool(found)
             kinds = {made[0].kind, MIRROR.get(made[0].kind, made[0].kind)}
             counts["alike"] += any(idea.name.startswith(f"edit: {kind}") for idea in found for kind in kinds)
-    return Rehearsal(exercise, **counts)
+    return Rehearsal(exercise, **counts, made_of=made_of, named_of=named_of)
 
 
 def _judged(exercise: Exercise, chosen: random.Random, size: int, wanted: int) -> Iterator[tuple]:

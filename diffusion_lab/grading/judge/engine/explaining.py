@@ -30,6 +30,9 @@ PLAIN = 2
 """An explanation that costs no more is good enough to stop at."""
 RICH = 20
 """Different numbers that answers must hold before two edits at once are read from them."""
+ENOUGH, DIGITS = 40.0, 10.0
+"""Bits that answers must hold before an edit beside a listed mistake is read from them: all edits with all listed
+mistakes are some thousands of guesses, 14 bits. And what one number with digits of its own counts for."""
 PROOF_SEED = 1
 """Other cases, on which an explanation must hold too: a fit to a few numbers can be chance."""
 FEW = 4
@@ -131,12 +134,14 @@ class _Search:
                 continue
             hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
             known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
-            if _different((*first, *rest)) < RICH:
-                return ()
+            answers = (*first, *rest)
+            rich, told = _different(answers) >= RICH, _bits(answers) >= ENOUGH
             for other, second in self._by_cost(hits, halves=True):
                 cost = edit.cost + second.cost
                 if cost > FAR or (best and cost >= sum(m.cost for m in best)):
                     break
+                if not rich and not (second.known and told):
+                    continue
                 one = self._told(edit)
                 if min(edit.cost, second.cost) > 1 or _contrary(one, second) or self._says_nothing(edit, second):
                     continue
@@ -327,6 +332,19 @@ def _different(answers: Sequence[Returned]) -> int:
     """How many different numbers these answers hold."""
     tensors = [as_tensor(leaf) for r in answers for leaf in leaves(r.value)]
     return len(torch.cat([t.double().flatten() for t in tensors if t is not None]).unique())
+
+
+def _bits(answers: Sequence[Returned]) -> float:
+    """How much these answers tell, so that agreement is no chance: many bits, or few numbers with many digits."""
+    total = 0.0
+    for tensor in (as_tensor(leaf) for r in answers for leaf in leaves(r.value)):
+        if tensor is None or not tensor.numel():
+            continue
+        _, counts = tensor.flatten().unique(return_counts=True)
+        shares = counts / tensor.numel()
+        entropy = float(-(shares * shares.log2()).sum()) * tensor.numel()
+        total += max(entropy, DIGITS * len(counts) if tensor.is_floating_point() else 0.0)
+    return total
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")

@@ -166,6 +166,7 @@ def code_of(exercise: Exercise) -> str:
     for function in (exercise.cases, *(a.function for a in exercise.right_answers)):
         modules |= {sys.modules[v.__module__] for v in _used(function) if v.__module__.startswith("diffusion_lab.")}
     text = "".join(inspect.getsource(m) for m in sorted(modules, key=lambda m: m.__name__))
+    text += " ".join(source.name for source in right_sources(exercise))  # a table names them by their place
     return hashlib.sha256((text + _code_of_edits()).encode()).hexdigest()[:16]
 
 

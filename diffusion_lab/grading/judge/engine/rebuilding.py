@@ -28,6 +28,8 @@ NOT_USED = {"os", "sys", "subprocess", "shutil", "pathlib", "socket", "requests"
 FRAGILE = {"eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "schur", "sqrtm", "lstsq", "pinv", "cond"}
 """Routines of LAPACK, some of which crash on a nan; an edit makes nans easily."""
 GUARD, GUARD_OF_ROOT = "__finite__", "__not_negative__"
+HARMLESS = {f"{module}{name}" for module in ("torch.", "") for name in ("no_grad()", "inference_mode()")}
+"""Decorators under which a function computes what it computes without them."""
 LONGEST = 400
 """Lines of code beyond which no one looks for a small mistake."""
 _numbers = count(1)
@@ -51,6 +53,7 @@ class Source:
     def __init__(self, function: Callable, helpers: bool = True):
         if not isinstance(function, types.FunctionType):
             raise Unreadable("not a plain function")
+        function = inspect.unwrap(function)  # from under `@torch.no_grad()`, which stays in the tree
         self.function, self.name = function, function.__name__
         self.namespace: dict[str, Any] = {
             **function.__globals__,
@@ -69,7 +72,7 @@ class Source:
             self.trees[one.__name__] = tree
             if helpers:
                 names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-                found = [function.__globals__.get(name) for name in sorted(names)]
+                found = [_inside(function.__globals__.get(name)) for name in sorted(names)]
                 waiting += [f for f in found if _is_neighbour(f, function) and f.__name__ not in self.trees]
         parameters = list(inspect.signature(function).parameters)
         self._shell = _shell(self.name, parameters)
@@ -139,7 +142,9 @@ def _parsed(function: types.FunctionType) -> ast.FunctionDef:
     except (OSError, TypeError, SyntaxError, IndentationError, ValueError) as error:
         raise Unreadable(str(error)) from error
     node = tree.body[0] if tree.body else None
-    if not isinstance(node, ast.FunctionDef) or node.decorator_list or len(lines) > LONGEST:
+    if not isinstance(node, ast.FunctionDef) or len(lines) > LONGEST:
+        raise Unreadable("not a plain function definition")
+    if any(ast.unparse(d) not in HARMLESS for d in node.decorator_list):
         raise Unreadable("not a plain function definition")
     if node.name != function.__name__:
         raise Unreadable("the source is another function's")
@@ -166,6 +171,10 @@ def _closed_over(function: types.FunctionType) -> dict[str, Any]:
         except ValueError as error:
             raise Unreadable(f"{name} is not assigned yet") from error
     return found
+
+
+def _inside(value: Any) -> Any:
+    return inspect.unwrap(value) if isinstance(value, types.FunctionType) else value
 
 
 def _is_neighbour(value: Any, function: types.FunctionType) -> bool:

@@ -9,7 +9,8 @@ from diffusion_lab.grading.judge.engine.nodes import Option, minus, number, one
 
 
 def repairs(function: ast.FunctionDef) -> list[Edit]:
-    """More edits of wrong code alone: a shape made to fit any number of axes, a dtype made to fit another's."""
+    """More edits of wrong code alone: a shape made to fit any number of axes, a dtype made to fit another's, neighbours
+    in a list that change places."""
     names = [a.arg for a in function.args.args]
     found = []
     for slot, node, case in places(function):
@@ -29,6 +30,10 @@ def repairs(function: ast.FunctionDef) -> list[Edit]:
                 if other != node.id:
                     cast = ast.Call(ast.Attribute(node, "to", ast.Load()), [ast.Name(other, ast.Load())], [])
                     possible.append(("dtype", cast, ast.Name(other, ast.Load())))
+        if isinstance(node, (ast.List, ast.Tuple)) and isinstance(node.ctx, ast.Load):
+            for i in range(len(node.elts) - 1 if isinstance(slot[0], (ast.Call, ast.Return)) else 0):
+                swapped = [*node.elts[:i], node.elts[i + 1], node.elts[i], *node.elts[i + 2 :]]
+                possible.append(("order", type(node)(swapped, ast.Load()), None))
         for kind, new, about in possible:
             ast.copy_location(new, node)
             ast.fix_missing_locations(new)
