@@ -29,12 +29,12 @@ class Audit:
     """Wrong answers that lost points and got their own hint, and no other, on every seed."""
     accepted: int
     """Right answers, the reference among them, with full points on every seed."""
-    wrong: int
-    """How many wrong answers there are."""
-    right: int
-    """How many right ones."""
     gaps: tuple[str, ...]
     """What is wrong with the grader, in words; empty where nothing is."""
+    wrong: int = 0
+    """How many wrong answers were tried."""
+    right: int = 0
+    """How many right ones."""
 
 
 def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) -> Audit:
@@ -64,7 +64,7 @@ def audit(exercise: Exercise, seeds: Iterable[int] = SEEDS, more: Iterable[int] 
         faultless(answer.function, lambda verdict, answer=answer: _unnamed(verdict, answer.name), f"'{answer.name}'")
         for answer in exercise.wrong_answers
     )
-    return Audit(exercise, named, accepted, len(exercise.wrong_answers), len(right), tuple(gaps))
+    return Audit(exercise, named, accepted, tuple(gaps), len(exercise.wrong_answers), len(right))
 
 
 def _where(seed: int) -> str:

@@ -1,0 +1,17 @@
+"""The lab of chapter 3: its second notebook."""
+
+from diffusion_lab.exercises.checks import INTRODUCTION
+from diffusion_lab.exercises.mixture import check_langevin_step
+from diffusion_lab.exercises.record import Notebook
+
+RECALL = f"""
+This lab belongs to chapter 3, in which samples walk along a score.
+{INTRODUCTION}
+"""
+
+LAB = Notebook(
+    chapter="mixture",
+    name="mixture_lab",
+    recall=RECALL,
+    exercises=(check_langevin_step.TASK,),
+)

@@ -1,0 +1,17 @@
+"""The lab of chapter 5: its second notebook."""
+
+from diffusion_lab.exercises.checks import INTRODUCTION
+from diffusion_lab.exercises.mnist import check_guided_eps
+from diffusion_lab.exercises.record import Notebook
+
+RECALL = f"""
+This lab belongs to chapter 5, in which a label guides the samples.
+{INTRODUCTION}
+"""
+
+LAB = Notebook(
+    chapter="mnist",
+    name="mnist_lab",
+    recall=RECALL,
+    exercises=(check_guided_eps.TASK,),
+)

@@ -1,0 +1,17 @@
+"""The lab of chapter 2: its second notebook."""
+
+from diffusion_lab.exercises.checks import INTRODUCTION
+from diffusion_lab.exercises.normal_2d import check_convert
+from diffusion_lab.exercises.record import Notebook
+
+RECALL = f"""
+This lab belongs to chapter 2, in which a network may be asked for the noise, the data or $v$.
+{INTRODUCTION}
+"""
+
+LAB = Notebook(
+    chapter="normal_2d",
+    name="normal_2d_lab",
+    recall=RECALL,
+    exercises=(check_convert.TASK,),
+)

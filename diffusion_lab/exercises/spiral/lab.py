@@ -1,0 +1,17 @@
+"""The lab of chapter 6: its second notebook."""
+
+from diffusion_lab.exercises.checks import INTRODUCTION
+from diffusion_lab.exercises.record import Notebook
+from diffusion_lab.exercises.spiral import check_flow_path
+
+RECALL = f"""
+This lab belongs to chapter 6, in which paths between noise and data are straight.
+{INTRODUCTION}
+"""
+
+LAB = Notebook(
+    chapter="spiral",
+    name="spiral_lab",
+    recall=RECALL,
+    exercises=(check_flow_path.TASK,),
+)

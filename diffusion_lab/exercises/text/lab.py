@@ -1,0 +1,17 @@
+"""The lab of chapter 9: its second notebook."""
+
+from diffusion_lab.exercises.checks import INTRODUCTION
+from diffusion_lab.exercises.record import Notebook
+from diffusion_lab.exercises.text import check_round_to_words
+
+RECALL = f"""
+This lab belongs to chapter 9, in which vectors become words.
+{INTRODUCTION}
+"""
+
+LAB = Notebook(
+    chapter="text",
+    name="text_lab",
+    recall=RECALL,
+    exercises=(check_round_to_words.TASK,),
+)
