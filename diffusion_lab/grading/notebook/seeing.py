@@ -184,8 +184,8 @@ def _words_of(fault: Fault) -> str:
     """Why there is no picture, in a sentence or two."""
     if fault.kind == "time":
         return (
-            f"Your function had not finished after {LIMIT:g} seconds, so it was stopped. Is there an endless loop, or a "
-            "Python loop over single numbers?"
+            f"Your function had not finished after {LIMIT:g} seconds, so it was stopped. Is there an endless loop, or "
+            "a Python loop over single numbers?"
         )
     if fault.name == UnlikeReferenceError.__name__:
         return f"Yours cannot be put in place: {fault.message}."
