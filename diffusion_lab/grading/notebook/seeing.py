@@ -26,6 +26,9 @@ LIMIT = 30.0
 ALIKE = 1e-4
 """Relative difference below which two pictures are called the same; float32 and another order of sums make less."""
 
+NEAR = 1e-2
+"""Below this, rounding that grows on the way through a network may be all there is to see."""
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -209,6 +212,8 @@ def _compared(mine: list[View], theirs: tuple[View, ...]) -> str:
     far = max(difference(a, b) for a, b in numbers)
     if far < ALIKE:
         return "Yours and ours give the same picture. Its check also looks at what cannot be seen here."
+    if far < NEAR:
+        return f"Yours and ours can hardly be told apart here: by {far:.1g} times the spread of what ours shows."
     if math.isinf(far):
         return "Yours and ours have different sizes."
     return f"Yours differs from ours, by {far:.2g} times the spread of what ours shows."

@@ -361,8 +361,8 @@ SCENES: dict[str, Scene] = {
     ),
     "flow_loss": _tuned("flow_loss", steps=100, sample_steps=40),
     "euler_ode_step": Scene(
-        "1,500 samples of the shipped network, each in 50 steps of the function.",
-        lambda piece: [_walk(piece, torch.linspace(1, 0, 51))], data("spiral", COUNT),
+        "150 samples of the shipped network, each in 30 steps of the function.",
+        lambda piece: [_walk(piece, torch.linspace(1, 0, 31), 150)], data("spiral", COUNT),
     ),
     "shifted_times": Scene(
         "20 times with a shift of 3, and samples by Euler's steps that visit them.", _shifted_times,
