@@ -11,6 +11,7 @@ import pytest
 
 from diffusion_lab.exercises import CARE, Draw, Exercise, library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.exercises.record import KINDS
 from diffusion_lab.grading.judge.auditing import SEEDS, audit
 from diffusion_lab.grading.judge.calling import LocalCaller
@@ -50,18 +51,21 @@ def test_the_solution_stands_alone(exercise: Exercise):
     function = tree.body[0]
     assert len(tree.body) == 1 and not function.decorator_list
     assert not [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    code = exercise.reference.__code__
+    piece = piece_of(exercise)
+    code = piece.__code__
     annotations = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} - set(code.co_names)
-    used = {name for name in code.co_names if name in exercise.reference.__globals__}
+    used = {name for name in code.co_names if name in piece.__globals__}
     assert used <= GIVEN
-    assert annotations & set(exercise.reference.__globals__) <= GIVEN
+    assert annotations & set(piece.__globals__) <= GIVEN
 
 
 @every
 def test_texts_are_complete(exercise: Exercise):
     docstring = inspect.getdoc(exercise.reference)
     assert "Args:" in docstring and "Returns:" in docstring
-    assert set(exercise.parameters) <= set(docstring.replace(",", " ").replace(":", " ").split())
+    assert set(inspect.signature(piece_of(exercise)).parameters) <= set(
+        docstring.replace(",", " ").replace(":", " ").split()
+    )
     assert all(hint.hint and len(hint.hint) < 420 for hint in exercise.wrong_answers)
     assert len({answer.name for answer in exercise.wrong_answers}) == len(exercise.wrong_answers)
     assert exercise.kind in KINDS and exercise.title and exercise.source

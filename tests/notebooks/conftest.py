@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sample_course import ROOT, SEED
 
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import NOTEBOOKS
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def built() -> dict[str, bytes]:
     """Every notebook of the course, made anew: path below the root -> content."""
     from diffusion_lab.grading.notebook.authoring import build
 
-    return build(CHAPTERS, ROOT)
+    return build(NOTEBOOKS, ROOT)
 
 
 @pytest.fixture(scope="module")

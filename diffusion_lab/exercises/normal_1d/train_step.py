@@ -73,7 +73,7 @@ def _finish(network, average, optimizer, loss, decay):
 
 def gradients_kept(network, average, optimizer, x0, eps, t, alpha_bar, decay):
     """The gradients are never reset. `backward` adds to what is in `.grad`, so each step still feels all those before:
-    call `optimizer.zero_grad()` once in every step."""
+    call `zero_grad` once in every step."""
     loss = _loss(network, x0, eps, t, alpha_bar)
     loss.backward()
     optimizer.step()
