@@ -123,14 +123,8 @@ def test_a_session_prints_and_saves_its_picture_and_draws_none_while_grading(mon
 
 
 @pytest.mark.slow
-def test_every_exercise_has_its_scene_and_its_right_answers_look_right():
-    seen_wrong = []
+def test_every_exercise_has_its_scene_and_what_is_right_looks_right():
     for name, item in library().items():
-        space = {name: item.right_answers[0].function} if item.right_answers else {name: item.reference}
-        sight = see(name, space)
-        assert SAME in sight.verdict or "hardly be told apart" in sight.verdict, f"{name}: {sight.verdict}"
+        sight = see(name, {name: item.reference})
+        assert SAME in sight.verdict, f"{name}: {sight.verdict}"
         assert sight.says and sight.figure is not None
-        shown = (see(name, {name: w.function}) for w in item.wrong_answers[:4] if w.symptom is None)
-        if not any(SAME not in sight.verdict for sight in shown):
-            seen_wrong.append(name)
-    assert seen_wrong == []

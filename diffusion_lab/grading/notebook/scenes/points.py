@@ -272,7 +272,7 @@ def _ideal_denoiser(piece: Piece) -> list[View]:
         x0 = piece(x / level.alpha, (level.sigma / level.alpha).flatten().expand(len(x)), training)
         return Prediction(x0, (x - level.alpha * x0) / level.sigma)
 
-    return [items(run, exact_samples(estimate, _start(training.shape[1], 500), steps=40))]
+    return [items(run, exact_samples(estimate, _start(training.shape[1], 150), steps=25))]
 
 
 def _nearest_train(piece: Piece) -> Iterator[View]:
@@ -377,7 +377,7 @@ SCENES: dict[str, Scene] = {
         data("spiral", COUNT),
     ),
     "ideal_denoiser": Scene(
-        "500 samples with the function in the place of a network; it should end on its 300 training points.",
+        "150 samples with the function in the place of a network; it should end on its 300 training points.",
         _ideal_denoiser, lambda: items(opened("spiral"), opened("spiral").dataset.train[:300]),
     ),
     "nearest_train": Scene(
