@@ -84,7 +84,7 @@ def judged(task: CheckTask, returned: Returned) -> tuple[str, Fault | Difference
     """What a call of the check says of the piece, and its words where it fails or says nothing."""
     fault, value = returned.fault, returned.value
     if fault is not None:
-        if fault.name == "TypeError" and fault.message.startswith(f"{task.name}()"):
+        if fault.name == "TypeError" and f"{task.name}() " in fault.message:
             said = f"it cannot be called as {task.name}(piece): {fault.message}"
             return NEITHER, Difference(said)
         return FAILS, fault
