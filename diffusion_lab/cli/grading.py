@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,15 +71,20 @@ def grade(
         results = _graded(
             found, present, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
         )
-    faults = []
+    faults, by_hand = [], []
     for name in present:
         of_chapter = [result for result in results if result.chapter == name]
         faults += _written(course, name, of_chapter, submitted, alone=len(present) == 1)
-        say(_table(of_chapter, _in_the_gradebook(course, name)))
+        totals, waiting = _in_the_gradebook(course, name)
+        say(_table(of_chapter, totals))
+        if waiting:
+            by_hand.append(_for_a_mark_by_hand(course, name, len(waiting)))
     faults += [f"{r.student}, {r.chapter}: not graded: {r.reason}" for r in results if r.state == "not graded"]
     refused = sum(result.state == "refused" for result in results)
     right = sum(result.graded for result in results)
     typer.echo(f"{right} graded, {refused} refused, {len(results) - right - refused} not graded")
+    for words in by_hand:
+        typer.echo(words)
     for fault in faults:
         typer.echo(f"error: {fault}", err=True)
     if faults:
@@ -163,14 +169,25 @@ def _graded(
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _in_the_gradebook(course: Path, chapter: str) -> dict[str, tuple[float, float]]:
+def _in_the_gradebook(course: Path, chapter: str) -> tuple[dict[str, tuple[float, float]], set[str]]:
+    """The totals, and the students who wait for a mark by hand."""
     from diffusion_lab.errors import LabError
     from diffusion_lab.grading.classroom.gradebook import Book
 
     try:
-        return Book(course, chapter).totals()
+        book = Book(course, chapter)
+        return book.totals(), book.waiting()
     except LabError:  # told already, where the marks were to be written
-        return {}
+        return {}, set()
+
+
+def _for_a_mark_by_hand(course: Path, chapter: str, count: int) -> str:
+    who = "1 student waits" if count == 1 else f"{count} students wait"
+    there = "" if course == Path(".") else f" --course {shlex.quote(str(course))}"
+    return (
+        f"{who} for a mark by hand in {chapter}: start `jupyter lab {shlex.quote(str(course))}`, give it under Manual "
+        f"Grading in formgrader, then `diffusion-lab feedback {chapter}{there}`"
+    )
 
 
 def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]]):

@@ -52,6 +52,17 @@ def points_of(results: list[Result]) -> dict[str, float]:
     return {result.student: result.points for result in results}
 
 
+def test_a_worker_that_does_not_start_says_why_and_what_to_do(tmp_path: Path):
+    from dask import config
+
+    with (
+        config.set({"distributed.worker.preload": ["a_module_of_nobodys"]}),
+        pytest.raises(LabError, match=r"No module named 'a_module_of_nobodys'.* Does Dask's configuration .*--jobs 1"),
+        Classroom(tmp_path, jobs=1),
+    ):
+        pass
+
+
 def test_workers_give_the_marks_of_one_process(room: Classroom):
     expected = hand_in(room.course, 9)
     seen = []

@@ -159,6 +159,37 @@ def test_what_could_not_be_graded_is_not_released(course: Path, command, change,
         assert done.exit_code == 0, done.output
 
 
+def test_a_mark_that_somebody_has_to_give_is_asked_for(course: Path, command):
+    """A question of the teacher's own, which no check marks."""
+    source = course / "solutions" / FOLDER / f"{FOLDER}.ipynb"
+    document = json.loads(source.read_text(encoding="utf-8"))
+    by_hand(document)
+    source.write_text(json.dumps(document), encoding="utf-8")
+    answered = filled(right())
+    by_hand(answered)
+    cell_of(answered, "essay")["source"] = "why = 'the noise of every step adds up'"
+    put(course / "submitted", "ada", answered)
+    asked = f"in {CHAPTER}: start `jupyter lab {course}`"
+    for words in (f"1 student waits for a mark by hand {asked}", f"2 students wait for a mark by hand {asked}"):
+        done = command("grade", CHAPTER, "--course", course)
+        assert done.exit_code == 0 and words in done.output, (done.output, done.exception)
+        assert f"then `diffusion-lab feedback {CHAPTER} --course {course}`" in done.output
+        put(course / "submitted", "bob", answered)
+    with Book(course, CHAPTER).gradebook() as gradebook:
+        for student in ("ada", "bob"):
+            grade = gradebook.find_grade("essay", FOLDER, FOLDER, student)
+            grade.manual_score, grade.needs_manual_grade = 3, False
+        gradebook.db.commit()
+    done = command("grade", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and "by hand in" not in done.output, done.output
+
+
+@pytest.mark.parametrize("arguments", [["feedback", CHAPTER], ["release", CHAPTER], ["grade", CHAPTER]])
+def test_a_command_in_the_wrong_folder_leaves_nothing_there(tmp_path: Path, arguments: list[str]):
+    done = CliRunner().invoke(app, [*arguments, "--course", str(tmp_path)])
+    assert done.exit_code == 2 and not list(tmp_path.iterdir()), (done.output, list(tmp_path.iterdir()))
+
+
 def test_release_and_collect_go_through_the_exchange(course: Path, command):
     exchange = course / "exchange"
     exchange.mkdir()

@@ -29,6 +29,7 @@ def source_of(function, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.slow
 def test_the_same_marks_as_in_the_notebook(sandbox, name):
     task = TASKS[name]
     for function in (task.reference, task.naive[0]):

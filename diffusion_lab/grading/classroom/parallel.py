@@ -288,7 +288,8 @@ class Classroom:
                     config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")})
                 )
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
-                cluster = LocalCluster(
+                cluster = _started(
+                    LocalCluster,
                     n_workers=self.jobs,
                     threads_per_worker=1,
                     processes=True,
@@ -308,6 +309,21 @@ class Classroom:
                 with contextlib.suppress(Exception, CancelledError):
                     for future in _on_each(client, workers.done).values():
                         future.result(timeout=20)
+
+
+def _started(cluster: Callable[..., Any], **options: Any) -> Any:
+    """Processes of Dask's. Raises LabError with the reason, of which Dask's own error says only that there is one."""
+    try:
+        return cluster(**options)
+    except Exception as error:
+        reason = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise LabError(
+            f"the processes that grade could not start: {_in_words(reason)}. If Python has printed an error above, "
+            "it is theirs and says more. Does Dask's configuration (~/.config/dask, variables DASK_…) ask for what is "
+            f"not installed here? Is there room in {tempfile.gettempdir()}? If memory is short, try --jobs 1"
+        ) from error
 
 
 @dataclass(eq=False)

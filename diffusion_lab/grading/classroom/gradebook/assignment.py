@@ -64,19 +64,34 @@ class Assignment:
 
     def marks(self) -> dict[str, dict[str, float | None]]:
         """student -> test cell -> what autograding gave."""
-        with self.gradebook() as gradebook:
-            return {
-                submission.student.id: {grade.name: grade.auto_score for grade in submission.grades}
-                for submission in gradebook.notebook_submissions(self.name, self.name)
-            }
+        with self._submissions() as submissions:
+            return {s.student.id: {grade.name: grade.auto_score for grade in s.grades} for s in submissions}
 
     def totals(self) -> dict[str, tuple[float, float]]:
         """student -> the points in the gradebook, those given by hand among them, and the most there are."""
+        with self._submissions() as submissions:
+            return {s.student.id: (float(s.score), float(s.max_score)) for s in submissions}
+
+    def waiting(self) -> set[str]:
+        """The students of whom formgrader asks for a mark by hand, or for a second look at one."""
+        with self._submissions() as submissions:
+            return {s.student.id for s in submissions if s.needs_manual_grade}
+
+    @contextlib.contextmanager
+    def _submissions(self) -> Iterator[list[Any]]:
+        if not self._has_gradebook():
+            yield []
+            return
         with self.gradebook() as gradebook:
-            return {
-                submission.student.id: (float(submission.score), float(submission.max_score))
-                for submission in gradebook.notebook_submissions(self.name, self.name)
-            }
+            yield gradebook.notebook_submissions(self.name, self.name)
+
+    def _has_gradebook(self) -> bool:
+        """Whether there is one; nbgrader makes an empty one to look into. Of a server's this cannot be told: yes."""
+        from sqlalchemy import make_url
+
+        url = make_url(self.directory.db_url)
+        is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(("file:", ":"))
+        return not is_file or Path(url.database).is_file()
 
     @cached_property
     def release(self) -> NotebookNode:
@@ -98,6 +113,8 @@ class Assignment:
         """Whether the gradebook has heard of it."""
         from nbgrader.api import MissingEntry
 
+        if not self._has_gradebook():
+            return False
         with self.gradebook() as gradebook:
             try:
                 gradebook.find_notebook(self.name, self.name)
