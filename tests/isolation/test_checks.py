@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import textwrap
 
 import pytest
+import torch
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import LABS
 from diffusion_lab.exercises.checks import CheckTask
-from diffusion_lab.grading.judge import LocalCaller, check, told
+from diffusion_lab.grading.judge import LocalCaller, check, seed_of, told
 
 TASKS = {task.name: task for lab in LABS for task in notebook(lab).exercises if isinstance(task, CheckTask)}
 QUICK = TASKS["check_guided_eps"]
 
 
-def in_the_sandbox(sandbox, task, source: str, seed: int = 3):
+SEED = seed_of("a class's seed, as large as they are")
+
+
+def in_the_sandbox(sandbox, task, source: str, seed: int = SEED):
     with sandbox.open() as session:
         assert session.run_cell("solution", source) is None
         with session.piece(task.name) as caller:
@@ -28,12 +33,12 @@ def source_of(function, name: str) -> str:
     return text.replace(f"def {function.__name__}(", f"def {name}(", 1)
 
 
-@pytest.mark.parametrize("name", TASKS)
 @pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
 def test_the_same_marks_as_in_the_notebook(sandbox, name):
     task = TASKS[name]
     for function in (task.reference, task.naive[0]):
-        here = check(task, LocalCaller(function), 3)
+        here = check(task, LocalCaller(function), SEED)
         there = in_the_sandbox(sandbox, task, source_of(function, name))
         assert (there.points, there.parts, there.state) == (here.points, here.parts, here.state), told(there)
     assert here.points < task.points / 2
@@ -63,6 +68,24 @@ def check_guided_eps(piece):
 def test_guessing_earns_next_to_nothing(sandbox, suspicious):
     verdict = in_the_sandbox(sandbox, QUICK, HELP.format(suspicious=suspicious))
     assert verdict.points < QUICK.points / 4, told(verdict)
+
+
+def test_a_thorough_check_is_full_on_the_seed_of_a_class(sandbox):
+    verdict = in_the_sandbox(sandbox, QUICK, source_of(QUICK.reference, QUICK.name))
+    assert verdict.points == QUICK.points, told(verdict)
+
+
+def test_the_generator_does_not_give_the_order_away():
+    """With the run's seed in hand, the order could be drawn again."""
+    seeds: list[int] = []
+
+    def listening(piece):
+        seeds.append(torch.initial_seed())
+
+    check(QUICK, LocalCaller(listening), SEED)
+    assert len(set(seeds)) == len(seeds) > 10 and max(seeds) < 1 << 31
+    assert min(abs(seed - SEED % 2**k) for seed in seeds for k in (31, 32, 56)) > 2 * len(seeds)
+    assert 1 not in {b - a for a, b in itertools.pairwise(seeds)}
 
 
 def test_the_reference_is_not_there(sandbox):

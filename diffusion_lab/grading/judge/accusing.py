@@ -16,6 +16,7 @@ from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
 from diffusion_lab.grading.judge.calling import Caller, Fault
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
+from diffusion_lab.grading.judge.questions import generator_seed
 
 FORM = "(piece, idea, found, expected): two texts and two numbers"
 TIMES = 4
@@ -26,8 +27,6 @@ LEAST = 1e-3
 """How far that is at least, as a share of the expected number."""
 ROUNDING = 1e-6
 """The same for an expected number of 0."""
-MOST_SEEDS = 1 << 31
-"""torch takes larger ones, and not every way to the student's function does."""
 LATER = "Your answer is complete. Whether it is right, you will read when marks are given."
 
 
@@ -78,7 +77,7 @@ def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdic
     wrong: list[Accusation | _Unusable] = []
     right: list[Accusation | _Unusable] = []
     for call, has_bug in enumerate(order):
-        answer = _asked(task, caller, bug if has_bug else None, (seed + call) % MOST_SEEDS)
+        answer = _asked(task, caller, bug if has_bug else None, generator_seed(seed, f"{task.name} {call}"))
         if isinstance(answer, _Unusable):
             kind = "" if answer.fault is None else answer.fault.kind
             if kind == "not written":

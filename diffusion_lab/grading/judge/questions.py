@@ -27,6 +27,14 @@ def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
+def generator_seed(seed: int, purpose: str) -> int:
+    """A seed of torch's generator for a call of the student's function, which can read it there.
+
+    It says nothing of the run's own seed, from which order and numbers are drawn, and is small enough for the wire.
+    """
+    return int.from_bytes(hashlib.sha256(f"generator {seed} {purpose}".encode()).digest()[:4], "big") >> 1
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """One case with its right answers, in both precisions."""

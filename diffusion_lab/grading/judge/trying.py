@@ -22,6 +22,7 @@ from diffusion_lab.grading.judge.calling import Caller, Fault, LocalCaller, Retu
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea
+from diffusion_lab.grading.judge.questions import generator_seed
 
 PASSES, FAILS, NEITHER = "passes", "fails", "neither"
 TWICE_AT_ONCE = 3
@@ -58,7 +59,8 @@ def check(task: CheckTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     tried += [_Tried(answer, LISTED) for answer in task.listed] + [_Tried(answer, HIDDEN) for answer in task.hidden]
     stopped, printed, unwritten = None, "", 0
     for number, one in enumerate(_order(tried, seed, task.name)):
-        returned = caller((BlackBox(task.piece(one.answer.function)),), seed=seed + number)
+        box = BlackBox(task.piece(one.answer.function))
+        returned = caller((box,), seed=generator_seed(seed, f"{task.name} {number}"))
         printed = printed or " ".join(returned.printed.split())
         fault = returned.fault
         unwritten += fault is not None and fault.kind == "not written"
