@@ -24,6 +24,7 @@ def driven(driver: Callable) -> Callable[[Callable], Callable]:
         def run(*arguments: Any) -> Any:
             return driver(piece, *arguments)
 
+        run.driver = driver
         return run
 
     return decorate

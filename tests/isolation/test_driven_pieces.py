@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,21 @@ def test_the_three_pieces_make_a_model_without_the_package():
     samples = space["samples"]
     assert abs(samples.mean() - 1.5) < 0.06 and abs(samples.std() - 0.5) < 0.05
     assert abs(sum(space["losses"][-500:]) / 500 - space["floor"]) < 0.02
+
+
+def test_what_optimizers_import_is_no_part_of_a_call():
+    """An import that a time limit ends half way leaves PyTorch broken for the rest of the process."""
+    code = (
+        "import sys, diffusion_lab\n"
+        "from diffusion_lab.exercises import tasks\n"
+        "from diffusion_lab.grading.judge import LocalCaller, prepare\n"
+        "from diffusion_lab.grading.judge import calling\n"
+        "real = calling._time_limit\n"
+        "def late(seconds):\n"
+        "    assert 'torch._dynamo' in sys.modules, 'imported under the limit'\n"
+        "    return real(seconds)\n"
+        "calling._time_limit = late\n"
+        "prepare(tasks()['train_step'], 5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import ctypes
 import functools
+import importlib
 import inspect
 import io
 import linecache
@@ -102,6 +103,8 @@ class LocalCaller:
             sources = [given[place].detach().requires_grad_()]
             with torch.enable_grad():  # a copy: a leaf could not be changed in place
                 given = (*given[:place], _cloned(sources[0]), *given[place + 1 :])
+        if self.driver is not None or hasattr(self.function, "driver"):
+            _wake_optimizers()
         output = io.StringIO()
         value, fault = None, None
         try:
@@ -134,6 +137,15 @@ class LocalCaller:
             mode_kept=all(network.training for network in networks),
             printed=printed,
         )
+
+
+def _wake_optimizers() -> None:
+    """Have PyTorch import what it puts off until the first optimizer is made, which takes seconds.
+
+    Under the time limit of a call it could end half way, and be broken from then on.
+    """
+    with contextlib.suppress(Exception):  # whoever needs it learns why it is not there
+        importlib.import_module("torch._dynamo")
 
 
 @contextlib.contextmanager
