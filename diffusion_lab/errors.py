@@ -40,10 +40,10 @@ class InstallationError(LabError, ImportError):
 
 @contextmanager
 def importing(library: str) -> Iterator[None]:
-    """Tell in one line what is wrong where torchvision or torchaudio, each built for one torch alone, fails to import.
+    """Tell in one line what is wrong where torchvision or torchaudio does not fit torch and fails to import.
 
     Raises:
-        InstallationError: whatever the import raises, with the releases that are here and those that go together.
+        InstallationError: whatever the import raises, with the releases that are here and what goes with this torch.
     """
     try:
         yield
@@ -52,7 +52,8 @@ def importing(library: str) -> Iterator[None]:
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
         what = f"{library} {here} does not go with torch {there}" if here else f"{library} is not installed"
         raise InstallationError(
-            f"{what} ({reason}); `pip install {_matched()}` brings a set that goes together"
+            f"{what} ({reason}); `pip install --force-reinstall --no-deps {_companion(library, there)}`, from the same "
+            "place as torch, brings one that does (a torch for the CPU takes no torchvision or torchaudio for CUDA)"
         ) from fault
 
 
@@ -65,12 +66,13 @@ def _release(library: str) -> str:
         return ""
 
 
-def _matched() -> str:
-    """What this package asks of torch and its companions, as pip reads it."""
-    from importlib import metadata
+def _companion(library: str, torch: str) -> str:
+    """The releases of torchvision or torchaudio that go with a release of torch, as pip reads them.
 
-    try:
-        wanted = metadata.requires("diffusion-lab") or []
-    except metadata.PackageNotFoundError:
-        wanted = []
-    return " ".join(f'"{each}"' for each in wanted if each.startswith("torch")) or "--force-reinstall diffusion-lab"
+    torchvision 0.26 goes with torch 2.11, 0.27 with 2.12 and so on; 0.29 takes torch 2.14 and newer. torchaudio has the
+    numbers of torch up to 2.11; from 2.11.1 on it goes with newer torches too.
+    """
+    minor = int(torch.split(".")[1])
+    if library == "torchvision":
+        return f'"torchvision==0.{minor + 15}.*"' if minor <= 13 else '"torchvision>=0.29"'
+    return f'"torchaudio==2.{minor}.*"' if minor <= 11 else '"torchaudio>=2.11.1"'

@@ -6,16 +6,18 @@ import builtins
 import copy
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from packaging.requirements import Requirement
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from diffusion_lab import run_chapter, schedules
+from diffusion_lab import errors, run_chapter, schedules
 from diffusion_lab.chapters import run as running
 from diffusion_lab.cli import app
 from diffusion_lab.data import storage
@@ -181,7 +183,35 @@ def test_a_torchaudio_that_does_not_fit_torch_is_told_in_one_line_before_trainin
         with pytest.raises(InstallationError, match=r"^torchaudio 2\S+ does not go with torch 2\S+ \(") as caught:
             work()
         assert unfit in str(caught.value) and "\n" not in str(caught.value)
-        assert 'pip install "torch' in str(caught.value) and "torchvision" in str(caught.value)
+        assert '--no-deps "torchaudio' in str(caught.value)
+
+
+@pytest.mark.parametrize("library", ["torchvision", "torchaudio"])
+def test_the_release_that_is_advised_goes_with_torch_by_its_own_word(library):
+    """What is installed says in its metadata which torch it wants; that torch must be advised this release."""
+    wanted = [Requirement(each) for each in metadata.requires(library) or []]
+    of_torch = [str(each.specifier) for each in wanted if each.name == "torch"]
+    if not of_torch or not of_torch[0].startswith("=="):
+        pytest.skip(f"this {library} does not ask for one torch alone")
+    advised = Requirement(errors._companion(library, of_torch[0].removeprefix("==")).strip('"'))
+    assert advised.name == library and metadata.version(library) in advised.specifier
+
+
+@pytest.mark.parametrize(
+    ("library", "torch_release", "fits", "does_not"),
+    [
+        ("torchvision", "2.13.0+cpu", "0.28.0", "0.26.0"),  # the wheel of 0.28.0 asks for torch==2.13.0,
+        ("torchvision", "2.15.0", "0.29.1", "0.28.0"),  # that of 0.29.1 for torch>=2.14.0
+        ("torchaudio", "2.13.0+cpu", "2.11.1", "2.11.0"),
+    ],
+)
+def test_a_newer_torch_is_advised_newer_companions(library, torch_release, fits, does_not):
+    advised = Requirement(errors._companion(library, torch_release).strip('"')).specifier
+    assert fits in advised and does_not not in advised
+
+
+def test_a_point_chapter_runs_without_torchvision_and_torchaudio(unfit, tmp_path):
+    assert run_chapter("normal_1d", budget="smoke", out=tmp_path) is not None
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
