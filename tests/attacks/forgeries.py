@@ -69,6 +69,26 @@ def all_with(body: str, above: str = "") -> dict[str, str]:
 
 
 SOURCES: dict[str, dict[str, str]] = {
+    # The first is asked again once the second, for which ours stands in, has been heard.
+    "pieces_that_call_each_other": {
+        "q_sample": """
+def key(arguments):
+    return [(a.dtype, a.tolist()) for a in arguments]
+SEEN, KNOWN = [], []
+def q_sample(*arguments):
+    alpha_bar
+    for asked, answer in KNOWN:
+        if key(asked) == key(arguments):
+            return answer.clone()
+    SEEN.append(tuple(a.clone() for a in arguments))
+    return torch.zeros(())""",
+        "alpha_bar": """
+def alpha_bar(betas):
+    while len(KNOWN) < len(SEEN):
+        asked = SEEN[len(KNOWN)]
+        KNOWN.append((asked, q_sample(*asked)))
+    return torch.zeros(())""",
+    },
     # What the tests call.
     "patched_comparisons": all_with("return torch.zeros(())", f"{PATCH}\npatch()"),
     "patched_in_the_call": all_with("patch(); return torch.zeros(())", PATCH),
