@@ -24,6 +24,7 @@ from PIL import Image, ImageChops, ImageStat
 import diffusion_lab
 from diffusion_lab.exercises import library, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.plots.figure import finish, new_figure, save, to_png
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +82,9 @@ def test_what_must_not_be_shown_is_refused(name: str):
 def test_a_stub_is_the_function_without_its_body(exercise):
     text = exercises.stub(exercise)
     function = ast.parse(text).body[0]
-    assert function.name == exercise.name and [each.arg for each in function.args.args] == list(exercise.parameters)
+    assert function.name == exercise.name and [each.arg for each in function.args.args] == list(
+        inspect.signature(piece_of(exercise)).parameters
+    )
     described, rest = function.body
     assert ast.unparse(rest) == "raise NotImplementedError"
     assert " ".join(described.value.value.split()) == " ".join(inspect.getdoc(exercise.reference).split())

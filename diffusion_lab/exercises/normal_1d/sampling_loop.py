@@ -292,4 +292,5 @@ otherwise; what you return hangs on no graph.
         "What must not happen at t = 0, and how often has the network been called when the loop ends?",
     ),
     source="Ho et al. 2020, algorithm 2",
+    like="x",
 )

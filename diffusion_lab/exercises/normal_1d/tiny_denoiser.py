@@ -20,6 +20,7 @@ def tiny_denoiser(size: int, width: int) -> nn.Module:
         point is answered by itself, and the answer depends smoothly on x and on the time. All its weights can be
         trained.
     """
+    waves = torch.tensor([1, 2])
 
     class Denoiser(nn.Module):
         def __init__(self):
@@ -29,7 +30,7 @@ def tiny_denoiser(size: int, width: int) -> nn.Module:
             )
 
         def forward(self, x, time):
-            angle = torch.pi * time[:, None] * torch.tensor([1, 2]).to(x)
+            angle = torch.pi * time[:, None] * waves.to(x)
             return self.layers(torch.cat([x, angle.sin(), angle.cos()], dim=1))
 
     return Denoiser()

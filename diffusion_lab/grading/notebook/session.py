@@ -148,7 +148,7 @@ class Session:
                 if stale:
                     print(f"✗ {item.name}: {stale}")
                     return
-                _show_sight(see(item.name, self.namespace, pieces=self._pieces(item)), self.chapter)
+                _show_sight(see(item.name, self.namespace, pieces=self._pieces(item.name)), self.chapter)
             except LabError as error:
                 print(f"✗ {error}")
             except KeyboardInterrupt:

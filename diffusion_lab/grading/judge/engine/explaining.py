@@ -147,6 +147,8 @@ class _Search:
                 one = self._told(edit)
                 if min(edit.cost, second.cost) > 1 or _contrary(one, second) or self._says_nothing(edit, second):
                     continue
+                if not self._hidden_where_it_passes(other):
+                    continue
                 if self._same(other, call, known) and not self._whatever_its_value(edit, call):
                     best = (one, second)
                     if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
@@ -204,6 +206,11 @@ class _Search:
         given = [as_tensor(leaf) for t in self.trials for leaf in leaves(t.returned.value)]
         whole = all(not a.is_floating_point() for a in asked)
         return whole and second.known and any(g is not None and g.is_floating_point() for g in given)
+
+    def _hidden_where_it_passes(self, call: LocalCaller) -> bool:
+        """Whether a mistake spares the cases that the student's function gets right, as one that is there must."""
+        passed = [t.question for t in self.trials if t.passed]
+        return all(is_right(self._call(call, q), q, self.trains) for q in passed)
 
     def _whatever_its_value(self, edit: Edit, call: LocalCaller) -> bool:
         """Whether the answers stay what they are where the edited value is three times as large: it does not count."""
