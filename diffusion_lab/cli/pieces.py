@@ -64,12 +64,12 @@ def see(
 ) -> None:
     """Draw what a function does to the chapter's samples, right or wrong, beside what ours does."""
     with mistakes_told():
-        from diffusion_lab.exercises import exercise
+        from diffusion_lab.exercises import task
         from diffusion_lab.grading.notebook import load
         from diffusion_lab.grading.notebook import see as seen
         from diffusion_lab.plots import save
 
-        chapter = exercise(name).chapter
+        chapter = task(name).chapter
         sources = load(file)
         sight = seen(name, sources.namespace, pieces=sources.pieces, fault=sources.faults.get(name, ""))
         typer.echo(sight.text)

@@ -7,7 +7,9 @@ import time
 import pytest
 import torch
 
-from diffusion_lab.exercises import exercise, library
+from diffusion_lab.errors import LabError
+from diffusion_lab.exercises import exercise, notebook
+from diffusion_lab.exercises.catalogue import CHAPTERS
 from diffusion_lab.grading import start
 from diffusion_lab.grading.notebook import see
 from diffusion_lab.grading.notebook import seeing as module
@@ -124,7 +126,21 @@ def test_a_session_prints_and_saves_its_picture_and_draws_none_while_grading(mon
 
 @pytest.mark.slow
 def test_every_exercise_has_its_scene_and_what_is_right_looks_right():
-    for name, item in library().items():
+    for item in (item for chapter in CHAPTERS for item in notebook(chapter).exercises):
+        name = item.name
         sight = see(name, {name: item.reference})
         assert SAME in sight.verdict, f"{name}: {sight.verdict}"
         assert sight.says and sight.figure is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("check_ddpm_step", "the piece that it checks: ddpm_step"),
+        ("train_step", "run the last cells of its notebook"),
+        ("ddpm_stop", "did you mean ddpm_step"),
+    ],
+)
+def test_what_has_no_picture_says_where_to_look(name, words):
+    with pytest.raises(LabError, match=words):
+        see(name, {name: len})

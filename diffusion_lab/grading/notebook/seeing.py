@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import exercise, library
+from diffusion_lab.exercises import Task, exercise, library, task
+from diffusion_lab.exercises.checks import CheckTask
 from diffusion_lab.grading.judge import WIDTH, Fault, LocalCaller, usual_settings
 from diffusion_lab.grading.notebook.stand_ins import Namespace, missing_note, standing_in, usable_others
 from diffusion_lab.plots import Items, LabFigure, View, beside
@@ -69,6 +70,13 @@ class Sight:
         return f"<div><p><b>{html.escape(self.name)}</b>: {html.escape(self.verdict)}</p>{words}{picture}</div>"
 
 
+def _elsewhere(item: Task) -> str:
+    """Where to look for what has no scene."""
+    if isinstance(item, CheckTask):
+        return f"{item.name} is a check, and there is a picture of the piece that it checks: {item.exercise.name}"
+    return f"{item.name} has no picture of its own: run the last cells of its notebook, which train and sample with it"
+
+
 def see(name: str, namespace: Namespace, *, pieces: Collection[str] | None = None, fault: str = "") -> Sight:
     """Draw what the function of this exercise does, right or wrong, beside what the reference does.
 
@@ -82,10 +90,12 @@ def see(name: str, namespace: Namespace, *, pieces: Collection[str] | None = Non
         fault: why the function is not there, where that is known.
 
     Raises:
-        LabError: where there is no such exercise.
+        LabError: where there is no such exercise, or no picture of it.
     """
     from diffusion_lab.grading.notebook.scenes import scenes
 
+    if name not in scenes():
+        raise LabError(_elsewhere(task(name)))
     item = exercise(name)
     scene, function = scenes()[name], namespace.get(name)
     if not callable(function):

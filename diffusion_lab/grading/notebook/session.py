@@ -143,7 +143,7 @@ class Session:
                 print("The picture is left out while grading.")
                 return
             try:
-                item = exercise(str(name))
+                item = task(str(name))
                 stale = self.kernel.stale(item.name) if self.kernel is not None else ""
                 if stale:
                     print(f"✗ {item.name}: {stale}")
