@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from diffusion_lab.exercises.record import Exercise, WrongAnswer
 WITH_BUGS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "games")
 """The chapters that have such a pipeline."""
 PIECE, IDEA, EVIDENCE = "which piece", "which idea", "evidence"
+PARTS = {PIECE: 2, IDEA: 2, EVIDENCE: 2}
 
 
 class Silent(nn.Module):
@@ -78,7 +79,7 @@ class BugTask:
     """(pieces, settings, draw) -> what the pipeline gives, "samples" among it."""
     reference: Callable
     """A script that finds every bug with what the chapter has taught: pieces -> (piece, idea, found, expected)."""
-    parts: Mapping[str, int]
+    parts: Mapping[str, int] = field(default_factory=PARTS.copy)
     hints: tuple[str, ...] = ()
     source: str = ""
     owner: Owner | None = None

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part
 from diffusion_lab.exercises.games import (
     bits_to_board,
     board_to_bits,
@@ -169,5 +169,4 @@ back under noise.
     settings=settings,
     run=run,
     reference=find_bug_games,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.mixture import (
     dsm_loss,
     geometric_sigmas,
@@ -146,5 +146,4 @@ steps with `langevin_step` along `gmm_score`. It also sorts noisy points with `r
     settings=settings,
     run=run,
     reference=find_bug_mixture,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.mnist import (
     denoise_digits,
     drop_labels,
@@ -181,5 +181,4 @@ always answers 0.
     settings=settings,
     run=run,
     reference=find_bug_mnist,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.normal_1d import alpha_bar, ddpm_step, eps_loss, linear_betas, optimal_eps, q_sample
 
 
@@ -123,5 +123,4 @@ the loss of a network that always answers 0 with `eps_loss`.
     settings=settings,
     run=run,
     reference=find_bug_normal_1d,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

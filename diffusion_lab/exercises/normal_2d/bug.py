@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.normal_2d import convert, cosine_alpha_bar, ddim_step, score_2d, v_loss
 
 
@@ -128,5 +128,4 @@ The pipeline draws points of a correlated normal distribution: the levels of `co
     settings=settings,
     run=run,
     reference=find_bug_normal_2d,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.normal_nd import (
     edm_loss,
     edm_preconditioning,
@@ -153,5 +153,4 @@ exact denoiser, once as they come and once with the first number known, which `i
     settings=settings,
     run=run,
     reference=find_bug_normal_nd,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )

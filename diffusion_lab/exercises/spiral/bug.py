@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import nn
 
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask, Part, Silent
+from diffusion_lab.exercises.bugs import Bug, BugTask, Part, Silent
 from diffusion_lab.exercises.spiral import (
     energy_distance,
     euler_ode_step,
@@ -167,5 +167,4 @@ training points are there too.
     settings=settings,
     run=run,
     reference=find_bug_spiral,
-    parts={PIECE: 2, IDEA: 2, EVIDENCE: 2},
 )
