@@ -13,8 +13,6 @@ from diffusion_lab.exercises.record import RightAnswer, WrongAnswer
 
 OWN, OTHERS = "your numbers", "other numbers"
 PARTS = {OWN: 2, OTHERS: 1}
-ANYBODY = Owner("anybody")
-"""Whose numbers are asked about where nobody is named."""
 NEAR = 5.0
 """A mistake leads at least so many times farther from the truth than a right answer may."""
 MOST_DRAWS = 100
@@ -47,7 +45,7 @@ class OwnNumber:
     parts: Mapping[str, int] = field(default_factory=PARTS.copy)
     hints: tuple[str, ...] = ()
     source: str = ""
-    owner: Owner = ANYBODY
+    owner: Owner | None = None
 
     @property
     def name(self) -> str:
@@ -70,13 +68,21 @@ class OwnNumber:
         """The name under which a notebook holds the prediction."""
         return PREDICTED + self.name
 
+    @property
+    def opening(self) -> tuple[tuple[str, str], ...]:
+        """The cells in which the learner reads the question and predicts: (name, code), ... ."""
+        guess = f"{self.variable} = None  # your guess, one number, before you compute; it is never marked"
+        return ((f"{self.name}-question", f'lab.question("{self.name}")'), (f"{self.name}-prediction", guess))
+
     def drawn_for(self, owner: Owner) -> OwnNumber:
         """The same question with this student's numbers."""
         return replace(self, owner=owner)
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Its owner's numbers, by name."""
+        """Its owner's numbers, by name. Raises LabError where nobody owns the task yet."""
+        if self.owner is None:
+            raise LabError(f"the numbers of '{self.name}' are drawn for a student, and none is named")
         return self._named(self.owner.draw(f"{self.name} numbers"))
 
     def other_numbers(self, draw: Draw) -> dict[str, float]:

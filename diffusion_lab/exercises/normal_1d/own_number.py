@@ -104,5 +104,5 @@ both parts already, $\bar\alpha_t$ and the floor.
     ),
     right_answers=(right(by_covariance), right(in_a_loop)),
     hints=("What is the loss at the first step, and what is it at the last?", "Average the losses, not the levels."),
-    source="Kingma et al. 2021, equation 15, for normal data",
+    source="Ho et al. 2020, equation 14, with the best guess in the place of the network",
 )
