@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from diffusion_lab.exercises import Exercise, Task
 from diffusion_lab.exercises.bugs import BugTask
@@ -26,6 +27,17 @@ def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     if isinstance(task, OwnNumber):
         return numbering.check(task, caller, seed)
     raise TypeError(f"nobody marks a {type(task).__name__}")
+
+
+def with_prediction(task: Task, verdict: Verdict, values: Mapping[str, Any]) -> Verdict:
+    """The verdict with what the student predicted, where the task asks for that.
+
+    Args:
+        values: by name, what a notebook holds.
+    """
+    if isinstance(task, OwnNumber):
+        return numbering.beside_prediction(task, verdict, values.get(task.variable))
+    return verdict
 
 
 def prepare(task: Task, seed: int) -> None:

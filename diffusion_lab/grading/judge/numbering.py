@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from diffusion_lab.exercises import Draw
 from diffusion_lab.exercises.drawing import apart
@@ -81,16 +82,29 @@ def check(task: OwnNumber, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     )
 
 
-def compared(task: OwnNumber, verdict: Verdict, predicted: float | None) -> str:
-    """A prediction beside what was computed and what is true, in a sentence. The truth comes after a right answer."""
-    computed = verdict.facts.get("computed")
-    if computed is None:
-        return ""
-    guess = "You have predicted nothing" if predicted is None else f"You predicted {predicted:.4g}"
-    if not task.right(computed, task.truth):
-        return f"{guess}, and computed {computed:.4g}, which is not it yet."
-    off = "" if predicted is None else f" Your guess was {_off(predicted, task.truth)}."
-    return f"{guess}, computed {computed:.4g}, and the truth is {task.truth:.4g}.{off}"
+def beside_prediction(task: OwnNumber, verdict: Verdict, predicted: Any) -> Verdict:
+    """The verdict with what was predicted, in its note and its facts. The truth is told beside a right answer alone.
+
+    Args:
+        predicted: what the student's notebook holds under `task.variable`; None where they have not guessed.
+    """
+    guess = predicted if predicted is None else _plain_number(predicted)
+    facts = {**verdict.facts, "predicted": guess}
+    computed = facts.get("computed")
+    if guess is not None:
+        said = f"You predicted {guess:.4g}"
+    elif predicted is None:
+        said = f"You have not predicted: {task.variable} = None"
+    else:
+        said = f"Your prediction is {kind_of(predicted)}, and should be one number"
+    if computed is not None and task.right(computed, task.truth):
+        off = "" if guess is None else f" Your guess was {_off(guess, task.truth)}."
+        said = f"{said}; you computed {computed:.4g}, and the truth is {task.truth:.4g}.{off}"
+    elif computed is not None:
+        said = f"{said}; you computed {computed:.4g}, which is not right yet."
+    else:
+        said = f"{said}."
+    return replace(verdict, note=f"{verdict.note} {said}".strip(), facts=facts)
 
 
 def _off(predicted: float, truth: float) -> str:
@@ -105,12 +119,20 @@ def _number(returned: Returned) -> tuple[float | None, Difference | Fault | None
     """The answer as a number, or why it is none."""
     if returned.fault is not None:
         return None, returned.fault
-    tensor = as_tensor(returned.value)
-    if tensor is None or tensor.numel() != 1 or tensor.is_complex():
-        shape = "" if tensor is None else f" of shape {tuple(tensor.shape)}"
-        return None, Difference(f"it returned {kind_of(returned.value)}{shape}, and one number is expected")
+    number = _plain_number(returned.value)
+    if number is None:
+        what = returned.value if isinstance(returned.value, float) else kind_of(returned.value)
+        return None, Difference(f"it returned {what}, and one finite number is expected")
+    return number, None
+
+
+def _plain_number(given: Any) -> float | None:
+    """A finite number, from a number or a tensor with one entry; None for anything else."""
+    tensor = as_tensor(given)
+    if isinstance(given, bool) or tensor is None or tensor.numel() != 1 or tensor.is_complex():
+        return None
     number = float(tensor)
-    return (number, None) if math.isfinite(number) else (None, Difference(f"it returned {number}"))
+    return number if math.isfinite(number) else None
 
 
 def _outcome(task: OwnNumber, one: _Asked, part: str) -> Outcome:
