@@ -48,7 +48,9 @@ def counted_guess(weight, place, spread, noise, seen):
 def guided_integrals(scale, place, spread, noise, seen):
     def mean(hills):
         def density(x0):
-            return sum(np.exp(-((x0 - m) ** 2) / 2 / spread**2) for m in hills) * np.exp(-((seen - x0) ** 2) / 2 / noise**2)
+            return sum(np.exp(-((x0 - m) ** 2) / 2 / spread**2) for m in hills) * np.exp(
+                -((seen - x0) ** 2) / 2 / noise**2
+            )
 
         ends = (-place - 8 * spread, place + 8 * spread)
         return quad(lambda x: x * density(x), *ends, limit=200)[0] / quad(density, *ends, limit=200)[0]

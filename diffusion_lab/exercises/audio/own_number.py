@@ -88,8 +88,8 @@ added until the log-SNR is {log_snr}. At what share of the frequencies is the so
 The book asks at how many frequencies speech is louder than noise of the same power. Here the sound and the level are
 your own.
 
-`share_above_noise` computes the share. White noise has the same power at every frequency, and the log-SNR says what that
-is: $\lambda = \log$ of the sound's power over the noise's, both taken over all frequencies. The mean of
+`share_above_noise` computes the share. White noise has the same power at every frequency, and the log-SNR says what
+that is: $\lambda = \log$ of the sound's power over the noise's, both taken over all frequencies. The mean of
 $1 / (1 + (f / c)^2)$ from 0 to $F$ is $\frac cF \arctan \frac Fc$.
 """,
     reference=share_above_noise,

@@ -1,7 +1,5 @@
 """What it costs to uncover cells of one's own together."""
 
-import math
-
 import torch
 
 from diffusion_lab.exercises.own_numbers import OwnNumber
@@ -72,11 +70,12 @@ TASK = OwnNumber(
     title="How many of your boards are legal?",
     question="""
 On a hidden board {pairs} pairs of cells must be equal: both X with probability {share}, else both O. You are perfect,
-and uncover the board in {steps} steps: each cell comes in one of them, drawn evenly. What share of your boards is legal?
+and uncover the board in {steps} steps: each cell comes in one of them, drawn evenly. What share of your boards is
+legal?
 """,
     statement=r"""
-The book asks what share of boards is legal when a perfect player uncovers them in four steps. Here the board is simpler,
-so that there is a closed form, and its numbers are your own.
+The book asks what share of boards is legal when a perfect player uncovers them in four steps. Here the board is
+simpler, so that there is a closed form, and its numbers are your own.
 
 `boards_that_agree` computes the share. Cells that come in the same step are drawn from their own exact probabilities,
 without seeing each other. Cells that come in a later step see all that is open.

@@ -69,7 +69,8 @@ def by_a_sum(weight, place, spread, noise, seen):
 def by_tweedie(weight, place, spread, noise, seen):
     x = torch.tensor(seen, dtype=torch.float64, requires_grad=True)
     variance = spread**2 + noise**2
-    terms = torch.stack([math.log(w) - (x - m) ** 2 / (2 * variance) for w, m in ((weight, place), (1 - weight, -place))])
+    hills = ((weight, place), (1 - weight, -place))
+    terms = torch.stack([math.log(share) - (x - m) ** 2 / (2 * variance) for share, m in hills])
     (score,) = torch.autograd.grad(terms.logsumexp(0), x)
     return seen + noise**2 * score
 
@@ -97,8 +98,8 @@ deviation of {spread}. Noise with a standard deviation of {noise} was added to o
 the square of your error. What do you say the clean value was?
 """,
     statement=r"""
-The book asks what you say to a noisy value of 0 between two equal hills. Here the hills, the noise and the value are your
-own.
+The book asks what you say to a noisy value of 0 between two equal hills. Here the hills, the noise and the value are
+your own.
 
 `best_guess` computes $\mathbb E[x_0 \mid x]$. It needs how likely each hill is after what was seen, and the best guess
 within each.

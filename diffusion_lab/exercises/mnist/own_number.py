@@ -36,7 +36,7 @@ def one_scale_more(scale, place, spread, noise, seen):
 
 
 def away_from_the_other_class(scale, place, spread, noise, seen):
-    """This steps away from the other class. Guidance steps away from the guess that knows no class, which is between."""
+    """This steps away from the other class. Guidance steps away from the guess that knows no class: it lies between."""
     shrink = spread**2 / (spread**2 + noise**2)
     upper, lower = place + shrink * (seen - place), -place + shrink * (seen + place)
     return lower + scale * (upper - lower)

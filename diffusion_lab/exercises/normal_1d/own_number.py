@@ -51,7 +51,7 @@ def floor_of_the_data(std, last_beta, steps):
 
 
 def level_of_the_mean(std, last_beta, steps):
-    """This is the loss at the mean level. A mean of losses is something else than the loss at the mean: average last."""
+    """This is the loss at the mean level. The mean of the losses is another number: average last."""
     kept = float(_levels(last_beta, steps).mean())
     return kept * std**2 / (kept * std**2 + 1 - kept)
 

@@ -27,7 +27,7 @@ def correlation_left(correlation: float, first_std: float, second_std: float, lo
 
 
 def as_if_spread_evenly(correlation, first_std, second_std, log_snr):
-    """This leaves the spread of the data out. Noise of the same size drowns a narrow coordinate sooner than a wide one."""
+    """This leaves the spread of the data out. The same noise drowns a narrow coordinate sooner than a wide one."""
     return correlation / (1 + math.exp(-log_snr))
 
 

@@ -1,5 +1,7 @@
 """Euler and Heun at equal cost, with a number of calls of one's own."""
 
+from itertools import pairwise
+
 import torch
 
 from diffusion_lab.exercises.own_numbers import OwnNumber
@@ -24,7 +26,8 @@ def euler_over_heun(std: float, calls: int) -> float:
         levels = (80 ** (1 / 7) + place * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
         sigmas = [*levels.tolist(), 0.0]
         width = (std**2 + 80**2) ** 0.5
-        for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for i in range(steps):
+            sigma, after = sigmas[i], sigmas[i + 1]
             slope = sigma / (std**2 + sigma**2)  # dx/dsigma = slope * x
             stepped = width + (after - sigma) * slope * width
             if heun and after > 0:
@@ -66,7 +69,7 @@ def upside_down(std, calls):
 
 
 def even_levels(std, calls):
-    """The levels fall evenly here, so nearly all steps are spent where there is only noise. Use those of the chapter."""
+    """The levels fall evenly here, so nearly all steps are spent on pure noise. Use those of the chapter."""
     steps = ((calls, False), ((calls + 1) // 2, True))
     euler, heun = (_error(std, _levels(n, 1), is_heun) for n, is_heun in steps)
     return float(euler / heun)
@@ -88,7 +91,7 @@ def by_a_sample(std, calls):
 
     def end(sigmas, heun):
         x = torch.tensor(3 * (std**2 + 80**2) ** 0.5, dtype=torch.float64)
-        for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, after in pairwise(sigmas):
             slope = (x - x * std**2 / (std**2 + now**2)) / now
             new = x + (after - now) * slope
             if heun and after > 0:
@@ -110,8 +113,8 @@ TASK = OwnNumber(
     title="Euler or Heun, at your price",
     question="""
 You may call the denoiser {calls} times. Euler takes {calls} steps for it; Heun takes about half as many. The data are
-normal with a standard deviation of {std}, and the denoiser is exact. How many times as large is Euler's error as Heun's?
-Below 1, Euler is ahead.
+normal with a standard deviation of {std}, and the denoiser is exact. How many times as large is Euler's error as
+Heun's? Below 1, Euler is ahead.
 """,
     statement=r"""
 The book asks whether you take 19 steps of Euler or 10 of Heun. Here the number of calls and the data are your own.
@@ -119,7 +122,8 @@ The book asks whether you take 19 steps of Euler or 10 of Heun. Here the number 
 `euler_over_heun` computes the errors of both and divides Euler's by Heun's. For normal data with mean 0 and an exact
 denoiser, $dx / d\sigma = \sigma x / (s^2 + \sigma^2)$, so each step multiplies all samples by the same number, and all
 that can be wrong at the end is their standard deviation. Start from $\mathcal N(0, s^2 + 80^2)$. The levels are the
-chapter's: `n` of them from 80 to 0.002, evenly spaced in $\sigma^{1/7}$, and then 0. Into 0 Heun takes one step of Euler.
+chapter's: `n` of them from 80 to 0.002, evenly spaced in $\sigma^{1/7}$, and then 0. For the step into 0, Heun takes
+Euler's.
 """,
     reference=euler_over_heun,
     numbers_from=numbers,

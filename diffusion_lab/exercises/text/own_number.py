@@ -92,8 +92,8 @@ Noise is added until the log-SNR is {log_snr}, and each vector is read as the ne
 read right?
 """,
     statement=r"""
-The book asks how many words the nearest vector reads right. Here the number of words, their dimensions and the noise are
-your own, and their vectors are at right angles, so that there is a closed form.
+The book asks how many words the nearest vector reads right. Here the number of words, their dimensions and the noise
+are your own, and the vectors are at right angles, so that the answer is one integral.
 
 `words_read_right` computes the share. All vectors have the length $\sqrt D$, so the nearest is the one with the largest
 inner product. In units of the noise, the word itself has $z + \sqrt D\, e^{\lambda / 2}$ and each other word $z'$, all

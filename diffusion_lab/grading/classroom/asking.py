@@ -86,8 +86,8 @@ def _title(chapter: Notebook, result: Result) -> str:
     lab = ", the lab" if chapter.is_lab else ""
     title = f"chapter {number_of(chapter.name)}{lab}: {chapter_record(chapter_of(chapter.name)).title}"
     return (
-        f"# {result.student}, {title}\n\n{result.points:g} of {result.out_of} points. These questions are made from the "
-        "submission itself. What stands in square brackets is for you."
+        f"# {result.student}, {title}\n\n{result.points:g} of {result.out_of} points. These questions are made from "
+        "the submission itself. What stands in square brackets is for you."
     )
 
 
@@ -121,7 +121,7 @@ def _of_number(task: OwnNumber, facts: Mapping[str, Any]) -> Iterator[str]:
     guess, numbers, truth = facts.get("predicted"), task.numbers, task.truth
     asked = f"Your question was: {task.asked}"
     if guess is not None:
-        yield f"{asked} You guessed {guess:.3g}. What made you think so, and what did you overlook? [It is {truth:.3g}.]"
+        yield f"{asked} You guessed {guess:.3g}. What made you think so? [It is {truth:.3g}.]"
     else:
         yield f"{asked} You did not guess. What would you say now, and why? [It is {truth:.3g}.]"
     for name, value in numbers.items():
@@ -142,7 +142,7 @@ def _of_check(task: CheckTask, facts: Mapping[str, Any]) -> Iterator[str]:
             f"not promise? [{facts['alarms']} of {facts['right']} right pieces.]"
         )
     for slipped in facts.get("slipped", ())[:2]:
-        yield f"This mistake passes your check: {_short(slipped)}. With which input, and which `assert`, would you see it?"
+        yield f"This mistake passes your check: {_short(slipped)}. Which input, and which `assert`, would show it?"
     yield (
         "Which mistake would your check still miss, and why did you leave it at that? "
         f"[It catches {facts.get('caught', 0)} of {facts.get('wrong', 0)} wrong pieces.]"
@@ -168,8 +168,8 @@ def _of_code(task: Task, result: Result) -> Iterator[str]:
         return
     changed = "were left out" if not found.changed else f"read\n\n       {_line(found.changed)}\n\n   instead"
     yield (
-        f"Your code has the line\n\n       {_line(found.line)}\n\n   Suppose it {changed}. What would come out, and which "
-        f"quick test would show it? [{found.says}]"
+        f"Your code has the line\n\n       {_line(found.line)}\n\n   Suppose it {changed}. What would come out, and "
+        f"which quick test would show it? [{found.says}]"
     )
 
 

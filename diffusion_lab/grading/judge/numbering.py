@@ -144,7 +144,7 @@ def _outcome(task: OwnNumber, one: _Asked, part: str) -> Outcome:
     if task.right(one.answer, one.truth):
         return Outcome(part, label, True)
     if part == OWN:
-        return Outcome(part, label, False, Difference(f"it returned {one.answer:.6g}, which is not the number asked for"))
+        return Outcome(part, label, False, Difference(f"it returned {one.answer:.6g}, which is not right"))
     expected, yours = apart(one.truth, one.answer)
     return Outcome(part, label, False, Difference("it is another number", expected, yours))
 
@@ -184,5 +184,5 @@ def audit(task: OwnNumber, seeds: Sequence[int]) -> Audit:
                 if [idea.name for idea in verdict.ideas] != [answer.name]:
                     unnamed.add(answer.name)
                     gaps.append(f"'{answer.name}' is named {[idea.name for idea in verdict.ideas] or 'nothing'}")
-    named = len(task.wrong_answers) - len(unnamed)
-    return Audit(task, named, len(right) - len(refused), tuple(dict.fromkeys(gaps)), len(task.wrong_answers), len(right))
+    wrong, unique = len(task.wrong_answers), tuple(dict.fromkeys(gaps))
+    return Audit(task, wrong - len(unnamed), len(right) - len(refused), unique, wrong, len(right))
