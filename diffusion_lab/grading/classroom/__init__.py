@@ -18,6 +18,7 @@ _HOME = {
     "NOT_GRADED": "result",
     "RecordingError": "result",
     "parsed": "submission",
+    "questions_on": "asking",
     "hear": "bug_marking",
     "Heard": "bug_marking",
     "answers": "bug_marking",

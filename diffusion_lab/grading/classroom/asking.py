@@ -26,6 +26,12 @@ LONGEST = 300
 """Characters of what was said to the student, as the page repeats it."""
 
 
+def questions_on(course: Path, submission: Path, most: int = MOST) -> tuple[Result, str]:
+    """What `grade` keeps of a submission, and the page of questions on it; see `graded` and `page`."""
+    result = graded(course, submission)
+    return result, page(result, most)
+
+
 def graded(course: Path, submission: Path) -> Result:
     """What `grade` keeps of this submission.
 
