@@ -18,9 +18,6 @@ _HOME = {
     "NOT_GRADED": "result",
     "RecordingError": "result",
     "parsed": "submission",
-    "hear": "bug_marking",
-    "Heard": "bug_marking",
-    "answers": "bug_marking",
 }
 
 __all__ = list(_HOME)

@@ -28,7 +28,6 @@ _HOME = {
     "prepare": "kinds",
     "audit": "kinds",
     "rehearse": "rehearsing",
-    "check_bug": "accusing",
 }
 
 __all__ = list(_HOME)
