@@ -48,7 +48,7 @@ for command in (
     challenge.challenge,
 ):
     app.command()(command)
-for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):
+for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
 app.command(rich_help_panel="For teachers")(asking.questions)
 app.add_typer(data.app, name="data")

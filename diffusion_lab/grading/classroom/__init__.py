@@ -19,9 +19,6 @@ _HOME = {
     "RecordingError": "result",
     "parsed": "submission",
     "questions_on": "asking",
-    "hear": "bug_marking",
-    "Heard": "bug_marking",
-    "answers": "bug_marking",
 }
 
 __all__ = list(_HOME)

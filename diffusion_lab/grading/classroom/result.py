@@ -38,6 +38,8 @@ class Result:
     """Cell of a teacher's own question -> what was answered, to be marked by hand; None where that is not known."""
     pages: tuple[str, ...] = ()
     """The student's own cells, as they were written."""
+    course: str = ""
+    """The course's own text, with which and the student's name was drawn what is the student's own."""
     seconds: float = 0.0
     digest: str = ""
     """SHA-256 of the submitted file."""
@@ -61,8 +63,8 @@ class Result:
         Raises:
             KeyError, TypeError, ValueError: where it is not one.
         """
-        # Results of older releases have neither answers nor pages.
-        content = {"answers": None, "pages": ()} | dict(content)
+        # Results of older releases have none of these.
+        content = {"answers": None, "pages": (), "course": ""} | dict(content)
         values = {each.name: content[each.name] for each in fields(cls)}
         if values["state"] not in STATES:
             raise ValueError(f"{values['state']!r} is not a state")

@@ -30,7 +30,6 @@ _HOME = {
     "with_prediction": "kinds",
     "rehearse": "rehearsing",
     "suppose": "engine",
-    "check_bug": "accusing",
 }
 
 __all__ = list(_HOME)

@@ -9,8 +9,7 @@ from diffusion_lab.exercises import Exercise, Task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
 from diffusion_lab.exercises.own_numbers import OwnNumber
-from diffusion_lab.grading.judge import auditing, checking, numbering, questions, trying
-from diffusion_lab.grading.judge.accusing import check_bug
+from diffusion_lab.grading.judge import accusing, auditing, checking, numbering, questions, trying
 from diffusion_lab.grading.judge.auditing import SEEDS, Audit
 from diffusion_lab.grading.judge.calling import Caller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
@@ -23,7 +22,7 @@ def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     if isinstance(task, CheckTask):
         return trying.check(task, caller, seed)
     if isinstance(task, BugTask):
-        return check_bug(task, caller, seed)
+        return accusing.check(task, caller, seed)
     if isinstance(task, OwnNumber):
         return numbering.check(task, caller, seed)
     raise TypeError(f"nobody marks a {type(task).__name__}")
@@ -52,6 +51,8 @@ def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) ->
         return auditing.audit(task, seeds, more)
     if isinstance(task, CheckTask):
         return trying.audit(task, tuple(seeds)[:2])
+    if isinstance(task, BugTask):
+        return accusing.audit(task, tuple(seeds)[:2])
     if isinstance(task, OwnNumber):
         return numbering.audit(task, tuple(seeds)[:2])
     raise TypeError(f"nobody audits a {type(task).__name__}")
