@@ -16,6 +16,15 @@ PARTS = {OWN: 2, OTHERS: 1}
 NEAR = 5.0
 """A mistake leads at least so many times farther from the truth than a right answer may."""
 MOST_DRAWS = 100
+HOW = """
+**First guess.** The next cell asks the question with your own numbers, which nobody else has. Write your guess into the
+cell below it, before you compute: it is kept under `{variable}`, and never marked.
+
+**Then compute.** Write `{name}`, which takes the numbers and returns the one that is asked for. It is called with your
+numbers and with others, and may be off by a thousandth. The check shows your guess beside it, and once it is right, the
+truth beside both.
+"""
+"""Below what is asked."""
 PREDICTED = "predicted_"
 """How the name begins under which a notebook holds a prediction."""
 
@@ -32,7 +41,7 @@ class OwnNumber:
     title: str
     question: str
     """Text, with a field of `str.format` for each of the numbers. It ends in what to guess, and its unit."""
-    statement: str
+    about: str
     """Markdown: the same for everybody, and what the function is to compute."""
     reference: Callable[..., float]
     """Its parameters are the numbers' names. Its source between docstring and end is the solution."""
@@ -62,6 +71,11 @@ class OwnNumber:
     @property
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.reference).parameters)
+
+    @property
+    def statement(self) -> str:
+        """Markdown: what is asked, and how a guess and a function are dealt with."""
+        return f"{self.about.strip()}\n\n{HOW.format(name=self.name, variable=self.variable).strip()}"
 
     @property
     def variable(self) -> str:

@@ -84,7 +84,7 @@ TASK = OwnNumber(
 The power of a sound falls with the frequency f as 1 / (1 + (f / {corner} Hz)²), from 0 to 4,000 Hz. White noise is
 added until the log-SNR is {log_snr}. At what share of the frequencies is the sound still louder than the noise?
 """,
-    statement=r"""
+    about=r"""
 The book asks at how many frequencies speech is louder than noise of the same power. Here the sound and the level are
 your own.
 

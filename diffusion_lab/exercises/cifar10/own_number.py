@@ -85,7 +85,7 @@ The brightness of your pictures has a spread of {spread}, where noise has a spre
 schedule a share {left} of the data's variance is still there. The denoiser is exact, and the sampler starts from pure
 noise. What is the spread of the brightness of its pictures?
 """,
-    statement=r"""
+    about=r"""
 The book asks what goes wrong when a schedule stops a little early. Here the schedule and the pictures are your own, and
 the brightness is a single normal number with mean 0.
 

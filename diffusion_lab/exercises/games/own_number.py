@@ -73,7 +73,7 @@ On a hidden board {pairs} pairs of cells must be equal: both X with probability 
 and uncover the board in {steps} steps: each cell comes in one of them, drawn evenly. What share of your boards is
 legal?
 """,
-    statement=r"""
+    about=r"""
 The book asks what share of boards is legal when a perfect player uncovers them in four steps. Here the board is
 simpler, so that there is a closed form, and its numbers are your own.
 

@@ -97,7 +97,7 @@ A share {weight} of the clean values lies around +{place}, the others around -{p
 deviation of {spread}. Noise with a standard deviation of {noise} was added to one of them, and you see {seen}. You pay
 the square of your error. What do you say the clean value was?
 """,
-    statement=r"""
+    about=r"""
 The book asks what you say to a noisy value of 0 between two equal hills. Here the hills, the noise and the value are
 your own.
 

@@ -94,7 +94,7 @@ Half of the data are N(-{place}, {spread}²) and half N({place}, {spread}²). No
 was added to one of them, and you see {seen}. You ask for the upper half with guidance scale {scale}. Which clean value
 does the guided denoiser answer?
 """,
-    statement=r"""
+    about=r"""
 The book asks what guidance makes of a mixture of two normals. Here the mixture, the scale and one noisy value are your
 own, and the question is about a single answer of the guided denoiser.
 

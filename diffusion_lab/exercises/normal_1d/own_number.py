@@ -87,7 +87,7 @@ Your data are normal with a standard deviation of {std}. Your {steps} betas grow
 Always guessing 0 costs a loss of 1. The best network that there can be guesses the noise, at a step drawn evenly. What
 is its loss?
 """,
-    statement=r"""
+    about=r"""
 The book asks how low the loss of the best network goes. Here the data and the schedule are your own.
 
 `lowest_loss` computes it: the mean over all steps of what is left of the noise's variance once $x_t$ is known. You have

@@ -78,7 +78,7 @@ TASK = OwnNumber(
 Two coordinates have standard deviations {first_std} and {second_std} and a correlation of {correlation}. Noise is added
 until the log-SNR is {log_snr}. What is left of the correlation?
 """,
-    statement=r"""
+    about=r"""
 The book asks what noise leaves of a correlation of 0.9 at equal parts. Here the ellipse and the level are your own.
 
 `correlation_left` computes the correlation of the two coordinates of $x = \alpha x_0 + \sigma \varepsilon$, with

@@ -116,7 +116,7 @@ You may call the denoiser {calls} times. Euler takes {calls} steps for it; Heun 
 normal with a standard deviation of {std}, and the denoiser is exact. How many times as large is Euler's error as
 Heun's? Below 1, Euler is ahead.
 """,
-    statement=r"""
+    about=r"""
 The book asks whether you take 19 steps of Euler or 10 of Heun. Here the number of calls and the data are your own.
 
 `euler_over_heun` computes the errors of both and divides Euler's by Heun's. For normal data with mean 0 and an exact

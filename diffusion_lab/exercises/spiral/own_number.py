@@ -90,7 +90,7 @@ TASK = OwnNumber(
 Your data are normal with mean 0 and a standard deviation of {std}. A perfect flow-matching model draws samples with
 {steps} even Euler steps from t = 1 to t = 0. What standard deviation do they have?
 """,
-    statement=r"""
+    about=r"""
 The book asks what the samples look like after a single Euler step: they all land on the mean. Here you take a few more,
 and the data are your own.
 

@@ -91,7 +91,7 @@ Each of {words} words is a vector with {dimensions} coordinates whose mean squar
 Noise is added until the log-SNR is {log_snr}, and each vector is read as the nearest word. What share of the words is
 read right?
 """,
-    statement=r"""
+    about=r"""
 The book asks how many words the nearest vector reads right. Here the number of words, their dimensions and the noise
 are your own, and the vectors are at right angles, so that the answer is one integral.
 

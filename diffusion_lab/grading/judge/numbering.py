@@ -20,7 +20,7 @@ from diffusion_lab.grading.judge.questions import generator_seed
 
 MORE = 3
 """With how many numbers of others it is called."""
-OWNERS = 20
+OWNERS = 6
 """For how many made-up students an audit asks."""
 
 
@@ -89,8 +89,9 @@ def beside_prediction(task: OwnNumber, verdict: Verdict, predicted: Any) -> Verd
         predicted: what the student's notebook holds under `task.variable`; None where they have not guessed.
     """
     guess = predicted if predicted is None else _plain_number(predicted)
-    facts = {**verdict.facts, "predicted": guess}
-    computed = facts.get("computed")
+    known = {"numbers": task.numbers, "computed": None, "truth": task.truth}
+    facts = {**known, **verdict.facts, "predicted": guess}
+    computed = facts["computed"]
     if guess is not None:
         said = f"You predicted {guess:.4g}"
     elif predicted is None:

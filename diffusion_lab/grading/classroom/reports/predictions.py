@@ -56,7 +56,7 @@ def predictions(tasks: Sequence[OwnNumber], graded: Sequence[Result]) -> list[st
 
 def _guess(result: Result, item: dict[str, Any]) -> _Guess | None:
     facts = item.get("facts") or {}
-    if not isinstance(facts.get("truth"), float) or facts.get("of_another"):
+    if not isinstance(facts.get("truth"), float) or facts.get("another draw"):
         return None
     return _Guess(result.student, facts["numbers"], facts.get("predicted"), facts.get("computed"), facts["truth"])
 
