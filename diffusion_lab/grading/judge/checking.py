@@ -6,7 +6,8 @@ import copy
 import math
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -68,6 +69,8 @@ class Verdict:
     note: str = ""
     visible: bool = False
     """Whether these are the cases that a learner sees."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a kind of task tells beside points, as plain data for reports; see where the kind is marked."""
 
     @property
     def passed(self) -> bool:
