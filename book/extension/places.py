@@ -44,8 +44,10 @@ class Commands(SphinxDirective):
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """The published book's address, which its pages name as theirs."""
+    """The published book's address, which its pages name as theirs; and the tag `repository` for `only`."""
     config.html_baseurl = addresses.book_address()
+    if addresses.repository_address():
+        app.tags.add("repository")
 
 
 def setup(app: Sphinx) -> None:
