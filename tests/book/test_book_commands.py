@@ -42,6 +42,24 @@ def fault(words: list[str]) -> str | None:
     return next((f"no option {word}" for word in rest if word.startswith("-") and word not in options), None)
 
 
+def test_the_page_of_commands_has_them_all():
+    """Each command and each option of `run`, so that a new one is not forgotten there."""
+    group = typer.main.get_command(app)
+    named = {words[1] for words in commands(PAGES["commands"].text) if len(words) > 1 and words[0] == "diffusion-lab"}
+    assert set(group.commands) - named == set()
+    options = {name for option in group.commands["run"].params for name in option.opts if name.startswith("--")}
+    assert {name for name in options if f"`{name}`" not in PAGES["commands"].text} == set()
+
+
+def test_the_first_page_is_short_and_its_commands_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.encode()) < 8000
+    assert len(commands(text)) > 5
+    assert [(words, wrong) for words in commands(text) if (wrong := fault(words))] == []
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_commands_in_a_page_exist(page):
     assert [(words, wrong) for words in commands(page.text) if (wrong := fault(words))] == []
