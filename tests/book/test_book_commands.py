@@ -1,21 +1,20 @@
-"""Commands that the pages print exist, and the notebooks' links into the book lead to pages."""
+"""Commands that the pages print exist."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 
 import pytest
 import typer
-import yaml
-from book_source import ROOT, contents, pages
+from book_source import ROOT, pages
 
 from diffusion_lab.cli import app
 
 PAGES = pages()
-SHOWN = re.compile(r"^[ >]*```(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL)
-ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
+SHOWN = re.compile(
+    r"^[ >]*```(?:\{commands\} )?(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL
+)
 
 
 def commands(text: str) -> list[list[str]]:
@@ -79,15 +78,3 @@ def test_commands_in_a_page_exist(page):
 )
 def test_a_command_that_does_not_exist_is_found(text: str, wrong: list[str]):
     assert [fault(words) for words in commands(text) if fault(words)] == wrong
-
-
-@pytest.mark.parametrize(
-    "path",
-    [path for path in sorted((ROOT / "exercises").glob("*/*.ipynb")) if path.stem in contents()],
-    ids=lambda path: path.stem,
-)
-def test_links_of_a_notebook_into_the_book_lead_to_pages(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    text = "\n".join("".join(cell["source"]) for cell in cells)
-    linked = re.findall(rf"{re.escape(ADDRESS)}/?([\w.-]*)", text)
-    assert linked and {link or "index.html" for link in linked} <= {f"{name}.html" for name in contents()}
