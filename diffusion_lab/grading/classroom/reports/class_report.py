@@ -19,11 +19,13 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import chapter_of, find, number_of
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.classroom.gradebook import Book, plain
 from diffusion_lab.grading.classroom.page import PAGE
+from diffusion_lab.grading.classroom.reports.bugs_found import bugs_found
 from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE
 from diffusion_lab.grading.classroom.reports.exports import write_exports
 from diffusion_lab.grading.judge import points
@@ -81,6 +83,7 @@ def page(chapter: str, results: Sequence[Result], made: datetime | None = None) 
         *_faults(groups[NOT_GRADED]),
         *_marks(name, groups[GRADED]),
         *_exercises(name, groups[GRADED]),
+        *_bugs(name, groups[GRADED]),
         *_ideas(name, groups[GRADED]),
         *_refused(groups[REFUSED]),
         *_notes(results),
@@ -205,6 +208,13 @@ def _exercises(chapter: str, graded: list[Result]) -> list[str]:
         *rows,
         "</ul></details></section>",
     ]
+
+
+def _bugs(chapter: str, graded: list[Result]) -> list[str]:
+    tasks = [task for task in notebook(chapter).exercises if isinstance(task, BugTask)]
+    if not tasks or not graded:
+        return []
+    return ["<section><h2>Bugs to find</h2>", *bugs_found(tasks, graded), "</section>"]
 
 
 @dataclass
