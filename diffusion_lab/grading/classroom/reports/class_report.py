@@ -25,6 +25,7 @@ from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.classroom.gradebook import Book
 from diffusion_lab.grading.classroom.page import PAGE
+from diffusion_lab.grading.classroom.reports.bugs_found import bugs_found
 from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE, WIDTH
 from diffusion_lab.grading.classroom.reports.class_report_frame import figure as _figure
 from diffusion_lab.grading.classroom.reports.class_report_frame import number as _number
@@ -91,6 +92,7 @@ def page(chapter: str, results: Sequence[Result], made: datetime | None = None) 
         *_faults(groups[NOT_GRADED]),
         *_marks(name, groups[GRADED]),
         *_exercises(name, groups[GRADED]),
+        *_bugs(name, groups[GRADED]),
         *_ideas(name, groups[GRADED]),
         *_refused(groups[REFUSED]),
         *_notes(results),
@@ -228,6 +230,13 @@ def _bars(tasks: Sequence[Task], graded: list[Result]) -> list[str]:
         *rows,
         "</ul></details>",
     ]
+
+
+def _bugs(chapter: str, graded: list[Result]) -> list[str]:
+    tasks = [task for task in notebook(chapter).exercises if isinstance(task, BugTask)]
+    if not tasks or not graded:
+        return []
+    return ["<section><h2>Bugs to find</h2>", *bugs_found(tasks, graded), "</section>"]
 
 
 @dataclass
