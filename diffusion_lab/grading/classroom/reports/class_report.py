@@ -46,7 +46,7 @@ FOUND = "edit: "
 KINDS = (
     (Exercise, "Functions", None),
     (CheckTask, "Checks written", written_checks),
-    (BugTask, "Bugs to find", None),
+    (BugTask, "Bugs to find", bugs_found),
     (OwnNumber, "Numbers of one's own", predictions),
 )
 """Kinds of tasks, the heading of each, and what there is to tell of it beside points."""
@@ -92,7 +92,6 @@ def page(chapter: str, results: Sequence[Result], made: datetime | None = None) 
         *_faults(groups[NOT_GRADED]),
         *_marks(name, groups[GRADED]),
         *_exercises(name, groups[GRADED]),
-        *_bugs(name, groups[GRADED]),
         *_ideas(name, groups[GRADED]),
         *_refused(groups[REFUSED]),
         *_notes(results),
@@ -230,13 +229,6 @@ def _bars(tasks: Sequence[Task], graded: list[Result]) -> list[str]:
         *rows,
         "</ul></details>",
     ]
-
-
-def _bugs(chapter: str, graded: list[Result]) -> list[str]:
-    tasks = [task for task in notebook(chapter).exercises if isinstance(task, BugTask)]
-    if not tasks or not graded:
-        return []
-    return ["<section><h2>Bugs to find</h2>", *bugs_found(tasks, graded), "</section>"]
 
 
 @dataclass
