@@ -1,4 +1,4 @@
-"""Chapter 8's pipeline with one wrong piece: noise with a known best guess, its bands, and ways up and down the curve."""
+"""Chapter 8's pipeline with one wrong piece: bands of noise, and ways up and down the curve with the best guess."""
 
 import torch
 from torch import nn
