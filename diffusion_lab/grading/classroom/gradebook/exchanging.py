@@ -12,7 +12,7 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
-from diffusion_lab.grading.classroom.gradebook.drawn_from import inscribing, to_release
+from diffusion_lab.grading.classroom.gradebook.inscription import inscribing, to_release
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import misfits
 
 

@@ -29,7 +29,7 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
-from diffusion_lab.grading.classroom.gradebook.drawn_from import drawn_from, inscribing
+from diffusion_lab.grading.classroom.gradebook.inscription import drawn_from, inscribing
 from diffusion_lab.grading.classroom.gradebook.moments import MomentError, moment
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
 

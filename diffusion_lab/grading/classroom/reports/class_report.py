@@ -25,6 +25,7 @@ from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
 from diffusion_lab.grading.classroom.gradebook import Book
 from diffusion_lab.grading.classroom.page import PAGE
+from diffusion_lab.grading.classroom.reports.bugs_found import bugs_found
 from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE, WIDTH
 from diffusion_lab.grading.classroom.reports.class_report_frame import figure as _figure
 from diffusion_lab.grading.classroom.reports.class_report_frame import number as _number
@@ -45,7 +46,7 @@ FOUND = "edit: "
 KINDS = (
     (Exercise, "Functions", None),
     (CheckTask, "Checks written", written_checks),
-    (BugTask, "Bugs to find", None),
+    (BugTask, "Bugs to find", bugs_found),
     (OwnNumber, "Numbers of one's own", predictions),
 )
 """Kinds of tasks, the heading of each, and what there is to tell of it beside points."""
