@@ -67,7 +67,7 @@ def test_the_chapters_script_gets_full_marks_whoever_hands_it_in(student):
 
 def test_marks_are_the_folders_and_another_name_or_release_is_said():
     for about, said in (
-        ({"typed": "eve"}, "The name typed is 'eve'"),
+        ({"typed": "eve"}, "is 'eve'; what counts is drawn for 'ada'"),
         ({"typed": ""}, "No name is typed"),
         ({"course": "0123"}, "of another release"),
     ):
