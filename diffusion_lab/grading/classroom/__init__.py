@@ -18,6 +18,7 @@ _HOME = {
     "NOT_GRADED": "result",
     "RecordingError": "result",
     "parsed": "submission",
+    "questions_on": "asking",
 }
 
 __all__ = list(_HOME)

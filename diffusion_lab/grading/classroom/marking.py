@@ -12,7 +12,16 @@ from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
-from diffusion_lab.grading.judge import Caller, Fault, LocalCaller, Verdict, check, prepare, without_points
+from diffusion_lab.grading.judge import (
+    Caller,
+    Fault,
+    LocalCaller,
+    Verdict,
+    check,
+    prepare,
+    with_prediction,
+    without_points,
+)
 from diffusion_lab.grading.notebook import CELL_LIMIT
 
 PIECE_LIMIT = 30.0
@@ -82,7 +91,7 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
     seconds = time.monotonic() - began
     outcomes = [outcome for verdict in verdicts.values() for outcome in verdict.outcomes]
     late = run.late or any(o.raised is not None and o.raised.kind == "time" for o in outcomes)
-    ordered = tuple(verdicts[name] for name in exercises)
+    ordered = tuple(with_prediction(task, verdicts[name], intake.predictions) for name, task in exercises.items())
     return Marked(ordered, tuple(notes), seconds, late and run.waited > BUSY * seconds)
 
 

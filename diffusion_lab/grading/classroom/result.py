@@ -28,8 +28,8 @@ class Result:
     out_of: int = 0
     exercises: tuple[Mapping[str, Any], ...] = ()
     """One for each exercise, in the notebook's order: name, state, points, out_of, parts (part -> [points, of how
-    many]), ideas (each with name, hint, known), text (the whole message), html (the same for a page; empty where it
-    passed; results of older releases have none)."""
+    many]), facts (as in a `Verdict`; results of older releases have none), ideas (each with name, hint, known), text
+    (the whole message), html (the same for a page; empty where it passed; results of older releases have none)."""
     notes: tuple[str, ...] = ()
     """For the instructor, such as an attempt to import the reference."""
     solutions: Mapping[str, str] | None = None
@@ -79,6 +79,7 @@ def of_verdict(verdict: Verdict) -> dict[str, Any]:
         "points": verdict.points,
         "out_of": verdict.out_of,
         "parts": {part: list(points) for part, points in verdict.parts.items()},
+        "facts": dict(verdict.facts),
         "ideas": [{"name": idea.name, "hint": idea.hint, "known": idea.known} for idea in verdict.ideas],
         "text": told(verdict),
         "html": "" if verdict.passed else as_html(verdict),

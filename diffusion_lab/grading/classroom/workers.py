@@ -78,9 +78,11 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _noted(verdict: Verdict, chapter: Notebook, note: str) -> Verdict:
-    """With this note, where something of the task is drawn."""
+    """With this note, where something of the task is drawn; with one, the student has worked on another draw."""
     drawn = {task.name for task in chapter.exercises if hasattr(task, "drawn_for")}
-    return replace(verdict, note=f"{verdict.note} {note}".strip()) if verdict.exercise in drawn else verdict
+    if verdict.exercise not in drawn:
+        return verdict
+    return replace(verdict, note=f"{verdict.note} {note}".strip(), facts={**verdict.facts, "another draw": bool(note)})
 
 
 def _taken_in(data: bytes, chapter: Notebook) -> Intake:

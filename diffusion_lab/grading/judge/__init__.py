@@ -27,7 +27,9 @@ _HOME = {
     "seed_of": "questions",
     "prepare": "kinds",
     "audit": "kinds",
+    "with_prediction": "kinds",
     "rehearse": "rehearsing",
+    "suppose": "engine",
 }
 
 __all__ = list(_HOME)

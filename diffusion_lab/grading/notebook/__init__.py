@@ -30,6 +30,8 @@ _HOME = {
     "comparison": "references",
     "record": "references",
     "RECORDED": "references",
+    "lay_out": "handing_out",
+    "Placed": "handing_out",
     "build": "authoring",
     "solution": "authoring",
     "CONFIGURATION": "authoring",

@@ -132,6 +132,7 @@ def _plain(intake: Intake) -> dict[str, Any]:
         "answers": intake.answers,
         "pages": intake.pages,
         "typed": intake.typed,
+        "predictions": intake.predictions,
     }
 
 
@@ -148,6 +149,7 @@ def _intake(said: dict[str, Any]) -> Intake:
         answers=said["answers"],
         pages=said["pages"],
         typed=said["typed"],
+        predictions=said["predictions"],
     )
 
 

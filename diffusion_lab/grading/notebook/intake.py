@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from diffusion_lab.grading.notebook.documents import Document, Written
 from diffusion_lab.grading.notebook.magics import NOT_PYTHON, python_of
 from diffusion_lab.grading.notebook.naming import typed
+from diffusion_lab.grading.notebook.predicting import predictions
 from diffusion_lab.grading.notebook.statements import Statement, statements
 
 CELL_LIMIT = 5.0
@@ -79,6 +80,8 @@ class Intake:
     """The student's own cells as they were written, for whoever wants to read them."""
     typed: dict[str, str] = field(default_factory=dict)
     """Whose it is by its own words, as `naming.typed` has it."""
+    predictions: dict[str, float] = field(default_factory=dict)
+    """Variable -> what the student predicted, as `predicting.predictions` reads it."""
 
     @property
     def own(self) -> list[Cell]:
@@ -174,7 +177,8 @@ class _Reading:
         for name, cell in self.written.items():
             intake.solutions.setdefault(name, Cell(cell.place, cell.place, cell.text, cell.text))
         intake.uses = {name: self._closure({name}, lines)[0] & set(self.names) - {name} for name in intake.solutions}
-        intake.notes = _bounded([*self.notes, *naming, *self._settings()])
+        intake.predictions, odd = predictions((line.statement for line in self.lines), self.names)
+        intake.notes = _bounded([*self.notes, *naming, *self._settings(), *odd])
         intake.typed = typed(line.statement for line in self.lines)
         intake.answers = {name: text for name, text in self.document.answers.items() if name not in self.names}
         own = [cell for cell in self.document.cells if not cell.grade_id and self.document.is_notebook]

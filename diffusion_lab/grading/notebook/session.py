@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,9 +22,11 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Task, exercise, notebook, task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import home_of
+from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.exercises.owner import Owner, by_chance
 from diffusion_lab.grading.judge import (
     VISIBLE_SEED,
+    WIDTH,
     Verdict,
     as_html,
     points,
@@ -112,6 +115,24 @@ class Session:
             LabError: where there is no such exercise or case.
         """
         return shown(exercise(str(name)), number)
+
+    def question(self, name: str) -> None:
+        """Print a question with your own numbers, drawn from your name, for you to guess its answer first.
+
+        Args:
+            name: of the function that is to compute it.
+        """
+        with _to_stdout():
+            try:
+                item = task(str(name))
+                if not isinstance(item, OwnNumber):
+                    raise LabError(f"{item.name} asks for no number of your own; its text says what it asks for")
+                item = item.drawn_for(self.owner or by_chance())
+            except LabError as error:
+                print(f"✗ {error}")
+                return
+            print("\n".join(textwrap.wrap(item.asked, WIDTH)))
+            print(f"Write your guess into the next cell: {item.variable} = ...")
 
     def hunt(self) -> Hunt:
         """The pipeline of this lab, in which one piece is wrong: your own, drawn from your name.

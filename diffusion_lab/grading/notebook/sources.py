@@ -90,6 +90,7 @@ def load(path: str | Path, chapter: str | None = None) -> Sources:
                 fault = f"{submission.path.name} has no function {name} and no cell for it any more."
                 faults.setdefault(name, f"{fault} Take it from a fresh notebook.")
     pieces = tasks() if submission.chapter is None else _exercises(submission.chapter)
+    namespace.update(submission.intake.predictions)  # what a notebook predicts is no part of what its functions need
     owner = _owner(submission)
     return Sources(submission.path, namespace, faults, chapter or submission.chapter, submission.notes, pieces, owner)
 

@@ -16,7 +16,15 @@ from typing import Any
 from diffusion_lab.exercises import library, task, tasks
 from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.exercises.owner import Owner, drawn_for, lacks_owner
-from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
+from diffusion_lab.grading.judge import (
+    VISIBLE_SEED,
+    LocalCaller,
+    Verdict,
+    check,
+    usual_settings,
+    with_prediction,
+    without_points,
+)
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
 Namespace = dict[str, Any]
@@ -154,7 +162,7 @@ class _Checking:
         self.open.remove(name)
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
-        return replace(result, note=note)
+        return with_prediction(item, replace(result, note=note), self.namespace)
 
     def _missing(self, name: str, there: list[str]) -> str:
         note = missing_note(name, there)
