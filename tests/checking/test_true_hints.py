@@ -14,7 +14,8 @@ from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
 from diffusion_lab.grading.judge.engine import explaining, fingerprints, plausible
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
-from diffusion_lab.grading.judge.engine.wording import meanings, mistake
+from diffusion_lab.grading.judge.engine.vocabulary import meanings
+from diffusion_lab.grading.judge.engine.wording import mistake
 from diffusion_lab.grading.judge.expecting import expect
 from diffusion_lab.grading.judge.questions import ask, questions
 from diffusion_lab.grading.judge.relating import relation

@@ -56,15 +56,21 @@ def different(answers: Sequence[Returned]) -> int:
 
 
 def bits(answers: Sequence[Returned]) -> float:
-    """How much these answers tell, so that agreement is no chance: many bits, or few numbers with many digits."""
+    """How much these answers tell, so that agreement is no chance: many bits, or few numbers with many digits.
+
+    A number that comes again tells nothing new: half of all mistakes may lead to the same 0.
+    """
     total = 0.0
+    known: set[float] = set()
     for tensor in (as_tensor(leaf) for r in answers for leaf in leaves(r.value)):
         if tensor is None or not tensor.numel():
             continue
         _, counts = tensor.flatten().unique(return_counts=True)
         shares = counts / tensor.numel()
         entropy = float(-(shares * shares.log2()).sum()) * tensor.numel()
-        total += max(entropy, DIGITS * len(counts) if tensor.is_floating_point() else 0.0)
+        new = set(tensor.flatten().tolist()) - known if tensor.is_floating_point() else set()
+        known |= new
+        total += max(entropy, DIGITS * len(new))
     return total
 
 

@@ -29,12 +29,14 @@ from diffusion_lab.grading.judge.engine.plausible import (
     counts,
     may_be_half,
     of_a_count,
+    out_of_place,
     throws_away,
 )
 from diffusion_lab.grading.judge.engine.quoting import VAGUE
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
-from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, same_returned, size
-from diffusion_lab.grading.judge.engine.wording import Mistake, meanings, mistake
+from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, length, same_returned, size
+from diffusion_lab.grading.judge.engine.vocabulary import meanings
+from diffusion_lab.grading.judge.engine.wording import Mistake, mistake
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 
 ONE, TWO = 0.4, 0.4
@@ -164,10 +166,10 @@ class _Search:
 
     def _edits_of_student(self, clock: Clock, whole_first: bool = False) -> Iterator[tuple[Edit, LocalCaller]]:
         repairs = self.source.repairs() if self.source else ()
-        for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first)):
+        for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first, length(e))):
             if clock.over:
                 return
-            if of_a_count(edit, self.counts):
+            if of_a_count(edit, self.counts) or out_of_place(edit):
                 continue
             call = edited(self.source, edit)
             if call is not None:
@@ -184,8 +186,10 @@ class _Search:
                 found.append((1, LocalCaller(wrong.function, CALL), what))
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
+                if (halves and throws_away(edit)) or of_a_count(edit, self.counts) or out_of_place(edit):
+                    continue
                 call = edited(source, edit)
-                if call is None or (halves and throws_away(edit)) or of_a_count(edit, self.counts):
+                if call is None:
                     continue
                 if halves or self._enough_for(edit):
                     what = self._told(edit, source)

@@ -13,6 +13,8 @@ from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 from diffusion_lab.grading.judge.engine.wording import Mistake
 from diffusion_lab.grading.judge.questions import Trial
 
+COARSE = {"round", "floor", "long", "softmax", "sigmoid", "sum", "mean", "cumsum"}
+"""Calls after which an answer tells less than before."""
 VALUES = {"sign", "upside down", "root missing", "root too many", "square missing", "square too many"} | {
     "complement missing",
     "complement too many",
@@ -66,9 +68,25 @@ def throws_away(edit: Edit) -> bool:
     constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
     if called(edit.old) - called(edit.new):
         return True
+    if edit.kind == "function" and isinstance(edit.new, ast.BinOp):
+        return isinstance(edit.new.op, (ast.FloorDiv, ast.Mult))  # zeros, as a rule; rows that no longer mix
+    if edit.kind == "call too many" and isinstance(edit.new, ast.Call):
+        return getattr(edit.new.func, "attr", "") in COARSE
     if isinstance(edit.old, ast.BinOp) and isinstance(edit.new, ast.Constant):
         return True  # what was calculated is a constant then
     return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
+
+
+def out_of_place(edit: Edit) -> bool:
+    """Whether it changes what is written to, where a copy would take its place and nothing be written; or a root or a
+    square in a logarithm, where they are a factor."""
+    parent, field, _ = edit.changes[0][0]
+    if isinstance(parent, (ast.Subscript, ast.Attribute)) and isinstance(parent.ctx, ast.Store):
+        return field == "value"
+    name = parent.attr if isinstance(parent, ast.Attribute) else ""
+    if isinstance(parent, ast.Call):
+        name = getattr(parent.func, "attr", getattr(parent.func, "id", ""))
+    return edit.kind.startswith(("root", "square")) and name.startswith("log")
 
 
 def called(node: ast.AST) -> set[str]:
