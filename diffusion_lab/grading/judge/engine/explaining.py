@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
+from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
 from diffusion_lab.grading.judge.engine.edits import FAR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
@@ -34,13 +35,28 @@ from diffusion_lab.grading.judge.engine.plausible import (
 )
 from diffusion_lab.grading.judge.engine.quoting import VAGUE
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
-from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, length, same_returned, size
+from diffusion_lab.grading.judge.engine.searching import (
+    CALL,
+    Clock,
+    edited,
+    is_right,
+    length,
+    lines_run,
+    same_returned,
+    size,
+    touches,
+)
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
-from diffusion_lab.grading.judge.engine.wording import Mistake, mistake
+from diffusion_lab.grading.judge.engine.wording import Mistake, mistake, together
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 
-ONE, TWO = 0.4, 0.4
-"""Seconds of processor time to look for one edit of the student's code, and for a pair."""
+ONE, APART, TWO = 0.4, 0.15, 0.3
+"""Seconds of processor time to look for one edit of the student's code, for two that show apart, and for two that do
+not."""
+SURE = 8
+"""Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
+HEEDED = 4
+"""Cases in which is looked at whether an argument has an effect."""
 PLAIN = 2
 """An explanation that costs no more is good enough to stop at."""
 PROOF_SEED = 1
@@ -70,9 +86,18 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     found = [*search.made(), *search.undone()]
     best = min(found, key=lambda m: (m.cost, not m.line), default=None)
-    if best is not None and best.cost <= FAR:
-        return (best,)
-    return search.pair() or ((best,) if best else ())
+    if best is None or best.cost > FAR:
+        both, some = search.apart()
+        return both or search.pair() or ((best,) if best else some)
+    wrong, values = wrong_values(trials, exercise.trains)
+    if 0 < len(wrong) < values:
+        others = "the other is right" if values == 2 else "the others are right"
+        best = (
+            replace(best, hint=f"{best.hint} Only value {wrong[0]} of the {values} is wrong, {others}.")
+            if len(wrong) == 1
+            else best
+        )
+    return (best,)
 
 
 class _Search:
@@ -85,6 +110,7 @@ class _Search:
         self.entries, self.different = wrong_numbers(self.trials)
         self.counts = counts(exercise, trials)
         self.meanings = meanings(exercise)
+        self.calls: dict[Edit, LocalCaller | None] = {}
         self.source: Source | None = None
         function = getattr(caller, "function", None)
         if isinstance(caller, LocalCaller) and function is not None:
@@ -114,12 +140,60 @@ class _Search:
         """An edit of the student's code that makes it right."""
         found: list[Mistake] = []
         clock = Clock(ONE)
-        for edit, call in self._edits_of_student(clock):
-            if self._enough_for(edit) and self._right(call):
+        lines = self._lines(self.trials[0].question)
+        for edit, call in self._edits_of_student(clock, only=lambda e: touches(e, lines) and self._enough_for(e)):
+            if self._right(call):
                 found.append(self._told(edit))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
         return found
+
+    def apart(self) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+        """Two edits of the student's code that make it right together, each of them some cases or some values of the
+        answer; and one that does so alone, where no other is found for the rest."""
+        parts = Apart.of(self.trials, self.trains)
+        found: list[tuple[Edit, LocalCaller, frozenset[Unit]]] = []
+        if len(parts.wrong) < 2 or self.source is None:
+            return (), ()
+        lines = [self._lines(question) for question in parts.asked]
+        for edit, call in self._edits_of_student(Clock(APART)):
+            if edit.cost >= FAR:
+                break
+            right = parts.put_right(call, [touches(edit, run) for run in lines])
+            if not right or any(right <= its for _, _, its in found):
+                continue
+            for other, _, its in found:
+                if right | its == parts.wrong and its - right and self._together(other, edit):
+                    both = (self._told(other), self._told(edit))
+                    if not contrary(*both):
+                        return both, ()
+            found.append((edit, call, right))
+        best = max(found, key=lambda f: (len(f[2]), -f[0].cost), default=None)
+        if best is None or not self._sure_of_some(best[1], best[2], parts, best[0].cost):
+            return (), ()
+        some = self._told(best[0])
+        return (), (replace(some, hint=f"One of the things that are wrong: {some.hint}", uncertain=True),)
+
+    def _together(self, one: Edit, other: Edit) -> bool:
+        """Whether both edits at once make the function right."""
+        try:
+            return self._right(LocalCaller(self.source.with_edits([one, other]), CALL)) if self.source else False
+        except (SyntaxError, ValueError, TypeError, RecursionError):
+            return False
+
+    def _sure_of_some(self, call: LocalCaller, units: frozenset[Unit], parts: Apart, cost: int) -> bool:
+        """Whether the values that an edit puts right are right in all cases of these kinds, and are many."""
+        entries = 0
+        for question in (*(t.question for t in self.trials), *questions(self.exercise, PROOF_SEED)):
+            asked = parts.only(units, question)
+            if asked:
+                right = right_values(self._call(call, question), question, self.trains)
+                if not all(right[j] for j in asked):
+                    return False
+                entries += sum(question.expected.leaves[j].value.numel() for j in asked)
+        return entries >= SURE * max(cost, 1) and all(
+            is_right(self._call(call, t.question), t.question, self.trains) for t in self.trials if t.passed
+        )
 
     def pair(self) -> tuple[Mistake, ...]:
         """An edit of the student's code that makes it the same as an edit of right code: two mistakes."""
@@ -155,23 +229,36 @@ class _Search:
                 one = self._told(edit)
                 if min(edit.cost, second.cost) > 1 or contrary(one, second) or self._says_nothing(edit, second):
                     continue
-                if not self._hidden_where_it_passes(other):
+                if not self._hidden_where_it_passes(other) or self._heeds_what_is_ignored(other):
                     continue
                 if self._same(other, call, known) and not self._whatever_its_value(edit, call):
-                    best = (one, second)
+                    best = together(one, second)
                     if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
                         best = (second, replace(one, hint=f"Perhaps also: {one.hint}"))
                     break
         return best
 
-    def _edits_of_student(self, clock: Clock, whole_first: bool = False) -> Iterator[tuple[Edit, LocalCaller]]:
+    def _lines(self, question: Question) -> set[int] | None:
+        """The lines of the student's file that this question runs."""
+        if self.source is None:
+            return None
+        try:
+            return lines_run(self.source.function, question.arguments)
+        except Exception:  # a function that is odd to watch is searched as a whole
+            return None
+
+    def _edits_of_student(
+        self, clock: Clock, whole_first: bool = False, only: Callable[[Edit], bool] = lambda edit: True
+    ) -> Iterator[tuple[Edit, LocalCaller]]:
         repairs = self.source.repairs() if self.source else ()
         for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first, length(e))):
             if clock.over:
                 return
-            if of_a_count(edit, self.counts) or out_of_place(edit):
+            if of_a_count(edit, self.counts) or out_of_place(edit) or not only(edit):
                 continue
-            call = edited(self.source, edit)
+            if edit not in self.calls:
+                self.calls[edit] = edited(self.source, edit)
+            call = self.calls[edit]
             if call is not None:
                 yield edit, call
 
@@ -204,7 +291,7 @@ class _Search:
         source = right or self.source
         body = source.trees.get(edit.function) if source else None
         what = mistake(edit, right is not None, body, self.meanings, self.exercise.parameters)
-        return replace(what, hint=f"Probably: {what.hint}") if self.different < FEW else what
+        return replace(what, hint=f"Probably: {what.hint}", uncertain=True) if self.different < FEW else what
 
     def _enough_for(self, edit: Edit) -> bool:
         """Whether so much was wrong that an edit as far-fetched as this does not put all of it right by chance."""
@@ -221,6 +308,26 @@ class _Search:
         """Whether a mistake spares the cases that the student's function gets right, as one that is there must."""
         passed = [t.question for t in self.trials if t.passed]
         return all(is_right(self._call(call, q), q, self.trains) for q in passed)
+
+    def _heeds_what_is_ignored(self, other: LocalCaller) -> bool:
+        """Whether a mistake takes the effect from an argument that has one in the student's function: then it is not
+        there."""
+        asked = [t.question for t in self.trials][:HEEDED]
+        for place, name in enumerate(self.exercise.parameters):
+            changed = [(q, changed_at(q.arguments, place)) for q in asked]
+            changed = [(q, given) for q, given in changed if given is not None]
+            if not changed or name in self.counts:
+                continue
+
+            def ignores(call: Caller, changed: list = changed) -> bool:
+                return all(
+                    same_returned(self._call(call, q), call(given, gradients=self.trains), self.trains)
+                    for q, given in changed
+                )
+
+            if ignores(other) and not ignores(self.caller):
+                return True
+        return False
 
     def _whatever_its_value(self, edit: Edit, call: LocalCaller) -> bool:
         """Whether the answers stay what they are where the edited value is three times as large: it does not count."""

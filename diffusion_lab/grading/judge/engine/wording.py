@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
@@ -95,6 +95,8 @@ class Mistake:
     """Whether it is one of the exercise's own wrong answers."""
     line: int = 0
     """In the student's file or cell; 0 where it was found in the answers alone."""
+    uncertain: bool = False
+    """Whether it explains a part of what is wrong, or by few numbers alone."""
 
 
 def mistake(
@@ -164,6 +166,32 @@ def mistake(
     key = re.sub(r"[`\s]+", " ", f"edit: {kind} {subject}").strip()
     hint = f"{start}{sentence}{' ' + idea if idea else ''}"
     return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
+
+
+REPLACED = {
+    "divisor": "It is divided by `{yours}`, and must be divided by `{right}`.",
+    "factor": "It is multiplied by `{yours}`, and must be multiplied by `{right}`.",
+}
+
+
+def together(one: Mistake, other: Mistake) -> tuple[Mistake, ...]:
+    """Two mistakes as they are told: one, where one thing stands in the place of another; and where both have the same
+    words, it is said that they are two."""
+    for what, sentence in REPLACED.items():
+        kinds = (f"{what} too many", f"{what} missing")
+        if (one.kind, other.kind) == kinds:
+            yours, right = (m.name.removeprefix(f"edit: {m.kind}").strip() for m in (one, other))
+            if yours and right:
+                start = f"Line {one.line}: " if one.line else ""
+                hint = start + sentence.format(yours=yours, right=right)
+                return (
+                    Mistake(what, hint, f"edit: {what} {yours} for {right}"[:80], one.cost + other.cost, line=one.line),
+                )
+    if one.hint.endswith(other.hint):
+        return (one,)
+    if one.kind == other.kind == "function":
+        other = replace(other, hint=f"In another place: {other.hint}")
+    return (one, other)
 
 
 def _whole_of(edit: Edit) -> tuple[ast.AST, str] | None:
@@ -253,7 +281,7 @@ def _name_of_call(node: ast.AST) -> str:
 def _around_it(edit: Edit, say: Callable[[ast.AST], str]) -> str:
     """The expression in which a number stands."""
     parent = edit.changes[0][0][0]
-    text = say(parent) if isinstance(parent, ast.expr) else ""
+    text = say(parent) if isinstance(parent, (ast.BinOp, ast.UnaryOp, ast.Call)) else ""
     return f" in {text}" if text.startswith("`") and len(text) > 5 else ""
 
 
