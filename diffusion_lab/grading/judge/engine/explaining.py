@@ -50,9 +50,11 @@ from diffusion_lab.grading.judge.engine.vocabulary import meanings
 from diffusion_lab.grading.judge.engine.wording import Mistake, mistake, together
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 
-ONE, APART, TWO = 0.4, 0.15, 0.3
-"""Seconds of processor time to look for one edit of the student's code, for two that show apart, and for two that do
-not."""
+ONE, APART, ALL = 0.35, 0.15, 0.85
+"""Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
+what is left goes to two that do not."""
+OFTEN = ("root too many", "square too many")
+"""Edits of the student's code that undo what people often forget: they are tried early."""
 SURE = 8
 """Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
 HEEDED = 4
@@ -110,6 +112,7 @@ class _Search:
         self.entries, self.different = wrong_numbers(self.trials)
         self.counts = counts(exercise, trials)
         self.meanings = meanings(exercise)
+        self.clock = Clock(ALL)
         self.calls: dict[Edit, LocalCaller | None] = {}
         self.source: Source | None = None
         function = getattr(caller, "function", None)
@@ -200,21 +203,21 @@ class _Search:
         if self.table is None:
             return ()
         small, others = fingerprints.asked(self.exercise)
-        clock = Clock(TWO)
+        clock = self.clock
         best: tuple[Mistake, ...] = ()
         for edit, call in self._edits_of_student(clock, whole_first=True):
             if not may_be_half(edit):
                 continue
             if edit.cost >= FAR or (best and edit.cost + 1 >= sum(m.cost for m in best)):
                 break
-            first = [self._call(call, q) for q in small]
-            if not all(keeps_its_shape(r, q) for r, q in zip(first, small, strict=True)):
+            first = self._in_shape(call, small)
+            if first is None:
                 continue
             rows = self.table.at_first(*fingerprints.projection(first, self.trains))
             if not len(rows):
                 continue
-            rest = [self._call(call, q) for q in others]
-            if not all(keeps_its_shape(r, q) for r, q in zip(rest, others, strict=True)):
+            rest = self._in_shape(call, others)
+            if rest is None:
                 continue
             hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
             known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
@@ -251,7 +254,9 @@ class _Search:
         self, clock: Clock, whole_first: bool = False, only: Callable[[Edit], bool] = lambda edit: True
     ) -> Iterator[tuple[Edit, LocalCaller]]:
         repairs = self.source.repairs() if self.source else ()
-        for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first, length(e))):
+        for edit in sorted(
+            repairs, key=lambda e: (e.cost - (e.kind in OFTEN), (e.function == SHELL) != whole_first, length(e))
+        ):
             if clock.over:
                 return
             if of_a_count(edit, self.counts) or out_of_place(edit) or not only(edit):
@@ -308,6 +313,15 @@ class _Search:
         """Whether a mistake spares the cases that the student's function gets right, as one that is there must."""
         passed = [t.question for t in self.trials if t.passed]
         return all(is_right(self._call(call, q), q, self.trains) for q in passed)
+
+    def _in_shape(self, call: LocalCaller, asked: Sequence[Question]) -> list[Returned] | None:
+        """Its answers, as long as they have the shapes of right ones; None once one has not."""
+        found = []
+        for question in asked:
+            found.append(self._call(call, question))
+            if not keeps_its_shape(found[-1], question):
+                return None
+        return found
 
     def _heeds_what_is_ignored(self, other: LocalCaller) -> bool:
         """Whether a mistake takes the effect from an argument that has one in the student's function: then it is not

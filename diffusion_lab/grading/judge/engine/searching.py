@@ -116,6 +116,6 @@ def length(edit: Edit) -> int:
 def edited(source: Source, edit: Edit) -> LocalCaller | None:
     """The function with one edit made, to be called; None where that is no function."""
     try:
-        return LocalCaller(source.with_edits([edit]), CALL)
+        return LocalCaller(source.with_edits([edit]), CALL, lines=False)
     except (SyntaxError, ValueError, TypeError, RecursionError):
         return None
