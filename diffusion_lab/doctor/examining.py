@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from diffusion_lab.doctor import loops, losses, networks, noising, stepping, tables
+from diffusion_lab.doctor import averages, conversions, labels, loops, losses, networks, noising, ranges, solvers, stepping, tables
 from diffusion_lab.doctor.calling import Raised, Reader
 from diffusion_lab.doctor.findings import Checkup, Finding
 from diffusion_lab.doctor.listening import Path
+from diffusion_lab.doctor.schedulers import subject_of_scheduler
 from diffusion_lab.doctor.subject import Diffusion
+
+
+CONVERSIONS = ("predict_start_from_noise", "predict_noise_from_start", "predict_v", "predict_start_from_v")
 
 
 class _Examination:
@@ -55,8 +60,12 @@ def examine(subject: Any = None, /, **pieces: Any) -> Checkup:
     """
     from diffusion_lab.doctor.reading import subject_of
 
+    found = subject_of(subject, pieces)
+    if found.scheduler is not None:
+        own = subject_of_scheduler(found.scheduler)
+        found = replace(found, **{k: v for k, v in own.named.items() if getattr(found, k) is None})
     with torch.random.fork_rng(devices=[]):
-        return _run(subject_of(subject, pieces))
+        return _run(found)
 
 
 def _run(subject: Diffusion) -> Checkup:
@@ -74,6 +83,9 @@ def _run(subject: Diffusion) -> Checkup:
         )  # fmt: skip
         if learned:
             prediction, told = prediction or learned[-1].prediction, told or learned[-1].told
+    if subject.data is not None:
+        scaled = subject.loss is not None and not (learned and learned[-1].pixels is False)
+        e.probe("data", "range", ranges.examine_data(subject.data, scaled))
     if prediction is None:
         prediction = "eps"
         if any((subject.ddpm_step, subject.sample)):
@@ -87,6 +99,7 @@ def _run(subject: Diffusion) -> Checkup:
         whole = all(float(t).is_integer() for t in told)
         e.probe("network", "time, input, batch, gradients", networks.examine_network(subject, e.reader, path, whole))
     _samplers(e, subject, path, prediction, told)
+    _others(e, subject, path)
     return _report(e)
 
 
@@ -109,8 +122,6 @@ def _tables(e: _Examination) -> Path | None:
 
 
 def _samplers(e: _Examination, subject: Diffusion, path: Path, prediction: str, told: tuple[float, float]) -> None:
-    from dataclasses import replace
-
     subject = replace(subject, prediction=prediction if prediction in ("eps", "x0", "v") else None)
     if subject.ddpm_step is not None:
         found = stepping.examine_step("ddpm_step", subject.ddpm_step, subject, e.reader, path)
@@ -120,6 +131,26 @@ def _samplers(e: _Examination, subject: Diffusion, path: Path, prediction: str, 
     if subject.sample is not None:
         probe = loops.LoopProbe(subject, e.reader, path, subject.prediction or "eps")
         e.probe("sample", "levels, every step, samples of exact data", loops.examine_loop(probe, told))
+        if e.reader.takes(subject.sample, "labels"):
+            e.probe("sample", "whether labels arrive", labels.examine_loop_labels(probe))
+    for piece in ("solver_step", "flow_step", "multistep"):
+        if (function := getattr(subject, piece)) is not None:
+            e.probe(piece, "order of convergence, last step", solvers.examine_solver(piece, function, subject, e.reader))
+
+
+def _others(e: _Examination, subject: Diffusion, path: Path) -> None:
+    if subject.convert is not None:
+        e.probe("convert", "known data and noise, all pairs", conversions.examine_convert(subject, e.reader, path))
+    for piece in CONVERSIONS:
+        if (function := getattr(subject, piece)) is not None:
+            found = conversions.examine_predictions(piece, function, subject, e.reader, path)
+            e.probe(piece, "known data and noise", found)
+    if subject.ema_update is not None:
+        e.probe("ema_update", "weights, statistics and counters", averages.examine_average(subject, e.reader))
+    if subject.drop_labels is not None:
+        e.probe("drop_labels", "which labels go", labels.examine_dropping(subject, e.reader))
+    if subject.guided_eps is not None:
+        e.probe("guided_eps", "factors of both guesses", labels.examine_guidance(subject, e.reader))
 
 
 def _report(e: _Examination) -> Checkup:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from diffusion_lab.doctor.listening import Asked, Listener, Path, column
 from diffusion_lab.doctor.moves import PAGE, Move, judge
 from diffusion_lab.doctor.noising import wrong_dtype
 from diffusion_lab.doctor.subject import Diffusion, said
+from diffusion_lab.doctor.tables import table_for
 from diffusion_lab.exact import FiniteSet
 from diffusion_lab.levels import Level
 
@@ -63,12 +65,10 @@ class LoopProbe:
         listener = Listener(answer)
         start = torch.randn(self.shape, generator=torch.Generator().manual_seed(seed))
         fresh = torch.randn(len(self.path), *self.shape, generator=torch.Generator().manual_seed(seed + 1))
-        kept = self.path.alpha_bar
-        betas = 1 - kept / torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+        betas, alpha_bar = table_for(self.subject, self.path)
         given = {
             "network": listener, "shape": self.shape, "count": self.shape[0], "x": start * float(self.path.sigma[-1]),
-            "noise": fresh, "betas": betas if self.subject.betas is None else self.subject.betas,
-            "alpha_bar": kept, "sigmas": self.path.sigma, "T": len(self.path), **more,
+            "noise": fresh, "betas": betas, "alpha_bar": alpha_bar, "sigmas": self.path.sigma, "T": len(self.path), **more,
         }  # fmt: skip
         final = first_tensor(PIECE, self.reader.call(PIECE, self.function, given, seed))
         if not listener.asked:
@@ -107,6 +107,11 @@ def _examine(probe: LoopProbe, told: tuple[float, float] | None) -> Iterator[Fin
     yield from timing
     if timing:
         return
+    twice = sum(_same(a, b) for a, b in pairwise(plain.asked))
+    if twice:
+        yield Finding("asked-twice", PIECE, "The network is asked the same question twice in a row. Keep its answer: "
+                      "calls are what sampling costs.", "calls", len(plain.asked), len(plain.asked) - twice,
+                      "01_normal_1d#at-equal-cost")  # fmt: skip
     ends = [float(probe.run(lambda x, a, s, call, c=c: torch.full_like(x, c)).final.mean()) for c in (-0.5, 0.5)]
     if abs(ends[0] - 0.25) < 0.02 and abs(ends[1] - 0.75) < 0.02:
         probe.scale = (0.5, 0.5)  # it hands pictures back in [0, 1]
@@ -120,6 +125,11 @@ def _examine(probe: LoopProbe, told: tuple[float, float] | None) -> Iterator[Fin
     yield from found
     if not found:
         yield from _samples(probe)
+
+
+def _same(a: Asked, b: Asked) -> bool:
+    labels = a.labels is b.labels or (a.labels is not None and b.labels is not None and torch.equal(a.labels, b.labels))
+    return labels and torch.equal(a.told, b.told) and torch.equal(a.x, b.x)
 
 
 def _timing(heard: Tensor, path: Path, told: tuple[float, float] | None) -> Iterator[Finding]:

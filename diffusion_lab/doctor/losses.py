@@ -12,8 +12,9 @@ from diffusion_lab.doctor.calling import Raised, Reader, first_tensor
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Asked, Listener, Path, column
 from diffusion_lab.doctor.mixtures import name_mixture
-from diffusion_lab.doctor.noising import spread_times, square_batch
+from diffusion_lab.doctor.noising import spread_times, square_batch, wrong_dtype
 from diffusion_lab.doctor.subject import Diffusion, said
+from diffusion_lab.doctor.tables import table_for
 
 PIECE = "loss"
 PAGE = "01_normal_1d#why-guess-the-noise"
@@ -31,6 +32,8 @@ class Learned:
     """What it trains the network for, where that is one of the known kinds."""
     told: tuple[float, float] | None
     """What it tells the network at the first and at the last level."""
+    pixels: bool | None = None
+    """Whether it takes data from 0 to 1 and scales them to [-1, 1] itself."""
 
 
 class LossProbe:
@@ -38,6 +41,7 @@ class LossProbe:
 
     def __init__(self, subject: Diffusion, reader: Reader, path: Path, seed: int = 0):
         self.subject, self.reader, self.path = subject, reader, path
+        self.change = 0.0
         self.gives_t = reader.takes(subject.loss, "t")
         self.gives_noise = reader.takes(subject.loss, "noise")
         shape = subject.sample_shape
@@ -52,11 +56,14 @@ class LossProbe:
         """The last call of the network, and the slope of the summed loss by its answer."""
         said_by_network = torch.full_like(x0, answer) if isinstance(answer, float) else answer.clone()
         said_by_network.requires_grad_()
-        listener = Listener(lambda x, told, call: said_by_network.to(x))
+        # A loss may ask for one sample at a time.
+        listener = Listener(lambda x, told, call: said_by_network[call : call + 1] if len(x) < len(x0) else said_by_network)
         uniform = (self.t + 0.5).float() / len(self.path)
+        betas, alpha_bar = table_for(self.subject, self.path)
+        data = x0.clone()
         given = {
-            "network": listener, "x0": x0, "t": self.t, "noise": noise, "alpha_bar": self.path.alpha_bar,
-            "betas": self.subject.betas, "uniform": uniform, "sigma": self.path.sigma[self.t].float(),
+            "network": listener, "x0": data, "t": self.t, "noise": noise.clone(), "alpha_bar": alpha_bar,
+            "betas": betas, "uniform": uniform, "sigma": self.path.sigma[self.t].float(),
         }  # fmt: skip
         with torch.enable_grad():
             value = first_tensor(PIECE, self.reader.call(PIECE, self.subject.loss, given, seed))
@@ -64,20 +71,40 @@ class LossProbe:
                 raise Raised("the network was never called")
             if not value.requires_grad:
                 raise CutOff
-            (slope,) = torch.autograd.grad(value.sum(), said_by_network, allow_unused=True)
+            try:
+                (slope,) = torch.autograd.grad(value.sum(), said_by_network, allow_unused=True)
+            except RuntimeError as error:
+                if listener.asked[-1].x.dtype != torch.float32:
+                    raise WrongType(listener.asked[-1].x.dtype) from error
+                raise Raised(f"its gradient raised {type(error).__name__}: {error}") from error
         if slope is None:
             raise CutOff
-        return listener.asked[-1], slope.double()
+        self.change = max(self.change, float((data - x0).abs().max()))
+        return together(listener.asked, len(x0)), slope.double()
+
+
+def together(asked: list[Asked], count: int) -> Asked:
+    """The last call; or all of them as one, where each was for one sample."""
+    if len(asked) != count or len(asked[-1].x) == count:
+        return asked[-1]
+    return Asked(*(torch.cat([getattr(a, name) for a in asked]) for name in ("x", "told")), None, asked[-1].answer)
 
 
 class CutOff(Exception):
     """No gradient comes back from the loss to the network's answer."""
 
 
+class WrongType(Exception):
+    """The network was shown another dtype than that of the data. `args` has it."""
+
+
 def examine_loss(probe: LossProbe) -> Iterator[Finding | Learned]:
     """The findings, and last what the loss trains for."""
     try:
         yield from _examine(probe)
+    except WrongType as error:
+        yield wrong_dtype(PIECE, error.args[0])
+        yield Learned(None, None)
     except CutOff:
         yield Finding("cut-off", PIECE, "No gradient comes back from the loss to the network, so nothing is learned: "
                       "something on the way detaches, or makes a tensor anew.", "share of the answer that gets a "
@@ -109,7 +136,21 @@ def _examine(probe: LossProbe) -> Iterator[Finding | Learned]:
         yield Learned(None, None)
         return
     a = flat_a.mean(dim=1)
-    index = probe.t if probe.gives_t else (path.alpha - a[:, None]).abs().argmin(dim=1)
+    if bool((plain.x == 0).all()) and float(a.max() - a.min()) < 1e-6:
+        yield Finding("clean-input", PIECE, "The network is shown the clean data. It has to see x_t, the mixture of "
+                      "data and noise.", "factor of the noise", 0.0, float(path.sigma[-1]), PAGE)  # fmt: skip
+        yield Learned(None, None)
+        return
+    if probe.count > 1 and float(a.max() - a.min()) < 1e-7:
+        yield Finding("one-time-for-all", PIECE, "All samples of a batch have the same noise level. Draw or look up "
+                      "one for each.", "different levels in a batch", 1, len(probe.t.unique()), TIME_PAGE)  # fmt: skip
+        yield Learned(None, None)
+        return
+    pixels = _takes_pixels(probe, a, zero)
+    if pixels:  # it takes data from 0 to 1 and brings them to [-1, 1] itself
+        a = a / 2
+        plain = Asked(plain.x + column(a, plain.x), plain.told, plain.labels, plain.answer)
+    index = _levels(probe, a, plain)
     noise = probe.noise if probe.gives_noise else plain.x / column(path.sigma[index], plain.x)
     if probe.gives_noise:
         flat = probe.noise.double().flatten(1)
@@ -117,31 +158,58 @@ def _examine(probe: LossProbe) -> Iterator[Finding | Learned]:
     else:
         size = float(noise.double().square().mean().sqrt())
         b = path.sigma[index] * (1.0 if abs(size - 1) < 0.06 else size)
-    if bool((plain.x == 0).all()) and bool((a - 1).abs().max() < 1e-5):
-        yield Finding("clean-input", PIECE, "The network is shown the clean data. It has to see x_t, the mixture of "
-                      "data and noise.", "factor of the noise", 0.0, float(path.sigma[-1]), PAGE)  # fmt: skip
-        yield Learned(None, None)
-        return
     wrong = name_mixture(PIECE, a, b, index, path)
     if wrong is not None:
         yield wrong
     if shown.x.dtype != torch.float32:
-        from diffusion_lab.doctor.noising import wrong_dtype
-
         yield wrong_dtype(PIECE, shown.x.dtype)
+    if probe.change > 0:
+        yield Finding("changes-its-input", PIECE, "It writes into the clean data, which come again in the next epoch. "
+                      "Make a new tensor.", "largest change of x0", probe.change, 0.0, PAGE)  # fmt: skip
     told = yield from _times(probe, plain, index)
     prediction = None
     if wrong is None:
-        prediction = yield from _target(probe, index, noise)
-    yield Learned(prediction, told)
+        prediction = yield from _target(probe, index, noise, pixels)
+    yield Learned(prediction, told, pixels)
+
+
+def _levels(probe: LossProbe, a: Tensor, asked: Asked) -> Tensor:
+    """The step of each sample: as given, as drawn, as told, or as its share of data says."""
+    if probe.gives_t:
+        return probe.t
+    path = probe.path
+    choices = [(path.alpha - a[:, None]).abs().argmin(dim=1)]
+    if probe.reader.takes(probe.subject.loss, "uniform"):
+        choices.append(probe.t)
+    told = asked.told.round().long()
+    if bool((asked.told == told).all()) and 0 <= int(told.min()) and int(told.max()) < len(path):
+        choices.append(told)
+    flat = asked.x.double().flatten(1)
+    b = (flat * probe.noise.double().flatten(1)).sum(dim=1) / probe.noise.double().flatten(1).square().sum(dim=1)
+    if not probe.gives_noise:
+        return choices[0]
+    named = [(name_mixture(PIECE, a, b, index, path), index) for index in choices]
+    fits = [index for finding, index in named if finding is None]
+    known = [index for finding, index in named if finding is not None and finding.code != "wrong-mixture"]
+    return [*fits, *known, choices[0]][0]
+
+
+def _takes_pixels(probe: LossProbe, a: Tensor, zero: Tensor) -> bool:
+    """Whether data of 0 and 1 enter the mixture as -1 and 1."""
+    data = probe.subject.data
+    if probe.gives_noise:
+        offset = probe.ask(zero, zero)[0].x.double().flatten(1).mean(dim=1)
+        return bool((offset + a / 2).abs().max() < 1e-4) and float(a.max()) > 1.5
+    return data is not None and float(data.min()) >= 0 and float(a.max()) > 1.5
 
 
 def _times(probe: LossProbe, asked: Asked, index: Tensor) -> Iterator[Finding]:
     """What the network is told, and which levels are drawn. Returns what it is told at both ends."""
     told, path = asked.told, probe.path
     T = len(path)
-    if not probe.gives_t and not probe.reader.takes(probe.subject.loss, "uniform"):
-        seen = torch.cat([index, *(_drawn(probe, seed) for seed in range(1, 1 + max(1, 12 * T // len(index))))])
+    if not probe.gives_t:
+        again = 0 if probe.reader.takes(probe.subject.loss, "uniform") else max(1, 12 * T // len(index))
+        seen = torch.cat([index, *(_drawn(probe, seed) for seed in range(1, 1 + again))])
         first, last = int(seen.min()), int(seen.max())
         if int(index.min()) == int(index.max()):
             yield Finding("one-time-for-all", PIECE, "All samples of a batch get the same time. Draw one for each.",
@@ -172,10 +240,11 @@ def _times(probe: LossProbe, asked: Asked, index: Tensor) -> Iterator[Finding]:
 def _drawn(probe: LossProbe, seed: int) -> Tensor:
     zero, one = torch.zeros_like(probe.x0), torch.ones_like(probe.x0)
     a = (probe.ask(one, probe.noise, seed=seed)[0].x - probe.ask(zero, probe.noise, seed=seed)[0].x).double()
-    return (probe.path.alpha - a.flatten(1).mean(dim=1)[:, None]).abs().argmin(dim=1)
+    a = a.flatten(1).mean(dim=1)
+    return (probe.path.alpha - (a / 2 if float(a.max()) > 1.5 else a)[:, None]).abs().argmin(dim=1)
 
 
-def _target(probe: LossProbe, index: Tensor, noise: Tensor) -> Iterator[Finding]:
+def _target(probe: LossProbe, index: Tensor, noise: Tensor, pixels: bool) -> Iterator[Finding]:
     """What the answer is compared with: a squared loss is lowest there. Returns the kind of prediction."""
     x0, path = probe.x0, probe.path
     _, low = probe.ask(x0, probe.noise, 0.0)
@@ -199,6 +268,7 @@ def _target(probe: LossProbe, index: Tensor, noise: Tensor) -> Iterator[Finding]
     target = -low / bend
     alpha, sigma = (column(f[index].double(), target) for f in (path.alpha, path.sigma))
     x0, noise = x0.double(), noise.double()
+    x0 = 2 * x0 - 1 if pixels else x0
     kinds = {kind: said(kind, x0, noise, alpha, sigma) for kind in ("eps", "x0", "v")}
     kinds["flow"] = noise - x0
 

@@ -127,8 +127,8 @@ def _noise(piece, moves, rights, noise, noise_close, close) -> Iterator[Finding]
         yield Finding("variance-for-deviation", piece, "The fresh noise is multiplied by a variance. Its factor is the "
                       "standard deviation, the square root.", what, m.noise, expected, NOISE_PAGE)  # fmt: skip
     elif all(m.noise < 1e-6 for m, _ in inner):
-        yield Finding("no-noise", piece, "No step adds noise, and the mean is the one of DDPM, which counts on it: "
-                      "samples crowd in the middle. Add noise, or take DDIM's step.", what, 0.0, expected,
+        yield Finding("no-noise", piece, "No step adds noise, and what it does to x counts on it: samples crowd in "
+                      "the middle. Add the noise, or take DDIM's step with eta 0.", what, 0.0, expected,
                       NOISE_PAGE)  # fmt: skip
     elif m.noise < low:
         yield Finding("too-little-noise", piece, "The step adds less fresh noise than the one that its mean is made "

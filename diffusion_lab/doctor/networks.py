@@ -62,6 +62,7 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
                           "serve all noise levels.", "change of the answer, in deviations", by_time, 1.0,
                           PAGE)  # fmt: skip
         else:
+            yield from _shape_of_answer(ask, x, told, size)
             alone = torch.cat([ask(x[i : i + 1], told[i : i + 1]) for i in range(BATCH)])
             mixed = float((alone - plain).abs().max()) / size
             if mixed > 1e-3:
@@ -76,6 +77,32 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
     yield from _gradients(network, reader, x, told, labels)
 
 
+def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Finding]:
+    """Guesses have both signs, and bend somewhere."""
+    many = [ask(factor * x, told) for factor in (-2.0, -1.0, 1.0, 2.0)]
+    answers = torch.stack(many)
+    if answers.numel() > 30 and (bool((answers >= 0).all()) or bool((answers <= 0).all())):
+        yield Finding("one-sided", PIECE, "All answers have one sign. Noise and data have both: end with a plain "
+                      "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5, PAGE)  # fmt: skip
+    bend = float((many[0] + many[3] - many[1] - many[2]).abs().max()) / size
+    if bend < 1e-4:
+        yield Finding("straight-line", PIECE, "The answer is a straight line in x: nothing bends between the layers. "
+                      "That is the best guess for normal data and for no other.", "bend, in deviations", bend, 1.0,
+                      "01_normal_1d#the-whole-loop-in-your-hands")  # fmt: skip
+
+
+def _hidden(network: nn.Module) -> list[str]:
+    """Layers in plain lists, tuples or dictionaries, where PyTorch finds no weights."""
+    found = []
+    known = set(network.modules())
+    for module in network.modules():
+        for name, value in vars(module).items():
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            if not name.startswith("_") and any(isinstance(v, nn.Module) and v not in known for v in inside):
+                found.append(name)
+    return found
+
+
 def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor) -> Iterator[Finding]:
     if not isinstance(network, nn.Module):
         return
@@ -86,11 +113,12 @@ def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor)
             found = [None] * len(weights)
         else:
             found = torch.autograd.grad(answer.square().sum(), list(weights.values()), allow_unused=True)
-    still = [name for name, slope in zip(weights, found, strict=True) if slope is None]
+    still = [f"the layers in '{name}'" for name in _hidden(network)]
+    still += [name for name, slope in zip(weights, found, strict=True) if slope is None]
     if still or not weights:
-        what = f"{', '.join(still[:3])}{' and others' * (len(still) > 3)}" if weights else "It has no weights that"
+        what = f"{', '.join(still[:3])}{' and others' * (len(still) > 3)}"
         says = (
-            f"No gradient reaches {what}, so they are never trained." if weights
+            f"No gradient reaches {what}, so they are never trained." if still
             else "It has no weights that an optimizer could find: layers in a plain list are not seen."
         )  # fmt: skip
         yield Finding("never-trained", PIECE, says, "weights without a gradient", len(still) or 1, 0,

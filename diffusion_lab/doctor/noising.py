@@ -12,6 +12,7 @@ from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.mixtures import PAGE, name_mixture
 from diffusion_lab.doctor.subject import Diffusion
+from diffusion_lab.doctor.tables import table_for
 
 PIECE = "q_sample"
 AXIS_PAGE = "05_mnist#where-it-breaks"
@@ -33,10 +34,11 @@ def examine_noising(subject: Diffusion, reader: Reader, path: Path) -> Iterator[
     """Is x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise, of x0's dtype, with x0 left as it is?"""
     function, shape = subject.q_sample, subject.sample_shape
     count = square_batch(shape)
+    betas, alpha_bar = table_for(subject, path)
     own_noise = not reader.takes(function, "noise")
 
     def ask(x0: Tensor, t: Tensor, noise: Tensor, seed: int = 0) -> Tensor:
-        given = {"x0": x0, "t": t, "noise": noise, "alpha_bar": path.alpha_bar, "betas": subject.betas}
+        given = {"x0": x0.clone(), "t": t, "noise": noise.clone(), "alpha_bar": alpha_bar, "betas": betas}
         found = first_tensor(PIECE, reader.call(PIECE, function, given, seed))
         if found.shape != x0.shape:
             raise Raised(f"for x0 of shape {tuple(x0.shape)} it returned {tuple(found.shape)}")
@@ -94,7 +96,8 @@ def _manners(subject: Diffusion, reader: Reader, path: Path, t: Tensor) -> Itera
     """What it does besides: to the dtype, and to what it was given."""
     x0 = torch.randn(len(t), *subject.sample_shape, generator=torch.Generator().manual_seed(1))
     before, noise = x0.clone(), torch.ones_like(x0)
-    given = {"x0": x0, "t": t, "noise": noise, "alpha_bar": path.alpha_bar, "betas": subject.betas}
+    betas, alpha_bar = table_for(subject, path)
+    given = {"x0": x0, "t": t, "noise": noise, "alpha_bar": alpha_bar, "betas": betas}
     found = first_tensor(PIECE, reader.call(PIECE, subject.q_sample, given))
     if not torch.equal(x0, before):
         yield Finding("changes-its-input", PIECE, "It writes into the clean data, which the caller still needs. Make "

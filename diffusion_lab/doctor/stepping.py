@@ -13,6 +13,7 @@ from diffusion_lab.doctor.listening import Listener, Path
 from diffusion_lab.doctor.moves import Move, judge, right_of
 from diffusion_lab.doctor.noising import wrong_dtype
 from diffusion_lab.doctor.subject import Diffusion, said
+from diffusion_lab.doctor.tables import table_for
 
 ENTRIES = 4096
 CLIP_PAGE = "07_cifar10#staying-in-range"
@@ -32,9 +33,10 @@ class StepProbe:
         )
         shape = subject.sample_shape
         self.count = 2 if self.gives_noise else max(2, ENTRIES // torch.Size(shape).numel())
+        self.betas, self.alpha_bar = table_for(subject, path)
         self.as_number: bool | None = _wants_number(function)
 
-    def ask(self, now: int, after: int, x: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
+    def ask(self, now: int, after: int, x: Tensor, x0: Tensor, noise: Tensor, seed: int = 0) -> Tensor:
         """x at the level `after`, for x at `now` with this guess of the clean data."""
         alpha, sigma = self.path.alpha[now], self.path.sigma[now]
         eps = (x.double() - alpha * x0.double()) / sigma
@@ -43,7 +45,7 @@ class StepProbe:
         one = torch.ones((), dtype=torch.float64)
         given = {
             "x": x, "eps": eps.to(x.dtype), "noise": noise, "network": Listener(lambda x, told, call: answer.to(x)),
-            "betas": self._betas(), "alpha_bar": self.path.alpha_bar, "x0": x0,
+            "betas": self.betas, "alpha_bar": self.alpha_bar, "x0": x0,
             "alpha_bar_t": self.path.alpha_bar[now], "alpha_bar_s": self.path.alpha_bar[after] if after >= 0 else one,
             "eta": 0.0, "variance": "posterior", **self.more,
         }  # fmt: skip
@@ -51,9 +53,8 @@ class StepProbe:
         for i, number in enumerate(forms):
             times = (now, after) if number else (torch.full((len(x),), now), torch.full((len(x),), after))
             try:
-                found = first_tensor(
-                    self.piece, self.reader.call(self.piece, self.function, {"t": times[0], "s": times[1], **given})
-                )
+                named = {"t": times[0], "s": times[1], **given}
+                found = first_tensor(self.piece, self.reader.call(self.piece, self.function, named, seed))
             except Raised:
                 if i + 1 == len(forms):
                     raise
@@ -88,11 +89,16 @@ class StepProbe:
         reached = float((three - base).mean()) / slope if abs(slope) > 1e-9 else 3.0
         return reached if reached < 2.9 else None
 
-    def _betas(self) -> Tensor:
-        if self.subject.betas is not None:
-            return self.subject.betas.double()
-        kept = self.path.alpha_bar
-        return 1 - kept / torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+    def own_noise(self, now: int, after: int) -> Iterator[Finding]:
+        """A step that is given noise, and draws some of its own."""
+        if not self.gives_noise:
+            return
+        x = torch.ones(self.count, *self.subject.sample_shape, dtype=torch.float64)
+        first, second = (self.ask(now, after, x, 0 * x, x, seed) for seed in (0, 1))
+        if not torch.equal(first, second):
+            yield Finding("draws-its-own-noise", self.piece, "It draws noise of its own, beside the noise that it is "
+                          "given, so that no run can be repeated.", "difference between two calls with the same noise",
+                          float((first - second).abs().max()), 0.0, "01_normal_1d#walking-back")  # fmt: skip
 
 
 def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Reader, path: Path) -> Iterator[Finding]:
@@ -109,7 +115,7 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
             rights = [right_of(move, path) for move in moves]
             noise = [r.posterior if variance == "posterior" else r.forward for r in rights]
             noise[-1] = 0.0
-        found = list(judge(piece, moves, path, noise=noise, noise_close=1e-3 if probe.gives_noise else 0.06))
+        found = list(probe.own_noise(nows[1], nows[1] - 1)) or list(judge(piece, moves, path, noise=noise, noise_close=1e-3 if probe.gives_noise else 0.06))
         yield from found
         if found:
             return
@@ -136,13 +142,13 @@ def clipping(piece: str, limit: float | None, subject: Diffusion) -> Iterator[Fi
 def examine_ddim(subject: Diffusion, reader: Reader, path: Path) -> Iterator[Finding]:
     """A step of DDIM between any two levels, with eta 0, between and 1."""
     function, piece, T = subject.ddim_step, "ddim_step", len(path)
-    pairs = [(T - 1, T // 2), (T // 2, T // 5), (T // 5, T // 20), (T // 20, -1)]
+    pairs = [(T - 1, T // 2), (T // 2, T // 5), (T // 5, T // 20), (T // 20, 1), (1, 0), (T // 20, -1)]
     etas = (0.0, 0.5, 1.0) if "eta" in parameters(function) else (0.0,)
     for eta in etas:
         probe = StepProbe(piece, function, subject, reader, path, eta=eta)
         moves = [probe.move(*pair) for pair in pairs]
         noise = [eta * right_of(move, path).posterior for move in moves]
-        found = list(_ddim(judge(piece, moves, path, noise=noise, noise_close=1e-3), moves, noise, path))
+        found = list(probe.own_noise(*pairs[0])) or list(_ddim(judge(piece, moves, path, noise=noise, noise_close=1e-3), moves, noise, path))
         yield from found
         if found:
             return

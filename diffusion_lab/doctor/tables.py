@@ -41,6 +41,15 @@ def path_of(subject: Diffusion, reader: Reader) -> tuple[Path, bool]:
     return Path(alpha, sigma, subject.told or (0.0, float(len(alpha) - 1))), given
 
 
+def table_for(subject: Diffusion, path: Path) -> tuple[Tensor, Tensor]:
+    """betas and alpha_bar (T,) for functions that ask for them, of the dtype of the subject's own tables."""
+    kept = path.alpha_bar
+    betas = discrete.betas_from_alpha_bar(kept) if subject.betas is None else subject.betas
+    own = subject.alpha_bar if isinstance(subject.alpha_bar, Tensor) else subject.betas
+    dtype = own.dtype if own is not None and own.is_floating_point() else torch.float32
+    return betas.to(dtype), kept.to(dtype)
+
+
 def examine_betas(subject: Diffusion) -> Iterator[Finding]:
     """betas are variances of noise: inside (0, 1], and small at the start."""
     betas = subject.betas.double()
