@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import bugs, challenge, data, grading, pieces, runs
+from diffusion_lab.cli import bugs, challenge, data, doctor, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -46,6 +46,7 @@ for command in (
     pieces.audit,
     bugs.bug,
     challenge.challenge,
+    doctor.doctor,
 ):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):

@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -125,8 +126,7 @@ def bound(piece: str, function: Callable, given: Mapping[str, Any]) -> tuple[lis
 def first_tensor(piece: str, answer: Any) -> Tensor:
     """The tensor in an answer: itself, the first of a tuple, or the last that a generator gives. Else Raised."""
     if inspect.isgenerator(answer):
-        for answer in answer:  # noqa: B020 - only the last one counts
-            pass
+        answer = deque(answer, maxlen=1).pop()
     if isinstance(answer, (tuple, list)) and answer:
         answer = answer[0]
     for name in ("prev_sample", "sample"):

@@ -68,7 +68,9 @@ def examine_convert(subject: Diffusion, reader: Reader, path: Path) -> Iterator[
         yield wrong_dtype(piece, answer.dtype)
 
 
-def examine_predictions(piece: str, function: Callable, subject: Diffusion, reader: Reader, path: Path) -> Iterator[Finding]:  # fmt: skip
+def examine_predictions(
+    piece: str, function: Callable, subject: Diffusion, reader: Reader, path: Path
+) -> Iterator[Finding]:
     """predict_start_from_noise and its siblings, which read the level from the step t."""
     known = Known(subject, path)
     source, target = {

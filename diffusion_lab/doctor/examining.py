@@ -8,13 +8,24 @@ from typing import Any
 
 import torch
 
-from diffusion_lab.doctor import averages, conversions, labels, loops, losses, networks, noising, ranges, solvers, stepping, tables
+from diffusion_lab.doctor import (
+    averages,
+    conversions,
+    labels,
+    loops,
+    losses,
+    networks,
+    noising,
+    ranges,
+    solvers,
+    stepping,
+    tables,
+)
 from diffusion_lab.doctor.calling import Raised, Reader
 from diffusion_lab.doctor.findings import Checkup, Finding
 from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.schedulers import subject_of_scheduler
 from diffusion_lab.doctor.subject import Diffusion
-
 
 CONVERSIONS = ("predict_start_from_noise", "predict_noise_from_start", "predict_v", "predict_start_from_v")
 
@@ -93,10 +104,11 @@ def _run(subject: Diffusion) -> Checkup:
     if told is None:
         told = path.told
     elif subject.told is None:
-        e.taken.append(f"the network is told {told[0]:g} at the first level and {told[1]:g} at the last, as the loss does")
+        first, last = Path(path.alpha, path.sigma, told).ends
+        e.taken.append(f"the network is told {first:g} at the first level and {last:g} at the last, as the loss does")
     path = Path(path.alpha, path.sigma, told)
     if subject.network is not None:
-        whole = all(float(t).is_integer() for t in told)
+        whole = all(float(t).is_integer() for t in path.ends)
         e.probe("network", "time, input, batch, gradients", networks.examine_network(subject, e.reader, path, whole))
     _samplers(e, subject, path, prediction, told)
     _others(e, subject, path)
@@ -121,7 +133,9 @@ def _tables(e: _Examination) -> Path | None:
     return path
 
 
-def _samplers(e: _Examination, subject: Diffusion, path: Path, prediction: str, told: tuple[float, float]) -> None:
+def _samplers(
+    e: _Examination, subject: Diffusion, path: Path, prediction: str, told: tuple[float, float] | str
+) -> None:
     subject = replace(subject, prediction=prediction if prediction in ("eps", "x0", "v") else None)
     if subject.ddpm_step is not None:
         found = stepping.examine_step("ddpm_step", subject.ddpm_step, subject, e.reader, path)
@@ -135,7 +149,9 @@ def _samplers(e: _Examination, subject: Diffusion, path: Path, prediction: str, 
             e.probe("sample", "whether labels arrive", labels.examine_loop_labels(probe))
     for piece in ("solver_step", "flow_step", "multistep"):
         if (function := getattr(subject, piece)) is not None:
-            e.probe(piece, "order of convergence, last step", solvers.examine_solver(piece, function, subject, e.reader))
+            e.probe(
+                piece, "order of convergence, last step", solvers.examine_solver(piece, function, subject, e.reader)
+            )
 
 
 def _others(e: _Examination, subject: Diffusion, path: Path) -> None:
@@ -163,5 +179,3 @@ def _report(e: _Examination) -> Checkup:
         elif name not in given and not ("scheduler" in given and name in ("q_sample", "sample")):
             e.missing.append(f"{name}: none was given")
     return Checkup(tuple(e.findings), tuple(e.examined), tuple(e.missing), tuple(e.taken))
-
-

@@ -74,7 +74,9 @@ class Checkup:
             ("Not examined", self.not_examined),
         ):
             if lines:
-                wrapped = (textwrap.fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ") for line in lines)
+                wrapped = (
+                    textwrap.fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ") for line in lines
+                )
                 blocks.append("\n".join([f"{title}:", *wrapped]))
         return "\n\n".join(blocks)
 

@@ -28,13 +28,15 @@ def examine_dropping(subject: Diffusion, reader: Reader) -> Iterator[Finding]:
     def ask(p: float, given: Tensor, seed: int = 0) -> Tensor:
         names = {name: p for name in ("p", "prob", "probability", "p_drop", "drop_prob", "p_uncond", "rate")}
         nulls = {name: CLASSES for name in ("null", "null_label", "null_class", "num_classes", "null_token")}
-        return first_tensor(piece, reader.call(piece, subject.drop_labels, {"labels": given, "uniform": uniform[: len(given)], **names, **nulls}, seed))  # fmt: skip
+        everything = {"labels": given, "uniform": uniform[: len(given)], **names, **nulls}
+        return first_tensor(piece, reader.call(piece, subject.drop_labels, everything, seed))
 
     given = labels.clone()
     dropped = ask(0.1, given)
     if not torch.equal(given, labels):
         yield Finding("changes-its-input", piece, "It writes into the labels, which belong to the data: in every epoch "
-                      "more of them would be gone.", "labels changed", int((given != labels).sum()), 0, PAGE)  # fmt: skip
+                      "more of them would be gone.", "labels changed", int((given != labels).sum()), 0,
+                      PAGE)  # fmt: skip
         return
     if dropped.shape != labels.shape:
         yield Finding("samples-removed", piece, "Every sample stays; only what it says about its class is replaced.",
@@ -51,7 +53,8 @@ def examine_dropping(subject: Diffusion, reader: Reader) -> Iterator[Finding]:
     # A class of its own can stand for none without its samples changing: count what was asked for instead.
     if len(wrong):
         yield Finding("wrong-null", piece, f"Dropped labels become {int(wrong[0])}, which is not the label {CLASSES} "
-                      "that stands for none.", "the label of a dropped sample", int(wrong[0]), CLASSES, PAGE)  # fmt: skip
+                      "that stands for none.", "the label of a dropped sample", int(wrong[0]), CLASSES,
+                      PAGE)  # fmt: skip
         return
     if abs(share - 0.1) > 0.015:
         yield Finding("wrong-share-dropped", piece, "With p = 0.1 another share of the labels is dropped: p is the "

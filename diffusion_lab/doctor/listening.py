@@ -70,8 +70,8 @@ class Path:
     alpha: Tensor
     sigma: Tensor
     """(T,) each, float64."""
-    told: tuple[float, float]
-    """At the first and at the last level."""
+    told: tuple[float, float] | str
+    """At the first and at the last level; or "sigma", for a network that is told sigma / alpha itself."""
 
     def __len__(self) -> int:
         return len(self.alpha)
@@ -83,11 +83,25 @@ class Path:
 
     def index_of(self, told: Tensor) -> Tensor:
         """The level at which a network is told this, as a real number, clipped to the table."""
+        if self.told == "sigma":
+            ratio = (self.sigma / self.alpha.clamp(min=1e-30)).log()
+            high = torch.searchsorted(ratio, told.clamp(min=1e-30).log()).clamp(1, len(self) - 1)
+            part = (told.clamp(min=1e-30).log() - ratio[high - 1]) / (ratio[high] - ratio[high - 1])
+            return (high - 1 + part).clamp(0, len(self) - 1)
         first, last = self.told
         return ((told - first) / (last - first) * (len(self) - 1)).clamp(0, len(self) - 1)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """What the network is told at the first and at the last level."""
+        if self.told == "sigma":
+            return float(self.sigma[0] / self.alpha[0]), float(self.sigma[-1] / self.alpha[-1])
+        return self.told
+
     def told_at(self, index: Tensor) -> Tensor:
         """What the network is told at these levels."""
+        if self.told == "sigma":
+            return (self.sigma / self.alpha)[index]
         first, last = self.told
         return first + (last - first) * index.double() / (len(self) - 1)
 

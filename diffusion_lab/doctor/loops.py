@@ -68,7 +68,8 @@ class LoopProbe:
         betas, alpha_bar = table_for(self.subject, self.path)
         given = {
             "network": listener, "shape": self.shape, "count": self.shape[0], "x": start * float(self.path.sigma[-1]),
-            "noise": fresh, "betas": betas, "alpha_bar": alpha_bar, "sigmas": self.path.sigma, "T": len(self.path), **more,
+            "noise": fresh, "betas": betas, "alpha_bar": alpha_bar, "sigmas": self.path.sigma, "T": len(self.path),
+            **more,
         }  # fmt: skip
         final = first_tensor(PIECE, self.reader.call(PIECE, self.function, given, seed))
         if not listener.asked:
@@ -85,7 +86,7 @@ class Tracked(Exception):
     """The samples hang on an autograd graph."""
 
 
-def examine_loop(probe: LoopProbe, told: tuple[float, float] | None) -> Iterator[Finding]:
+def examine_loop(probe: LoopProbe, told: tuple[float, float] | str | None) -> Iterator[Finding]:
     """The levels, the steps, and samples of exact data.
 
     Args:
@@ -98,7 +99,7 @@ def examine_loop(probe: LoopProbe, told: tuple[float, float] | None) -> Iterator
                       "full. Put the loop under torch.no_grad().", "graphs kept", 1, 0, PAGE)  # fmt: skip
 
 
-def _examine(probe: LoopProbe, told: tuple[float, float] | None) -> Iterator[Finding]:
+def _examine(probe: LoopProbe, told: tuple[float, float] | str | None) -> Iterator[Finding]:
     plain = probe.run(lambda x, a, s, call: torch.zeros_like(x))
     if plain.dtype != torch.float32:
         yield wrong_dtype(PIECE, plain.dtype)
@@ -132,10 +133,12 @@ def _same(a: Asked, b: Asked) -> bool:
     return labels and torch.equal(a.told, b.told) and torch.equal(a.x, b.x)
 
 
-def _timing(heard: Tensor, path: Path, told: tuple[float, float] | None) -> Iterator[Finding]:
+def _timing(heard: Tensor, path: Path, told: tuple[float, float] | str | None) -> Iterator[Finding]:
     """The times that the network hears on the way."""
-    T, (first, last) = len(path), path.told
+    T, (first, last) = len(path), path.ends
     index = (heard - first) / (last - first) * (T - 1)
+    if path.told == "sigma":
+        index = path.index_of(heard)
     up = heard.diff() * (1 if last > first else -1)
     if len(heard) > 2 and float((up > 0).double().mean()) > 0.6:
         yield Finding("walks-the-wrong-way", PIECE, "The network hears times that rise from data to noise. Sampling "
@@ -229,4 +232,5 @@ def _samples(probe: LoopProbe) -> Iterator[Finding]:
                       "distance to the nearest of both", away, 0.0, PAGE)  # fmt: skip
     elif abs(share - 2 / 3) > 0.05:
         yield Finding("samples-unbalanced", PIECE, "With the exact network of data of which two thirds are 0.4 and "
-                      "one third is -0.6, the samples have other shares.", "share of 0.4", share, 2 / 3, PAGE)  # fmt: skip
+                      "one third is -0.6, the samples have other shares.", "share of 0.4", share, 2 / 3,
+                      PAGE)  # fmt: skip

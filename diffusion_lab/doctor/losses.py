@@ -30,7 +30,7 @@ class Learned:
 
     prediction: str | None
     """What it trains the network for, where that is one of the known kinds."""
-    told: tuple[float, float] | None
+    told: tuple[float, float] | str | None
     """What it tells the network at the first and at the last level."""
     pixels: bool | None = None
     """Whether it takes data from 0 to 1 and scales them to [-1, 1] itself."""
@@ -57,7 +57,9 @@ class LossProbe:
         said_by_network = torch.full_like(x0, answer) if isinstance(answer, float) else answer.clone()
         said_by_network.requires_grad_()
         # A loss may ask for one sample at a time.
-        listener = Listener(lambda x, told, call: said_by_network[call : call + 1] if len(x) < len(x0) else said_by_network)
+        listener = Listener(
+            lambda x, told, call: said_by_network[call : call + 1] if len(x) < len(x0) else said_by_network
+        )
         uniform = (self.t + 0.5).float() / len(self.path)
         betas, alpha_bar = table_for(self.subject, self.path)
         data = x0.clone()
@@ -141,7 +143,7 @@ def _examine(probe: LossProbe) -> Iterator[Finding | Learned]:
                       "data and noise.", "factor of the noise", 0.0, float(path.sigma[-1]), PAGE)  # fmt: skip
         yield Learned(None, None)
         return
-    if probe.count > 1 and float(a.max() - a.min()) < 1e-7:
+    if probe.count > 1 and float(a.max() - a.min()) < 1e-7 and float(path.alpha.std()) > 1e-9:
         yield Finding("one-time-for-all", PIECE, "All samples of a batch have the same noise level. Draw or look up "
                       "one for each.", "different levels in a batch", 1, len(probe.t.unique()), TIME_PAGE)  # fmt: skip
         yield Learned(None, None)
@@ -178,20 +180,24 @@ def _levels(probe: LossProbe, a: Tensor, asked: Asked) -> Tensor:
     if probe.gives_t:
         return probe.t
     path = probe.path
-    choices = [(path.alpha - a[:, None]).abs().argmin(dim=1)]
-    if probe.reader.takes(probe.subject.loss, "uniform"):
-        choices.append(probe.t)
     told = asked.told.round().long()
-    if bool((asked.told == told).all()) and 0 <= int(told.min()) and int(told.max()) < len(path):
-        choices.append(told)
-    flat = asked.x.double().flatten(1)
-    b = (flat * probe.noise.double().flatten(1)).sum(dim=1) / probe.noise.double().flatten(1).square().sum(dim=1)
+    steps = told if bool((asked.told == told).all()) and 0 <= int(told.min()) and int(told.max()) < len(path) else None
+    if float(path.alpha.std()) < 1e-9:  # x0 + sigma eps: only what is told says where it is
+        ratio = path.sigma / path.alpha
+        nearest = (ratio.log() - asked.told.clamp(min=1e-30).log()[:, None]).abs().argmin(dim=1)
+        fits = torch.allclose(ratio[nearest], asked.told, rtol=1e-2) or steps is None
+        return nearest if fits else steps
+    nearest = (path.alpha - a[:, None]).abs().argmin(dim=1)
     if not probe.gives_noise:
-        return choices[0]
+        return nearest
+    drawn = probe.t if probe.reader.takes(probe.subject.loss, "uniform") else None
+    choices = [index for index in (nearest, drawn, steps) if index is not None]
+    flat, noise = asked.x.double().flatten(1), probe.noise.double().flatten(1)
+    b = (flat * noise).sum(dim=1) / noise.square().sum(dim=1)
     named = [(name_mixture(PIECE, a, b, index, path), index) for index in choices]
     fits = [index for finding, index in named if finding is None]
     known = [index for finding, index in named if finding is not None and finding.code != "wrong-mixture"]
-    return [*fits, *known, choices[0]][0]
+    return [*fits, *known, nearest][0]
 
 
 def _takes_pixels(probe: LossProbe, a: Tensor, zero: Tensor) -> bool:
@@ -227,6 +233,8 @@ def _times(probe: LossProbe, asked: Asked, index: Tensor) -> Iterator[Finding]:
                       "cannot know how noisy its input is.", "different times told", 1,
                       len(index.unique()), TIME_PAGE)  # fmt: skip
         return None
+    if torch.allclose(told, (path.sigma / path.alpha)[index], rtol=1e-3):
+        return "sigma"
     low, high = int(index.argmin()), int(index.argmax())
     if int(index[low]) == int(index[high]):
         return None
@@ -238,10 +246,11 @@ def _times(probe: LossProbe, asked: Asked, index: Tensor) -> Iterator[Finding]:
 
 
 def _drawn(probe: LossProbe, seed: int) -> Tensor:
+    """The steps that training draws under another seed."""
     zero, one = torch.zeros_like(probe.x0), torch.ones_like(probe.x0)
-    a = (probe.ask(one, probe.noise, seed=seed)[0].x - probe.ask(zero, probe.noise, seed=seed)[0].x).double()
-    a = a.flatten(1).mean(dim=1)
-    return (probe.path.alpha - (a / 2 if float(a.max()) > 1.5 else a)[:, None]).abs().argmin(dim=1)
+    plain, _ = probe.ask(zero, probe.noise, seed=seed)
+    a = (probe.ask(one, probe.noise, seed=seed)[0].x - plain.x).double().flatten(1).mean(dim=1)
+    return _levels(probe, a / 2 if float(a.max()) > 1.5 else a, plain)
 
 
 def _target(probe: LossProbe, index: Tensor, noise: Tensor, pixels: bool) -> Iterator[Finding]:

@@ -33,7 +33,9 @@ def name_mixture(piece: str, a: Tensor, b: Tensor, t: Tensor, path: Path) -> Fin
         if same(a, x) and same(b, y):
             return _finding(code, piece, says, a, b, t, path)
     if same(b, -sigma) and right_a:
-        says = "The noise is subtracted. It is added; the network's guess is compared with this very noise, sign and all."
+        says = (
+            "The noise is subtracted. It is added; the network's guess is compared with this very noise, sign and all."
+        )
         return _finding("noise-sign", piece, says, a, b, t, path)
     says = "Data and noise are mixed with the wrong factors: sqrt(alpha_bar) and sqrt(1 - alpha_bar) belong there."
     return _finding("wrong-mixture", piece, says, a, b, t, path)

@@ -85,8 +85,24 @@ def judge(
         yield Finding("not-finite", piece, f"The step from {broken.now} gives numbers that are not finite.",
                       "factor of x", broken.of_x, right_of(broken, path).of_x, PAGE)  # fmt: skip
         return
+    if _stops_short(moves[-1], rights[-1], path, close):
+        sigma = float(path.sigma[0])
+        yield Finding("stops-before-the-data", piece, "The last step leads to the first noise level, and not to the "
+                      "data: that much noise stays in every sample.", "deviation of the noise that stays", sigma, 0.0,
+                      END_PAGE)  # fmt: skip
+        moves, rights = moves[:-1], rights[:-1]
     yield from _noise(piece, moves, rights, noise, noise_close, close)
     yield from _mean(piece, moves, rights, path, close, noise)
+
+
+def _stops_short(last: Move, right: Right, path: Path, close: float) -> bool:
+    """Whether the last step ends where the table begins."""
+    there = right_of(Move(last.now, 0, 0.0, 0.0, 0.0), path)
+
+    def off(r: Right) -> float:
+        return abs(last.of_eps - r.of_eps(0.0)) / max(abs(r.of_eps(0.0)), 1e-9) + abs(last.of_x / r.of_x - 1)
+
+    return last.after < 0 < last.now and last.noise < 1e-5 and off(there) < close < off(right)
 
 
 def _finite(value: float) -> bool:
@@ -104,7 +120,9 @@ def _noise(piece, moves, rights, noise, noise_close, close) -> Iterator[Finding]
     inner = [(m, r) for m, r in pairs if m.after >= 0]
     if not inner:
         return
-    wanted = [r.posterior for _, r in inner] if noise is None else [n for m, n in zip(moves, noise, strict=True) if m.after >= 0]  # fmt: skip
+    wanted = [r.posterior for _, r in inner]
+    if noise is not None:
+        wanted = [n for m, n in zip(moves, noise, strict=True) if m.after >= 0]
     forward = [r.forward for _, r in inner] if noise is None else wanted
 
     def fits(m: Move, low: float, high: float) -> bool:

@@ -36,7 +36,7 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
     labels = torch.zeros(BATCH, dtype=torch.int64)
 
     def ask(x: Tensor, t: Tensor, labels: Tensor = labels, seed: int = 0) -> Tensor:
-        found = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": t, "labels": labels}, seed))
+        found = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": t, "sigma": t, "labels": labels}, seed))
         if found.shape != x.shape:
             raise Raised(f"for x of shape {tuple(x.shape)} it returned {tuple(found.shape)}")
         return found.detach()
@@ -83,7 +83,8 @@ def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Find
     answers = torch.stack(many)
     if answers.numel() > 30 and (bool((answers >= 0).all()) or bool((answers <= 0).all())):
         yield Finding("one-sided", PIECE, "All answers have one sign. Noise and data have both: end with a plain "
-                      "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5, PAGE)  # fmt: skip
+                      "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5,
+                      PAGE)  # fmt: skip
     bend = float((many[0] + many[3] - many[1] - many[2]).abs().max()) / size
     if bend < 1e-4:
         yield Finding("straight-line", PIECE, "The answer is a straight line in x: nothing bends between the layers. "
@@ -108,7 +109,7 @@ def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor)
         return
     weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
     with torch.enable_grad():
-        answer = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": told, "labels": labels}))
+        answer = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": told, "sigma": told, "labels": labels}))
         if not answer.requires_grad:
             found = [None] * len(weights)
         else:

@@ -112,5 +112,3 @@ def wrong_dtype(piece: str, dtype: torch.dtype) -> Finding:
     return Finding("wrong-dtype", piece, f"float32 data come back as {str(dtype).removeprefix('torch.')}, and the "
                    "network, whose weights are float32, refuses them or loses digits. Bring tables to the dtype of "
                    "the data.", "bits of each number", bits, 32, "05_mnist#where-it-breaks")  # fmt: skip
-
-

@@ -58,14 +58,16 @@ def read(file: str | os.PathLike) -> Diffusion:
         place = place_of(error)
         raise SourceError(f"{path}: running it raised {type(error).__name__}: {first_line(error)}{place}") from error
     except SystemExit as error:
-        raise SourceError(f"{path}: it ends Python when it is run; put that under `if __name__ == '__main__':`") from error  # fmt: skip
+        raise SourceError(
+            f"{path}: it ends Python when it runs; put that under `if __name__ == '__main__':`"
+        ) from error
     finally:
         sys.path.remove(folder)
     return from_names(vars(module), str(path))
 
 
 def from_names(names: Mapping[str, Any], where: str = "what was given") -> Diffusion:
-    """The `Diffusion` in a file's names. One name `diffusion` may hold it all: a `Diffusion`, or an object with methods.
+    """The `Diffusion` in a file's names. The name `diffusion` may hold it all: a `Diffusion`, or an object.
 
     Raises:
         SourceError: where none of the names is known.
@@ -100,7 +102,9 @@ def from_object(thing: Any) -> dict[str, Any]:
                 break
     if hasattr(thing, "model"):
         found["holder"] = thing
-        for name in ("ddim_sample", "p_sample_loop") if getattr(thing, "is_ddim_sampling", False) else ("p_sample_loop",):
+        for name in (
+            ("ddim_sample", "p_sample_loop") if getattr(thing, "is_ddim_sampling", False) else ("p_sample_loop",)
+        ):
             if hasattr(thing, name):
                 found["sample"] = getattr(thing, name)
                 break

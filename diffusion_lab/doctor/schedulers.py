@@ -17,6 +17,8 @@ KINDS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 def subject_of_scheduler(scheduler: Any) -> Diffusion:
     """The tables and functions of a scheduler with `alphas_cumprod`.
 
+    Those with `sigmas` are samplers: their `add_noise` knows the levels of the sampler's grid alone, and stays out.
+
     Raises:
         PieceError: for a scheduler without that table, such as those of flow matching.
     """
@@ -24,22 +26,17 @@ def subject_of_scheduler(scheduler: Any) -> Diffusion:
     kind = KINDS.get(scheduler.config.get("prediction_type", "epsilon"))
     if table is None or kind is None:
         raise PieceError(
-            f"{type(scheduler).__name__} has no alphas_cumprod, or a prediction other than {', '.join(KINDS)}: hand its "
-            "functions over by name instead"
+            f"{type(scheduler).__name__} has no alphas_cumprod, or a prediction other than {', '.join(KINDS)}: hand "
+            "its functions over by name instead"
         )
 
     def q_sample(x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         return scheduler.add_noise(x0, noise, t)
 
     return Diffusion(
-        alpha_bar=torch.as_tensor(table).double(), q_sample=None if _in_sigmas(scheduler) else q_sample,
+        alpha_bar=torch.as_tensor(table).double(), q_sample=None if hasattr(scheduler, "sigmas") else q_sample,
         prediction=kind, sample=loop_of(scheduler), scheduler=scheduler,
     )  # fmt: skip
-
-
-def _in_sigmas(scheduler: Any) -> bool:
-    """Whether it works on x0 + sigma eps: then noising at step t is another scale of the same x."""
-    return float(scheduler.init_noise_sigma) > 1.5
 
 
 def loop_of(scheduler: Any, steps: int = STEPS):

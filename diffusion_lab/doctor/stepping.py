@@ -115,7 +115,9 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
             rights = [right_of(move, path) for move in moves]
             noise = [r.posterior if variance == "posterior" else r.forward for r in rights]
             noise[-1] = 0.0
-        found = list(probe.own_noise(nows[1], nows[1] - 1)) or list(judge(piece, moves, path, noise=noise, noise_close=1e-3 if probe.gives_noise else 0.06))
+        found = list(probe.own_noise(nows[1], nows[1] - 1)) or list(
+            judge(piece, moves, path, noise=noise, noise_close=1e-3 if probe.gives_noise else 0.06)
+        )
         yield from found
         if found:
             return
@@ -148,7 +150,9 @@ def examine_ddim(subject: Diffusion, reader: Reader, path: Path) -> Iterator[Fin
         probe = StepProbe(piece, function, subject, reader, path, eta=eta)
         moves = [probe.move(*pair) for pair in pairs]
         noise = [eta * right_of(move, path).posterior for move in moves]
-        found = list(probe.own_noise(*pairs[0])) or list(_ddim(judge(piece, moves, path, noise=noise, noise_close=1e-3), moves, noise, path))
+        found = list(probe.own_noise(*pairs[0])) or list(
+            _ddim(judge(piece, moves, path, noise=noise, noise_close=1e-3), moves, noise, path)
+        )
         yield from found
         if found:
             return

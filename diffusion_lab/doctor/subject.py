@@ -69,8 +69,9 @@ class Diffusion:
     """A scheduler of diffusers. It is both the noising and the sampler."""
     prediction: str | None = None
     """What the network says: "eps", "x0" or "v". By default what the loss trains it for, or "eps"."""
-    told: tuple[float, float] | None = None
-    """What the network is told at the first and at the last level, such as (0, 999) or (0.001, 1)."""
+    told: tuple[float, float] | str | None = None
+    """What the network is told at the first and at the last level, such as (0, 999) or (0.001, 1); or "sigma", where it
+    is told sigma / alpha. By default what the loss tells it, or the number of the step."""
     order: int | None = None
     """The order that the solver should have. By default from its name: heun and multistep 2, euler and ddim 1."""
     shape: tuple[int, ...] | None = None
@@ -83,8 +84,14 @@ class Diffusion:
             raise PieceError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")
         if self.order is not None and self.order < 1:
             raise PieceError(f"order must be at least 1, got {self.order}")
-        if self.told is not None and (len(tuple(self.told)) != 2 or self.told[0] == self.told[1]):
-            raise PieceError(f"told must be two different numbers, those of the first and last level, got {self.told}")
+        if (
+            self.told is not None
+            and self.told != "sigma"
+            and (isinstance(self.told, str) or len(tuple(self.told)) != 2 or self.told[0] == self.told[1])
+        ):
+            raise PieceError(
+                f"told must be two different numbers, those of the first and last level, or 'sigma'; got {self.told!r}"
+            )
         for name in ("betas", "sigmas", "sampling_betas", "sampling_alpha_bar", "alpha_bar", "data"):
             value = getattr(self, name)
             if value is not None and not (name == "alpha_bar" and callable(value)):

@@ -133,9 +133,7 @@ def _differs(found: Tensor, wanted: Tensor, betas: Tensor) -> Finding:
     for table, code, says in known:
         if len(table) == len(found) and torch.allclose(found, table, rtol=1e-3, atol=1e-7):
             entry = min(len(wanted) - 1, len(wanted) // 2)
-            return Finding(
-                code, "alpha_bar", says, f"entry {entry}", float(found[entry]), float(wanted[entry]), PAGE
-            )
+            return Finding(code, "alpha_bar", says, f"entry {entry}", float(found[entry]), float(wanted[entry]), PAGE)
     if len(found) != len(wanted):
         return Finding("table-length", "alpha_bar", "betas and alpha_bar must have one entry for each step.",
                        "entries of alpha_bar", len(found), len(wanted), PAGE)  # fmt: skip
@@ -175,5 +173,3 @@ def examine_sampling_tables(subject: Diffusion, path: Path) -> Iterator[Finding]
         yield Finding("two-schedules", "sampling schedule", "Training and sampling use different schedules: at the "
                       f"same step {at} the network was trained on another noise level than the sampler believes.",
                       f"alpha_bar at step {at}", float(table[at]), float(wanted[at]), PAGE)  # fmt: skip
-
-
