@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import bugs, challenge, data, grading, pieces, runs
+from diffusion_lab.cli import bugs, challenge, data, export, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -51,6 +51,7 @@ for command in (
 for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):
     app.command(rich_help_panel="For teachers")(command)
 app.add_typer(data.app, name="data")
+app.add_typer(export.app, name="export", rich_help_panel="For teachers")
 
 
 def main() -> None:

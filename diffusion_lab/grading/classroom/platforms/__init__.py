@@ -11,6 +11,7 @@ _HOME = {
     "gather": "gathering",
     "Gathered": "gathering",
     "LEFT_OUT": "gathering",
+    "fill_in": "returning",
 }
 
 __all__ = list(_HOME)

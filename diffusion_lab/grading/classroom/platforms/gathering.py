@@ -19,7 +19,7 @@ from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.gradebook import Book, MomentError, moment, settings_of
 from diffusion_lab.grading.classroom.platforms.archives import File, open_zip, opened
 from diffusion_lab.grading.classroom.platforms.names import Handed, may_be_a_submission, sorted_out
-from diffusion_lab.grading.classroom.platforms.people import Person, found, merged, read_class
+from diffusion_lab.grading.classroom.platforms.people import Person, found, in_gradebook, merged, read_class
 from diffusion_lab.grading.classroom.platforms.text_tables import Table
 from diffusion_lab.grading.classroom.records import name_fault
 from diffusion_lab.grading.classroom.reports import harmless
@@ -96,7 +96,7 @@ def gather(course: Path, chapter: str, source: Path, class_list: Path | None = N
     """
     chapter = find(chapter)
     book = Book(course, chapter)
-    known = _known(book)
+    known = in_gradebook(book)
     listed, notes = [], []
     if class_list is not None:
         listed, table = read_class(class_list, encoding)
@@ -128,21 +128,6 @@ def _of_its_encoding(table: Table, listed: Sequence[Person], asked: str) -> list
     example = next((name for name in names if not name.isascii()), "")
     shown = f", in which a name is {example!r}" if example else ""
     return [f"{table.file} is not UTF-8 and was read as {table.encoding}{shown}; --encoding names another"]
-
-
-def _known(book: Book) -> list[Person]:
-    """The students in the gradebook."""
-    return [
-        Person(
-            id,
-            first,
-            last,
-            {"id": id.casefold()}
-            | {kind: value.casefold() for kind, value in (("email", email), ("number", number)) if value},
-            email,
-        )
-        for id, first, last, email, number in book.students()
-    ]
 
 
 def _by_student(

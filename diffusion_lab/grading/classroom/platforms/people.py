@@ -11,10 +11,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.grading.classroom.platforms.text_tables import Row, Table, read_table
 from diffusion_lab.grading.classroom.records import name_fault
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.classroom.gradebook import Book
 
 COLUMNS = {
     "id": ("id",),
@@ -25,10 +29,10 @@ COLUMNS = {
     "student": ("id number", "student id", "student number", "sis user id", "student_id", "matriculation number",
                 "matrikelnummer", "matrikel-nr.", "id-nummer", "numéro d'identification", "número de id",
                 "roster_identifier"),
-    "email": ("email", "e-mail", "email address", "e-mail address", "e-mail-adresse", "mail", "adresse de courriel",
+    "email": ("email", "e-mail", "email address", "e-mail address", "e-mail-adresse", "mail", "adresse de courriel",  # codespell:ignore adresse
               "dirección de correo"),
     "participant": ("identifier", "id.", "teilnehmer/in", "identificador", "identifiant"),
-    "name": ("full name", "name", "student", "student name", "vollständiger name", "nom complet", "nombre completo"),
+    "name": ("full name", "name", "student", "student name", "vollständiger name", "nom complet", "nombre completo"),  # codespell:ignore complet
     "last": ("last name", "last_name", "surname", "family name", "nachname", "nom", "apellido(s)"),
     "first": ("first name", "first_name", "given name", "vorname", "prénom", "nombre"),
     "time": ("submission_timestamp",),
@@ -63,6 +67,11 @@ class Person:
         """By which the learning platform knows them."""
         return self.keys.get("number") or self.keys.get("student", "")
 
+    @property
+    def clue(self) -> Clue:
+        """By which the same person is found under other names."""
+        return Clue(self.id, {kind: [value] for kind, value in self.keys.items()})
+
     def names(self) -> set[str]:
         """Their name in all the ways in which it is written, squeezed."""
         words = _words(f"{self.first} {self.last}")
@@ -93,10 +102,14 @@ def read_class(file: Path, encoding: str = "") -> tuple[list[Person], Table]:
     columns = columns_of(table)
     people: dict[str, Person] = {}
     for row in table.rows:
-        told = {kind: row.cells[column] for kind, column in columns.items() if row.cells[column]}
-        if not told or _no_student(row, told):
+        told = told_by(row, columns)
+        if not told:
             continue
-        person = _person(told, row.line, file)
+        person = person_of(told, row.line)
+        if fault := name_fault(person.id):
+            raise LabError(
+                f"{file}, line {row.line}: {person.id!r} would be the name of a student's folder, and it {fault}"
+            )
         other = people.get(person.id.casefold())
         if other is not None:
             raise LabError(f"{file}, line {row.line}: {person.id!r} is on line {other.line} already; who is who?")
@@ -143,21 +156,30 @@ def _no_student(row: Row, told: Mapping[str, str]) -> bool:
     return invented or not any(told.get(kind) for kind in (*AS_ID, "first", "last"))
 
 
-def _person(told: Mapping[str, str], line: int, file: Path) -> Person:
+def person_of(told: Mapping[str, str], line: int = 0) -> Person:
+    """The person that the cells of a row tell of.
+
+    Args:
+        told: kind -> the cell, without empty ones.
+        line: the row's.
+    """
     first, last = told.get("first", ""), told.get("last", "")
     if not (first or last):
         first, last = split_name(told.get("name", ""))
     name = f"{first} {last}".strip()
-    identity = next(value for value in (told.get(kind, "") if kind != "name" else name for kind in AS_ID) if value)
+    identity = next((value for kind in AS_ID if (value := name if kind == "name" else told.get(kind, ""))), "")
     identity = unicodedata.normalize("NFC", identity)
-    if fault := name_fault(identity):
-        raise LabError(f"{file}, line {line}: {identity!r} would be the name of a student's folder, and it {fault}")
     keys = {kind: told[kind].casefold() for kind in KINDS if told.get(kind)}
     if "participant" in keys and (number := PARTICIPANT.match(keys["participant"])):
         keys["participant"] = number[1]
-    return Person(
-        identity, first, last, keys | {"id": identity.casefold()}, told.get("email", ""), told.get("time", ""), line
-    )
+    about = {"email": told.get("email", ""), "time": told.get("time", "")}
+    return Person(identity, first, last, keys | {"id": identity.casefold()}, line=line, **about)
+
+
+def told_by(row: Row, columns: Mapping[str, int]) -> dict[str, str]:
+    """kind -> what the row says, without empty cells; nothing where it is about no student."""
+    told = {kind: row.cells[column] for kind, column in columns.items() if row.cells[column]}
+    return {} if _no_student(row, told) else told
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -169,12 +191,22 @@ def split_name(name: str) -> tuple[str, str]:
     return first.strip(), last
 
 
+def in_gradebook(book: Book) -> list[Person]:
+    """The students of a course's gradebook."""
+    people = []
+    for identity, first, last, email, number in book.students():
+        keys = {"id": identity, "email": email, "number": number}
+        keys = {kind: value.casefold() for kind, value in keys.items() if value}
+        people.append(Person(identity, first, last, keys, email))
+    return people
+
+
 def merged(known: Iterable[Person], listed: Iterable[Person]) -> list[Person]:
     """Those in the gradebook and those on a list: who is in both keeps the folder that they have there."""
     people = {person.id: person for person in known}
     there = list(people.values())
     for person in listed:
-        same = found(there, Clue(person.id, {kind: [value] for kind, value in person.keys.items()}))
+        same = found(there, person.clue)
         old = same[0] if len(same) == 1 else None
         if old is None:
             people[person.id] = person
@@ -214,9 +246,10 @@ def _in_loose_text(people: Sequence[Person], text: str) -> list[Person]:
 
 def _also(person: Person, kind: str) -> tuple[str | None, ...]:
     """What else may stand for this kind: a login is often the folder's name, or what comes before the @."""
-    identity, numbers = person.id.casefold(), (person.keys.get("number"), person.keys.get("student"))
-    mail = person.keys.get("email", "").partition("@")[0]
-    return {"login": (identity, mail), "github": (identity,), "number": numbers, "student": numbers}.get(kind, ())
+    identity, email = person.id.casefold(), person.keys.get("email", "")
+    numbers = (person.keys.get("number"), person.keys.get("student"))
+    also = {"login": (identity, email.partition("@")[0]), "github": (identity,), "number": numbers}
+    return also.get(kind, (identity, email, *numbers) if kind == "student" else ())
 
 
 def squeezed(name: str) -> str:
