@@ -29,10 +29,11 @@ COLUMNS = {
     "student": ("id number", "student id", "student number", "sis user id", "student_id", "matriculation number",
                 "matrikelnummer", "matrikel-nr.", "id-nummer", "numéro d'identification", "número de id",
                 "roster_identifier"),
-    "email": ("email", "e-mail", "email address", "e-mail address", "e-mail-adresse", "mail", "adresse de courriel",  # codespell:ignore adresse
-              "dirección de correo"),
+    "email": ("email", "e-mail", "email address", "e-mail address", "mail", "dirección de correo",
+              "e-mail-adresse", "adresse de courriel"),  # codespell:ignore adresse
     "participant": ("identifier", "id.", "teilnehmer/in", "identificador", "identifiant"),
-    "name": ("full name", "name", "student", "student name", "vollständiger name", "nom complet", "nombre completo"),  # codespell:ignore complet
+    "name": ("full name", "name", "student", "student name", "vollständiger name", "nombre completo",
+             "nom complet"),  # codespell:ignore complet
     "last": ("last name", "last_name", "surname", "family name", "nachname", "nom", "apellido(s)"),
     "first": ("first name", "first_name", "given name", "vorname", "prénom", "nombre"),
     "time": ("submission_timestamp",),
