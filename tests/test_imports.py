@@ -20,7 +20,7 @@ LAYERS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MOD
 
 # Names directly under diffusion_lab, each a module or a package. What is named nowhere here is mathematics, and so
 # under the strictest rule, until somebody decides that it sits higher.
-SHARED = {"errors", "files"}
+SHARED = {"addresses", "errors", "files"}
 PARTS = {"data", "networks", "metrics"}
 # Exercises know the mathematics that their pieces belong to, and nothing of what runs or checks them. By the last part
 # of the module's name: `slots` put pieces into a run, and `inputs` are what cases are drawn from.

@@ -31,6 +31,8 @@ _HOME = {
     "comparison": "references",
     "record": "references",
     "RECORDED": "references",
+    "lay_out": "handing_out",
+    "Placed": "handing_out",
     "build": "authoring",
     "solution": "authoring",
     "CONFIGURATION": "authoring",

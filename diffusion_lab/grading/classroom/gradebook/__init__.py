@@ -14,6 +14,7 @@ _HOME = {
     "settings_of": "assignment",
     "moment": "moments",
     "MomentError": "moments",
+    "drawn_from": "inscription",
 }
 
 __all__ = list(_HOME)
