@@ -12,6 +12,10 @@ _HOME = {
     "Gathered": "gathering",
     "LEFT_OUT": "gathering",
     "fill_in": "returning",
+    "Settings": "alone",
+    "gradescope_zip": "exporting",
+    "prairielearn_question": "exporting",
+    "github_workflow": "exporting",
 }
 
 __all__ = list(_HOME)

@@ -6,7 +6,6 @@ may write a comment, and runs nothing of theirs: it posts the text that the firs
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -49,20 +48,20 @@ def _boxed(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def main(folder: Path, to: Path, settings: str) -> int:
+def main(folder: Path, to: Path, settings: Path) -> int:
     """Grade the notebook in a checkout; the comment goes to a file. Exit status 1 where the grader fails."""
     try:
-        chosen = Settings(**json.loads(settings))
+        chosen = Settings.read(settings)
         result = grade_folder(folder, chosen)
-        text = comment(result, chosen)
     except (LabError, OSError) as error:
+        print(f"not graded, and no zero: {error}", file=sys.stderr)
         write_atomically(
-            to, f"### Not graded\n\nThe grader failed, and this is no zero:\n\n{_boxed(str(error))}\n".encode()
+            to, f"### Not graded\n\nThe grader failed; this is no zero.\n\n{_boxed(str(error))}\n".encode()
         )
         return 1
-    write_atomically(to, text.encode())
+    write_atomically(to, comment(result, chosen).encode())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(*map(Path, sys.argv[1:4])))
