@@ -17,7 +17,7 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.grading.classroom import workers
 from diffusion_lab.grading.classroom.result import Result, refused
-from diffusion_lab.grading.isolation import printable
+from diffusion_lab.grading.isolation import SandboxError, printable
 from diffusion_lab.grading.judge import seed_of
 from diffusion_lab.grading.notebook import content_of, of_notebook
 
@@ -94,6 +94,18 @@ def grade_folder(folder: Path, settings: Settings) -> Result:
         return Result.from_dict(workers.graded(order))
     finally:
         workers.done()
+
+
+def what_failed(error: Exception) -> str:
+    """Why a platform's grader gave no mark, for teachers, and what they can decide."""
+    said = f"not graded, and no zero: {error}"
+    if not isinstance(error, SandboxError):
+        return said
+    return (
+        f"{said}\nOn a platform you decide: `diffusion-lab export` with --isolation account runs each submission under "
+        "an account of its own, without walls around it; with --isolation none it runs as the grader itself; or "
+        "collect the submissions, and grade them on a machine of yours, where bubblewrap works"
+    )
 
 
 def notebook_in(folder: Path, chapter: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.classroom.platforms.alone import Settings, grade_folder
+from diffusion_lab.grading.classroom.platforms.alone import Settings, grade_folder, what_failed
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 LONGEST_COMMENT = 60_000
@@ -54,9 +54,9 @@ def main(folder: Path, to: Path, settings: Path) -> int:
         chosen = Settings.read(settings)
         result = grade_folder(folder, chosen)
     except (LabError, OSError) as error:
-        print(f"not graded, and no zero: {error}", file=sys.stderr)
+        print(what_failed(error), file=sys.stderr)
         write_atomically(
-            to, f"### Not graded\n\nThe grader failed; this is no zero.\n\n{_boxed(str(error))}\n".encode()
+            to, f"### Not graded\n\nThe grader failed; this is no zero.\n\n{_boxed(what_failed(error))}\n".encode()
         )
         return 1
     write_atomically(to, comment(result, chosen).encode())

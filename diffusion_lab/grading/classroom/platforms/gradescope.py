@@ -14,7 +14,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder
+from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder, what_failed
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 VISIBILITIES = ("visible", "after_due_date", "after_published", "hidden")
@@ -74,7 +74,7 @@ def main(root: Path = Path("/autograder")) -> int:
         content = json.dumps(results(result, settings), indent=1).encode()
         write_atomically(root / "results" / "results.json", content)
     except (LabError, OSError) as error:
-        print(f"not graded, and no zero: {error}")
+        print(what_failed(error))
         return 1
     for line in (f"{result.state}: {result.points:g} of {result.out_of} points", result.reason, *result.notes):
         if line:

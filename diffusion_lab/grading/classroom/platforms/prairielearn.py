@@ -13,7 +13,7 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder
+from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder, what_failed
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 LONGEST_OUTPUT = 20_000
@@ -48,7 +48,7 @@ def main(root: Path = Path("/grade")) -> int:
         result = grade_folder(root / "student", settings)
         write_atomically(root / "results" / "results.json", json.dumps(results(result, settings)).encode())
     except (LabError, OSError) as error:
-        print(f"not graded, and no zero: {error}", file=sys.stderr)
+        print(what_failed(error), file=sys.stderr)
         return 1
     return 0
 
