@@ -152,7 +152,9 @@ def test_every_named_layer_exists():
     assert ROOMS.keys() == {path.parent.name for path in (PACKAGE / "grading").glob("*/__init__.py")}
 
 
-@pytest.mark.parametrize("room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports"])
+@pytest.mark.parametrize(
+    "room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports", "classroom.platforms"]
+)
 def test_every_name_at_a_door_is_there(room: str):
     door = importlib.import_module(f"diffusion_lab.grading.{room}".rstrip("."))
     for name in door.__all__:
