@@ -46,13 +46,9 @@ and may be had on all files of whoever has started the grader; a notice tells wh
 X32 = 0x40000000
 """Numbers from here on are x86_64's calls under other numbers."""
 
-NUMBER, MACHINE, FIRST_ARGUMENT, SECOND_ARGUMENT, FOURTH_ARGUMENT = (
-    0,
-    4,
-    16,
-    24,
-    40,
-)  # where they lie in what a filter is given
+NUMBER, MACHINE = 0, 4
+FIRST_ARGUMENT, SECOND_ARGUMENT, FOURTH_ARGUMENT = 16, 24, 40
+"""Where they lie in what a filter is given."""
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 SET_SECCOMP, FILTER = 22, 2
