@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # One process for each core, and no more than four, because each of them loads torch.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 
-.PHONY: help demo notebooks notebooks-check book pdf recordings test test-slow test-all lint format constraints clean
+.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-all lint format constraints clean
 
 help:
 	@echo "make demo             train, sample and score all ten chapters at the quick budget"
@@ -16,6 +16,7 @@ help:
 	@echo "make notebooks-check  say which of them are stale; the tests do so too"
 	@echo "make book             build the book to _build/html; a warning is an error"
 	@echo "make pdf              print the built book to _build/book.pdf with Chromium"
+	@echo "make dist             build wheel and source archive, with the book in the wheel, and check them"
 	@echo "make recordings       run the experiments that the book shows, about an hour, and write book/recorded/"
 	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
 	@echo "make test-slow        the slow tests"
@@ -39,6 +40,13 @@ book: $(VENV)/.installed-book
 
 pdf: $(VENV)/.installed-test book
 	$(BIN)/python scripts/print_book.py
+
+dist: book
+	$(PIP_INSTALL) --quiet --constraint constraints.txt build check-wheel-contents twine
+	rm -rf build dist
+	DIFFUSION_LAB_BOOK="$(CURDIR)/_build/html" $(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents --ignore W002 dist/*.whl
 
 recordings: $(VENV)/.installed
 	$(BIN)/python scripts/record_experiments.py
