@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # One process for each core, and no more than four, because each of them loads torch.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 
-.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-all lint format constraints clean
+.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-all test-torch lint format constraints clean
 
 help:
 	@echo "make demo             train, sample and score all ten chapters at the quick budget"
@@ -21,6 +21,7 @@ help:
 	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
 	@echo "make test-slow        the slow tests"
 	@echo "make test-all         all tests"
+	@echo "make test-torch TORCH=2.6  the fast tests with another torch, in an environment of its own"
 	@echo "make lint             check style, format and spelling"
 	@echo "make format           format the code and repair what the linter can"
 	@echo "make constraints      bring constraints.txt in line with pyproject.toml"
@@ -46,7 +47,7 @@ dist: book
 	rm -rf build dist
 	DIFFUSION_LAB_BOOK="$(CURDIR)/_build/html" $(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/check-wheel-contents --ignore W002 dist/*.whl
+	$(BIN)/check-wheel-contents dist/*.whl
 
 recordings: $(VENV)/.installed
 	$(BIN)/python scripts/record_experiments.py
@@ -59,6 +60,15 @@ test-slow: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-test
 	$(PYTEST)
+
+# Each torch has its own environment, several gigabytes with CUDA's libraries: .venv-torch-2.6 and so on.
+test-torch: OWN = .venv-torch-$(TORCH)
+test-torch: $(VENV)/.created
+	@test -n "$(TORCH)" || { echo "Say which: make test-torch TORCH=2.6" >&2; exit 1; }
+	test -d $(OWN) || $(PYTHON) -m venv $(OWN)
+	$(BIN)/python scripts/torch_set.py $(TORCH) > $(OWN)/constraints.txt
+	$(OWN)/bin/python -m pip install --disable-pip-version-check --constraint $(OWN)/constraints.txt --editable ".[test]"
+	$(OWN)/bin/python -m pytest -n logical --maxprocesses 4 -m "not slow" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
