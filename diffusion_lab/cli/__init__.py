@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import beginning, bugs, challenge, data, grading, pieces, runs
+from diffusion_lab.cli import asking, beginning, bugs, challenge, data, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -50,8 +50,9 @@ for command in (
     challenge.challenge,
 ):
     app.command()(command)
-for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):
+for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
+app.command(rich_help_panel="For teachers")(asking.questions)
 app.add_typer(data.app, name="data")
 
 

@@ -29,6 +29,10 @@ class Isolation(str, enum.Enum):
 ChapterArgument = Annotated[
     str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; its lab is NAME_lab.")
 ]
+SecretOption = Annotated[
+    Path | None,
+    typer.Option(help="Any text of yours, from which and a student's name a lab draws what is the student's own."),
+]
 CourseOption = Annotated[Path, typer.Option(help="The course's folder, with nbgrader_config.py and the gradebook.")]
 
 
@@ -42,6 +46,7 @@ def grade(
     seed_file: Annotated[
         Path | None, typer.Option(help="Any text: the same text draws the same cases. By default they are new.")
     ] = None,
+    secret_file: SecretOption = None,
     isolation: Annotated[Isolation, typer.Option(help="What keeps students' code apart.")] = Isolation.bubblewrap,
     again: Annotated[bool, typer.Option("--again", help="Grade unchanged submissions too.")] = False,
     course: CourseOption = Path("."),
@@ -56,8 +61,9 @@ def grade(
         from diffusion_lab.exercises.catalogue import NOTEBOOKS
         from diffusion_lab.exercises.catalogue import find as find_chapter
         from diffusion_lab.grading.classroom import find
+        from diffusion_lab.grading.classroom.gradebook import drawn_from
 
-        seed = seed_text(seed_file)
+        seed, secret = seed_text(seed_file), seed_text(secret_file)
         chapters = (find_chapter(chapter),) if chapter else NOTEBOOKS
         found = find(submitted or course / "submitted", chapters)
         if not found:
@@ -68,8 +74,9 @@ def grade(
 
             say(NONE_GIVES_UP)
         present = [name for name in chapters if any(s.chapter == name for s in found)]
+        texts = {name: drawn_from(course, name, secret) for name in present}
         results = _graded(
-            found, present, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
+            found, texts, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
         )
     faults, by_hand = [], []
     for name in present:
@@ -91,13 +98,18 @@ def grade(
         raise typer.Exit(NOT_ALL_GRADED)
 
 
-def release(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
+def release(chapter: ChapterArgument, secret_file: SecretOption = None, course: CourseOption = Path(".")) -> None:
     """Make a chapter's notebook without solutions, and put it into nbgrader's exchange where there is one."""
     with mistakes_told():
         from diffusion_lab.exercises.catalogue import find
+        from diffusion_lab.grading.classroom.gradebook import drawn_from
         from diffusion_lab.grading.classroom.gradebook import release as release_it
 
-        notebook, exchange = release_it(course, find(chapter))
+        name, secret = find(chapter), seed_text(secret_file)
+        before = drawn_from(course, name)
+        notebook, exchange = release_it(course, name, secret)
+        if before and drawn_from(course, name) != before:
+            typer.echo("another secret: whoever has an older copy of this notebook has other bugs and numbers in it")
     typer.echo(f"{notebook}\n" + (f"released through {exchange}" if exchange else "there is no exchange: hand it out"))
 
 
@@ -130,7 +142,7 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
 
 def _graded(
     found: Sequence[Submission],
-    chapters: Sequence[str],
+    texts: Mapping[str, str],
     course: Path,
     *,
     jobs: int | None,
@@ -139,6 +151,11 @@ def _graded(
     seed: str,
     again: bool,
 ) -> list[Result]:
+    """Grade these submissions.
+
+    Args:
+        texts: chapter -> the course's own text, from which things are drawn for its students.
+    """
     from rich.markup import escape
 
     from diffusion_lab.grading.classroom import Classroom, cores
@@ -158,9 +175,13 @@ def _graded(
                 bars.update(bar, what="")
                 return [
                     result
-                    for name in chapters
+                    for name, text in texts.items()
                     for result in room.grade(
-                        [s for s in found if s.chapter == name], seed=seed, afresh=again, on_result=show
+                        [s for s in found if s.chapter == name],
+                        seed=seed,
+                        afresh=again,
+                        course_text=text,
+                        on_result=show,
                     )
                 ]
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ _HOME = {
     "plain": "verdict_notebook",
     "release": "exchanging",
     "collect": "exchanging",
+    "drawn_from": "inscription",
 }
 
 __all__ = list(_HOME)
