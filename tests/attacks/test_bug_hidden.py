@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import diffusion_lab
-from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises import boxes, notebook
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, bug_task
 from diffusion_lab.exercises.owner import Owner, course_text
 from diffusion_lab.grading.classroom import marking, workers
@@ -179,7 +179,7 @@ def test_state_between_calls_does_not_help():
 
 ODD = {
     "never ends": ("    while True:\n        pass\n", "took 1 s"),
-    "asks too often": ("    for _ in range(100000):\n        linear_betas(3, 0.1, 0.2)\n    return 1\n", "more than"),
+    "asks too often": ("    for _ in range(100000):\n        linear_betas(3, 0.1, 0.2)\n    return 1\n", "more than 50 times"),
     "asks for too much": ("    return q_sample(torch.zeros(1, 100000), 0, 0, 0)\n", "at most"),
     "hands over a function": ("    return q_sample(lambda: 0, 0, 0, 0)\n", "at most"),
     "prints pages": ("    print('x' * 10**6)\n    return 3\n", "two texts and two numbers"),
@@ -190,6 +190,8 @@ ODD = {
 def test_odd_functions_get_a_message(monkeypatch, code, said):
     if "took" in said:
         monkeypatch.setattr(marking, "PIECE_LIMIT", 1.0)
+    if "more than" in said:  # 2,000 calls take too long on a busy machine
+        monkeypatch.setattr(boxes, "MOST_CALLS", 50)
     item = heard(HEAD + code)
     assert item["points"] == 0 and said in " ".join(item["text"].split()), item["text"]
 
