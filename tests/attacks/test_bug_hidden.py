@@ -179,7 +179,10 @@ def test_state_between_calls_does_not_help():
 
 ODD = {
     "never ends": ("    while True:\n        pass\n", "took 1 s"),
-    "asks too often": ("    for _ in range(100000):\n        linear_betas(3, 0.1, 0.2)\n    return 1\n", "more than 50 times"),
+    "asks too often": (
+        "    for _ in range(100000):\n        linear_betas(3, 0.1, 0.2)\n    return 1\n",
+        "more than 50",
+    ),
     "asks for too much": ("    return q_sample(torch.zeros(1, 100000), 0, 0, 0)\n", "at most"),
     "hands over a function": ("    return q_sample(lambda: 0, 0, 0, 0)\n", "at most"),
     "prints pages": ("    print('x' * 10**6)\n    return 3\n", "two texts and two numbers"),
