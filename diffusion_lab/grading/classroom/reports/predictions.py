@@ -47,7 +47,7 @@ def predictions(tasks: Sequence[OwnNumber], graded: Sequence[Result]) -> list[st
         large, small = (sum(sign * guess.off > CLOSE for guess in guesses) for sign in (1, -1))
         lines.append(
             f"<p><code>{text(task.name)}</code>: {len(guesses)} of {len(items)} have guessed it first. {close} came "
-            f"within {CLOSE:.0%} of the truth, {large} guessed too much and {small} too little. Guesses are never marked."
+            f"within {CLOSE:.0%} of the truth, {large} guessed too much and {small} too little. No guess is marked."
             "</p>"
         )
         lines.append(_picture(task, guesses))
