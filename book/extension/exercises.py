@@ -19,20 +19,18 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from diffusion_lab import addresses
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Exercise, notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
 
 from .code import COLUMNS, narrow, wrapped_text
 
-COLAB = "https://colab.research.google.com/github"
-
 HOW = """
 {count} exercises, {points} points. Write the functions in the notebook, or in a Python file of your own.
 
-- {{download}}`Download the notebook </../{path}>`, or
-  [open it in Colab]({colab}); there, first run
-  `%pip install git+{repository}` in a cell of its own.
+- {{download}}`Download the notebook </../{path}>`{colab}, or let
+  `diffusion-lab start` lay all notebooks out in a folder.
 - The cell below each function checks it. In a terminal all checks of the chapter are
 
   ```sh
@@ -40,6 +38,9 @@ HOW = """
   diffusion-lab check my_pieces.py --chapter {chapter}
   ```
 """
+IN_COLAB = """, or
+  [open it in Colab]({address}); there, first run
+  `%pip install git+{repository}` in a cell of its own"""
 
 
 def stub(exercise: Exercise) -> str:
@@ -90,15 +91,13 @@ class Exercises(SphinxDirective):
         records = notebook(chapter)
         number, folder = CHAPTERS.index(chapter) + 1, folder_name(chapter)
         path = f"exercises/{folder}/{folder}.ipynb"
-        options = self.config.html_theme_options
-        repository, branch = options["repository_url"], options.get("repository_branch", "main")
+        colab, repository = addresses.colab_address(path), addresses.repository_address()
         how = HOW.format(
             count=len(records.exercises),
             points=records.points,
             path=path,
             chapter=chapter,
-            repository=repository,
-            colab=f"{COLAB}/{repository.partition('github.com/')[2]}/blob/{branch}/{path}",
+            colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
         )
         self.env.note_dependency(inspect.getsourcefile(inspect.getmodule(records.slots)))
         found = [self._parsed(how, "lab-how")]

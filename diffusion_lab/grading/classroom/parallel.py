@@ -27,7 +27,7 @@ from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
 from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
 from diffusion_lab.grading.classroom.submission import IntakeError, content_of
-from diffusion_lab.grading.isolation import SandboxError
+from diffusion_lab.grading.isolation import SandboxError, lent
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -293,6 +293,8 @@ class Classroom:
                     config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")})
                 )
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
+                if self.isolation == "bubblewrap":
+                    lent()  # where the system lends a control group, this process makes room in it for its workers'
                 cluster = _started(
                     LocalCluster,
                     n_workers=self.jobs,

@@ -85,8 +85,13 @@ class PieceFailed(Exception):
         self.fault = fault
 
 
-def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
-    """Call the piece on the exercise's cases, drawn from this seed, and say what its points are and why."""
+def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED, *, explain: bool = True) -> Verdict:
+    """Call the piece on the exercise's cases, drawn from this seed, and say what its points are and why.
+
+    Args:
+        explain: look for the idea behind a fault too. That takes most of the time where nothing explains it, so whoever
+            only wants the points leaves it out; `ideas` is then empty.
+    """
     asked = questions(exercise, seed)
     trials: list[Trial] = []
     for question in asked:
@@ -122,7 +127,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     }
     points = sum(got for got, _ in parts.values())
     state = "passed" if all(o.passed for o in outcomes) else "failed"
-    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms, caller)
+    ideas = ideas_behind(exercise, trials, symptoms, caller) if explain and state != "passed" else ()
     printed = " ".join(trials[0].returned.printed.split())  # lines of its own could look like ours
     note = f"it printed: {printed[:200]}" if printed else ""
     return Verdict(

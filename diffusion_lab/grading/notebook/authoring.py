@@ -19,12 +19,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import diffusion_lab
+from diffusion_lab.addresses import web_page
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook, Task, notebook
 from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name, number_of
 
-BOOK = "https://diffusion-lab.readthedocs.io"
 SOLUTIONS, EXERCISES = "solutions", "exercises"
 """The folders below the root of the repository, as `nbgrader_config.py` names them."""
 CONFIGURATION = "nbgrader_config.py"
@@ -122,7 +122,9 @@ def source(chapter: Notebook) -> NotebookNode:
     number, path = number_of(chapter.name), f"{EXERCISES}/{path_of(chapter.name)}"
     lab = ", the lab" if chapter.is_lab else ""
     title = f"# Chapter {number}{lab}: {chapter_record(chapter.chapter).title}"
-    link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
+    page = web_page(folder_name(chapter.chapter))
+    story = f"Chapter {number} of the book has the whole story: in a terminal, `diffusion-lab book {number}` opens it."
+    link = f"[Chapter {number} of the book]({page}) has the whole story." if page else story
     count = f"{len(chapter.exercises)} exercise{'' if len(chapter.exercises) == 1 else 's'}"
     how = (HOW_IN_LABS if chapter.is_lab else HOW).format(
         count=count, points=chapter.points, path=path, first=chapter.exercises[0].name
