@@ -101,6 +101,8 @@ def _run(subject: Diffusion) -> Checkup:
         prediction = "eps"
         if any((subject.ddpm_step, subject.sample)):
             e.taken.append("the network predicts the noise; say prediction = 'x0' or 'v' where it does not")
+    elif e.subject.betas is not None or e.subject.alpha_bar is not None:
+        e.probe("schedule", "the last level and what is predicted", tables.examine_last_level(path, prediction))
     if told is None:
         told = path.told
     elif subject.told is None:

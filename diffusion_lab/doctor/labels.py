@@ -108,8 +108,9 @@ def examine_guidance(subject: Diffusion, reader: Reader) -> Iterator[Finding]:
         bent = max(bent, float((found.flatten() - known @ solved).abs().max()))
     wanted = [(s + shift, 1 - s - shift) for s in scales]
     worst = max(range(4), key=lambda i: abs(factors[i][0] - wanted[i][0]) + abs(factors[i][1] - wanted[i][1]))
-    what = f"factor of the guess with the label at {scale_name} {scales[worst]:g}"
-    numbers = (what, factors[worst][0], wanted[worst][0], GUIDANCE_PAGE)
+    of_c = abs(factors[worst][0] - wanted[worst][0]) >= abs(factors[worst][1] - wanted[worst][1])
+    what = f"factor of the guess {'with' if of_c else 'without'} the label at {scale_name} {scales[worst]:g}"
+    numbers = (what, factors[worst][1 - of_c], wanted[worst][1 - of_c], GUIDANCE_PAGE)
     if bent > 1e-3:
         yield Finding("guidance-clipped", piece, "The result is no plain combination of the two guesses: it is clipped "
                       "or rescaled. A guess of noise has no ends.", "largest distance from a plain combination", bent,

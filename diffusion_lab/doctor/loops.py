@@ -20,8 +20,8 @@ from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Asked, Listener, Path, column
 from diffusion_lab.doctor.moves import PAGE, Move, judge
 from diffusion_lab.doctor.noising import wrong_dtype
-from diffusion_lab.doctor.subject import Diffusion, said
-from diffusion_lab.doctor.tables import table_for
+from diffusion_lab.doctor.subject import PREDICTIONS, Diffusion, said
+from diffusion_lab.doctor.tables import PURE, table_for
 from diffusion_lab.exact import FiniteSet
 from diffusion_lab.levels import Level
 
@@ -123,9 +123,25 @@ def _examine(probe: LoopProbe, told: tuple[float, float] | str | None) -> Iterat
     index = probe.path.index_of(heard)
     moves = _moves(probe, index)
     found = list(judge(PIECE, moves, probe.path)) if moves else []
+    other = _read_as_another(probe, index) if found else None
+    if other is not None:
+        found = [Finding("trained-for-another", PIECE, f"The sampler takes the network's answer for {other}, and it "
+                         f"was trained for {probe.kind}.", found[0].of, found[0].measured, found[0].expected,
+                         "02_normal_2d#which-question-to-ask")]  # fmt: skip
     yield from found
     if not found:
         yield from _samples(probe)
+
+
+def _read_as_another(probe: LoopProbe, index: Tensor) -> str | None:
+    """The kind of prediction with which all steps are right, where it is another one."""
+    for kind in PREDICTIONS:
+        other = LoopProbe(probe.subject, probe.reader, probe.path, kind, probe.function)
+        other.scale = probe.scale
+        moves = _moves(other, index) if kind != probe.kind else []
+        if moves and not list(judge(PIECE, moves, probe.path)):
+            return kind
+    return None
 
 
 def _same(a: Asked, b: Asked) -> bool:
@@ -191,6 +207,8 @@ def _moves(probe: LoopProbe, index: Tensor) -> list[Move]:
         if float(left.abs().max()) > 1e-3:
             return []
         alpha, sigma = float(probe.path.alpha[now]), float(probe.path.sigma[now])
+        if alpha < PURE:
+            continue  # pure noise says nothing of the data, and x0 cannot be told from eps
         if k == 0:  # both runs start from one x: its factor is found from the plain run
             x, there = states[0][0].flatten(), states[0][1].flatten()
             of_x = float(x @ there / (x @ x))

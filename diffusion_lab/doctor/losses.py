@@ -138,7 +138,7 @@ def _examine(probe: LossProbe) -> Iterator[Finding | Learned]:
         yield Learned(None, None)
         return
     a = flat_a.mean(dim=1)
-    if bool((plain.x == 0).all()) and float(a.max() - a.min()) < 1e-6:
+    if _is_clean(probe, plain, zero):
         yield Finding("clean-input", PIECE, "The network is shown the clean data. It has to see x_t, the mixture of "
                       "data and noise.", "factor of the noise", 0.0, float(path.sigma[-1]), PAGE)  # fmt: skip
         yield Learned(None, None)
@@ -198,6 +198,13 @@ def _levels(probe: LossProbe, a: Tensor, asked: Asked) -> Tensor:
     fits = [index for finding, index in named if finding is None]
     known = [index for finding, index in named if finding is not None and finding.code != "wrong-mixture"]
     return [*fits, *known, nearest][0]
+
+
+def _is_clean(probe: LossProbe, plain: Asked, zero: Tensor) -> bool:
+    """Whether other noise leaves what the network is shown as it is."""
+    noise = 2 * probe.noise + 1 if probe.gives_noise else probe.noise
+    other, _ = probe.ask(zero, noise, seed=0 if probe.gives_noise else 1)
+    return torch.equal(other.x, plain.x)
 
 
 def _takes_pixels(probe: LossProbe, a: Tensor, zero: Tensor) -> bool:

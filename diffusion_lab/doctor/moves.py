@@ -14,6 +14,7 @@ import torch
 
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Path
+from diffusion_lab.doctor.tables import PURE
 from diffusion_lab.samplers.steps import posterior_variance, step_variance
 
 PAGE = "01_normal_1d#walking-back"
@@ -79,7 +80,12 @@ def judge(
         noise: the deviation that each move must have; by default all that DDPM and DDIM allow.
         close, noise_close: relative errors of measurement, of the factors and of the deviation.
     """
+    noise = list(noise) if noise is not None else None
+    kept = [i for i, move in enumerate(moves) if float(path.alpha[move.now]) > PURE]  # from pure noise, x says nothing
+    moves, noise = [moves[i] for i in kept], [noise[i] for i in kept] if noise is not None else None
     rights = [right_of(move, path) for move in moves]
+    if not moves:
+        return
     broken = next((m for m in moves if not all(map(_finite, (m.of_x, m.of_eps, m.noise)))), None)
     if broken is not None:
         yield Finding("not-finite", piece, f"The step from {broken.now} gives numbers that are not finite.",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.denoisers import evaluating, modules_of
-from diffusion_lab.doctor.calling import Raised, Reader, first_tensor
+from diffusion_lab.doctor.calling import Raised, Reader, first_tensor, parameters
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.noising import wrong_dtype
@@ -19,6 +19,8 @@ PIECE = "network"
 PAGE = "05_mnist#what-time-is-it"
 LABEL_PAGE = "05_mnist#ask-for-a-seven"
 BATCH = 4
+LABELS = {"labels", "label", "y", "classes", "class_labels"}
+"""Names of arguments that are class labels; what is called a condition may be anything."""
 
 
 def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times: bool) -> Iterator[Finding]:
@@ -69,7 +71,7 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
                 yield Finding("samples-mixed", PIECE, "A sample's answer depends on the others in its batch: on their "
                               "times or on their contents.", "change of an answer when asked alone, in deviations",
                               mixed, 0.0, PAGE)  # fmt: skip
-        if reader.takes(network, "labels"):
+        if LABELS & parameters(network).keys():
             by_label = float((ask(x, told, torch.ones_like(labels)) - plain).abs().max()) / size
             if by_label < 1e-5:
                 yield Finding("labels-never-used", PIECE, "The answer does not depend on the label.",

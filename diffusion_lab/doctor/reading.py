@@ -59,7 +59,7 @@ def read(file: str | os.PathLike) -> Diffusion:
         raise SourceError(f"{path}: running it raised {type(error).__name__}: {first_line(error)}{place}") from error
     except SystemExit as error:
         raise SourceError(
-            f"{path}: it ends Python when it runs; put that under `if __name__ == '__main__':`"
+            f"{path}: it ends Python; put that under `if __name__ == '__main__':`"
         ) from error
     finally:
         sys.path.remove(folder)

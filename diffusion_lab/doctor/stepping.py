@@ -13,7 +13,7 @@ from diffusion_lab.doctor.listening import Listener, Path
 from diffusion_lab.doctor.moves import Move, judge, right_of
 from diffusion_lab.doctor.noising import wrong_dtype
 from diffusion_lab.doctor.subject import Diffusion, said
-from diffusion_lab.doctor.tables import table_for
+from diffusion_lab.doctor.tables import PURE, table_for
 
 ENTRIES = 4096
 CLIP_PAGE = "07_cifar10#staying-in-range"
@@ -105,6 +105,7 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
     """A step of DDPM: from t to t - 1, some of them, the first and the last included."""
     T = len(path)
     nows = sorted({T - 1, T // 2, T // 4, T // 10, 3, 2, 1, 0} & set(range(T)), reverse=True)
+    nows = [now for now in nows if float(path.alpha[now]) > PURE]
     names = parameters(function)
     clipped = None
     for variance in ("posterior", "beta") if "variance" in names else ("",):
@@ -145,6 +146,7 @@ def examine_ddim(subject: Diffusion, reader: Reader, path: Path) -> Iterator[Fin
     """A step of DDIM between any two levels, with eta 0, between and 1."""
     function, piece, T = subject.ddim_step, "ddim_step", len(path)
     pairs = [(T - 1, T // 2), (T // 2, T // 5), (T // 5, T // 20), (T // 20, 1), (1, 0), (T // 20, -1)]
+    pairs = [pair for pair in pairs if float(path.alpha[pair[0]]) > PURE]
     etas = (0.0, 0.5, 1.0) if "eta" in parameters(function) else (0.0,)
     for eta in etas:
         probe = StepProbe(piece, function, subject, reader, path, eta=eta)

@@ -16,6 +16,8 @@ from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.subject import Diffusion
 
 STEPS = 1000
+PURE = 1e-4
+"""An alpha below this is pure noise to float32."""
 PAGE = "01_normal_1d#drowning-a-number"
 ZERO_PAGE = "07_cifar10#a-last-level-that-is-pure-noise"
 
@@ -152,10 +154,23 @@ def examine_ends(path: Path) -> Iterator[Finding]:
                       "samples start from noise alone, where none is: the network never sees such an input in "
                       "training. Take more steps, larger betas, or rescale the schedule to end at zero.",
                       "last alpha_bar", last, 0.0, ZERO_PAGE)  # fmt: skip
+    if first == 1:
+        yield Finding("one-step-behind", "schedule", "The first level has no noise at all, so nothing can be learned "
+                      "there: entry t is what is left after step t, and the data themselves have no entry.",
+                      "first alpha_bar", 1.0, float(kept[1]), PAGE)  # fmt: skip
     if first < 0.9:
         yield Finding("starts-noisy", "schedule", "The first step takes most of the data away at once, so that fine "
                       "detail is never trained. It should leave nearly everything; betas that are standard deviations "
                       "or shares kept do this.", "first alpha_bar", first, 0.9999, PAGE)  # fmt: skip
+
+
+def examine_last_level(path: Path, prediction: str) -> Iterator[Finding]:
+    """In pure noise a guess of the noise says nothing: x0 = (x - sigma eps) / alpha is 0 / 0."""
+    if prediction == "eps" and float(path.alpha[-1]) < 1e-6:
+        yield Finding("eps-of-pure-noise", "schedule", "The last level is pure noise, and the network guesses the "
+                      "noise: there it only repeats x, and the data cannot be found from its answer. Predict v or x0, "
+                      "or end the schedule a little earlier.", "last alpha", float(path.alpha[-1]), 0.005,
+                      ZERO_PAGE)  # fmt: skip
 
 
 def examine_sampling_tables(subject: Diffusion, path: Path) -> Iterator[Finding]:
