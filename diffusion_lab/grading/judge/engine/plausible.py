@@ -89,6 +89,19 @@ def out_of_place(edit: Edit) -> bool:
     return edit.kind.startswith(("root", "square")) and name.startswith("log")
 
 
+def turns_a_one(edit: Edit) -> bool:
+    """Whether it turns n - 1 or 1 - share around, which no one writes the other way: what is wrong is another sign."""
+    sides = (edit.old.left, edit.old.right) if isinstance(edit.old, ast.BinOp) else ()
+    return edit.kind == "reversed" and any(isinstance(side, ast.Constant) for side in sides)
+
+
+def orders_words(edit: Edit) -> bool:
+    """Whether it asks if one word comes before another in the alphabet."""
+    test = edit.new
+    words = isinstance(test, ast.Compare) and any(isinstance(getattr(c, "value", None), str) for c in test.comparators)
+    return words and not isinstance(test.ops[0], (ast.Eq, ast.NotEq))
+
+
 def called(node: ast.AST) -> set[str]:
     """The functions, such as a network, that are called there by a name of their own."""
     return {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

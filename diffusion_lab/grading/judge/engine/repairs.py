@@ -191,7 +191,7 @@ def _renamed(everywhere: list[Place], function: str) -> Iterator[Edit]:
             if any(id(node) in held for _, node in found):
                 continue
             changes = tuple((slot, ast.copy_location(_under(other, node), node)) for slot, node in found)
-            yield _made("function", changes, found[0][1], changes[0][1], None, function, price=2)
+            yield _made("function", changes, found[0][1], changes[0][1], None, function, price=1)
 
 
 def _factors(everywhere: list[Place], function: str) -> Iterator[Edit]:

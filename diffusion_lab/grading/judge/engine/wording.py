@@ -41,6 +41,7 @@ SENTENCES = {
     "dtype": "{yours} and {about} can have different dtypes: bring them to the same one before you calculate.",
     "constant": "The number {yours} is not the right one{where}.",
     "constant of ours": "Where the number {right} belongs{where}, it looks as if you had {yours}.",
+    "entry": "Entry {yours} is taken where entry {right} belongs.",
     "one in front": "There is a 1 in front of the answer that must not be there.",
     "one entry": "Only one entry of {about} counts here, and all of them must.",
     "first entry missing": "The first entry of {about} is missing.",
@@ -225,8 +226,10 @@ def _clearer(
         else:
             words = {**words, "right": VAGUE}  # two quantities that cannot be told apart in words
     elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
-        kind = "name"
-    elif kind == "upside down" and not isinstance(edit.old, ast.BinOp):
+        kind = "index" if edit.changes[0][0][1] == "slice" else "name"
+    elif kind == "reversed" and any(isinstance(n, ast.Constant) for n in (edit.old.left, edit.old.right)):
+        kind, words = "sign", {**words, "about": say(edit.old)}
+    elif kind == "upside down" and not (isinstance(edit.old, ast.BinOp) and isinstance(edit.old.op, ast.Div)):
         kind, words = "inverse", {**words, "where": _around_it(edit, say)}
     elif kind == "exchanged" and isinstance(about, ast.Tuple):
         words = {**words, "about": " and ".join(say(name) for name in about.elts)}
@@ -243,12 +246,16 @@ def _clearer(
         both = [say(one) for one, other in pairs if ast.dump(one) != ast.dump(other)]
         if len(both) == 2 and all(text.startswith("`") for text in both):
             kind, words = "exchanged", {**words, "about": " and ".join(both)}
-    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and isinstance(about, ast.Name):
+    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and _is_in(about, edit.old):
         kind = "factor of the answer"
-    elif kind == "constant" and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
+    elif kind.startswith("constant") and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
         parent = edit.changes[0][0][0]
-        product = isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
-        if (product or isinstance(parent, ast.UnaryOp)) and isinstance(right.value, (int, float)):
+        if isinstance(parent, (ast.Subscript, ast.Tuple)) and type(right.value) is type(yours.value) is int:
+            kind = "entry"
+        product = kind == "constant" and isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
+        if (product or (kind == "constant" and isinstance(parent, ast.UnaryOp))) and isinstance(
+            right.value, (int, float)
+        ):
             kind = {2.0: "twice", 0.5: "half"}.get(right.value / yours.value if yours.value else 0.0, kind)
     if kind.startswith(("term", "factor")):
         words = {**words, "about": words["about"].removeprefix("the expression ")}
@@ -370,6 +377,11 @@ def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST)
     if kind == "constant" and isinstance(getattr(right, "value", None), str):
         return "text", words
     return kind, words
+
+
+def _is_in(about: ast.AST | None, code: ast.AST) -> bool:
+    """Whether it is a name that stands in this code already."""
+    return isinstance(about, ast.Name) and any(isinstance(n, ast.Name) and n.id == about.id for n in ast.walk(code))
 
 
 def _target(node: ast.AST) -> ast.AST:
