@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.chapters.pieces import MOST_LEFT
-from diffusion_lab.doctor.calling import Raised, Reader, first_tensor
+from diffusion_lab.doctor.calling import NAMES, Raised, Reader, first_tensor, parameters
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Asked, Listener, Path, column
 from diffusion_lab.doctor.moves import PAGE, Move, judge
@@ -71,6 +71,10 @@ class LoopProbe:
             "noise": fresh, "betas": betas, "alpha_bar": alpha_bar, "sigmas": self.path.sigma, "T": len(self.path),
             **more,
         }  # fmt: skip
+        if "labels" not in given and any(
+            name in NAMES["labels"] and p.default is p.empty for name, p in parameters(self.function).items()
+        ):
+            given["labels"] = torch.ones(self.shape[0], dtype=torch.int64)
         final = first_tensor(PIECE, self.reader.call(PIECE, self.function, given, seed))
         if not listener.asked:
             raise Raised("the network was never called")

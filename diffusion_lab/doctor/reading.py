@@ -58,9 +58,7 @@ def read(file: str | os.PathLike) -> Diffusion:
         place = place_of(error)
         raise SourceError(f"{path}: running it raised {type(error).__name__}: {first_line(error)}{place}") from error
     except SystemExit as error:
-        raise SourceError(
-            f"{path}: it ends Python; put that under `if __name__ == '__main__':`"
-        ) from error
+        raise SourceError(f"{path}: it ends Python; put that under `if __name__ == '__main__':`") from error
     finally:
         sys.path.remove(folder)
     return from_names(vars(module), str(path))

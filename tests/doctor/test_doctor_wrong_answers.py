@@ -14,14 +14,14 @@ from diffusion_lab.doctor import examine
 from diffusion_lab.exercises import library
 
 BOOK = Path(__file__).parents[2] / "book"
-QUICK = [context for context in EXPECTED if context not in ("sampling_loop", "eps_loss beside a sampler", "heun_step")]
+WALKS = ("sampling_loop", "eps_loss beside a sampler", "heun_step", "euler_ode_step", "dpmpp_2m_step")
+QUICK = [context for context in EXPECTED if context not in WALKS]
 CASES = [(context, answer) for context in QUICK for answer in EXPECTED[context]]
 SLOW = [(c, answer) for c in EXPECTED if c not in QUICK for answer in EXPECTED[c]]
 TELLING = [  # of the slow ones, one for each kind of probe
     ("sampling_loop", "noise at the end"),
-    ("sampling_loop", "variance for the root"),
-    ("sampling_loop", "first step left out"),
-    ("heun_step", "only euler"),
+    ("euler_ode_step", "straight to the data"),
+    ("dpmpp_2m_step", "last estimate ignored"),
 ]
 
 
@@ -57,7 +57,14 @@ def test_every_wrong_answer_has_its_finding_or_its_reason():
         assert names - expected.keys() - ALLOWED.get(context, set()) <= BESIDE_A_SAMPLER, context
 
 
-@pytest.mark.parametrize(("context", "answer"), [(c, a) for c, answers in ALLOWED.items() for a in sorted(answers)])
+@pytest.mark.parametrize(
+    ("context", "answer"),
+    [
+        pytest.param(context, answer, marks=pytest.mark.slow if context in WALKS else ())
+        for context, answers in ALLOWED.items()
+        for answer in sorted(answers)
+    ],
+)
 def test_what_is_a_choice_is_no_finding(context: str, answer: str):
     assert examine(**handed(context, answer)).codes == ()
 
