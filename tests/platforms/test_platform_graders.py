@@ -194,7 +194,10 @@ def test_a_grader_that_fails_gives_no_mark_and_says_what_a_teacher_can_decide(tm
     assert gradescope.main(root) == 1 and "unexpected keyword argument 'isolaton'" in capsys.readouterr().out
 
 
-CAPABILITIES = "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
+    "AUDIT_WRITE"
+)
 """Of root in a container of docker's, by default."""
 
 
