@@ -49,6 +49,16 @@ def colab_address(path: str) -> str:
     return f"https://colab.research.google.com/github/{place}/blob/main/{path}" if place else ""
 
 
+def first_links() -> str:
+    """The line below the title of the README, in Markdown."""
+    first = "exercises/01_normal_1d/01_normal_1d.ipynb"
+    book = f"[Read the book]({book_address()})" if book_address() else "Read the book: `make book`"
+    links = [book, f"[Open the first notebook]({first})"]
+    if colab_address(first):
+        links.append(f"[Open it in Colab]({colab_address(first)})")
+    return " ·\n".join(f"**{link}**" for link in links)
+
+
 def built_book() -> Path | None:
     """The folder of the built book on this machine, with its `index.html`; None where there is none."""
     return next((folder for folder in BUILT if (folder / "index.html").is_file()), None)

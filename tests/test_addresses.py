@@ -146,8 +146,10 @@ def test_a_machine_without_the_book_says_so(nowhere, opened):
     assert done.exit_code == 2 and "the book is not on this machine" in done.stderr and not opened
 
 
-def test_released_notebooks_are_made_with_the_setting():
+def test_notebooks_and_readme_are_made_with_the_setting():
     """`make notebooks` is what brings a change of the setting into them."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"-->\n{addresses.first_links()}\n<!--" in readme
     for file in sorted((ROOT / "exercises").glob("*/*.ipynb")):
         text = "".join(json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"])
         assert text == source(notebook(file.stem)).cells[0].source

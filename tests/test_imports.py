@@ -26,7 +26,19 @@ PARTS = {"data", "networks", "metrics"}
 # of the module's name: `slots` put pieces into a run, and `inputs` are what cases are drawn from.
 COURSE = {"exercises"}
 BEYOND = {"slots": {"data", "networks", "chapters"}, "inputs": {"data"}}
-TOP = {"plots", "devices", "train", "checkpoints", "chapters", "report", "challenge", "grading", "cli", "__main__"}
+TOP = {
+    "plots",
+    "devices",
+    "train",
+    "checkpoints",
+    "chapters",
+    "report",
+    "challenge",
+    "doctor",
+    "grading",
+    "cli",
+    "__main__",
+}
 
 # Libraries that only one part of the package may know.
 NOTEBOOKS = ("nbformat", "nbgrader", "nbconvert", "nbclient", "IPython", "ipykernel", "jupyter_client", "traitlets")

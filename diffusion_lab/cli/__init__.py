@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import asking, beginning, bugs, challenge, data, export, grading, pieces, runs
+from diffusion_lab.cli import asking, beginning, bugs, challenge, data, doctor, export, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -48,6 +48,7 @@ for command in (
     pieces.audit,
     bugs.bug,
     challenge.challenge,
+    doctor.doctor,
 ):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback):

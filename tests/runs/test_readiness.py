@@ -193,7 +193,7 @@ def test_the_release_that_is_advised_goes_with_torch_by_its_own_word(library):
     of_torch = [str(each.specifier) for each in wanted if each.name == "torch"]
     if not of_torch or not of_torch[0].startswith("=="):
         pytest.skip(f"this {library} does not ask for one torch alone")
-    advised = Requirement(errors._companion(library, of_torch[0].removeprefix("==")).strip('"'))
+    advised = Requirement(errors.companion(library, of_torch[0].removeprefix("==")))
     assert advised.name == library and metadata.version(library) in advised.specifier
 
 
@@ -206,7 +206,7 @@ def test_the_release_that_is_advised_goes_with_torch_by_its_own_word(library):
     ],
 )
 def test_a_newer_torch_is_advised_newer_companions(library, torch_release, fits, does_not):
-    advised = Requirement(errors._companion(library, torch_release).strip('"')).specifier
+    advised = Requirement(errors.companion(library, torch_release)).specifier
     assert fits in advised and does_not not in advised
 
 

@@ -92,7 +92,14 @@ def without_marks(notebook: Notebook, why: str) -> tuple[dict[str, Any], ...]:
 
 
 def refused(
-    student: str, notebook: Notebook, reason: str, *, digest: str = "", seed_id: str = "", version: str = ""
+    student: str,
+    notebook: Notebook,
+    reason: str,
+    *,
+    digest: str = "",
+    seed_id: str = "",
+    version: str = "",
+    course: str = "",
 ) -> Result:
     """The result of a file that holds no submission to this notebook: no points, and the reason."""
     return Result(
@@ -105,6 +112,7 @@ def refused(
         digest=digest,
         seed_id=seed_id,
         version=version,
+        course=course,
     )
 
 

@@ -54,12 +54,12 @@ def another_name(intake: Intake, owner: Owner) -> str:
 
     Marks are given by the folder's name and the course's release; "" where the notebook agrees.
     """
-    marked = f"this is marked for '{owner.student}', whose own was drawn."
+    counts = f"what counts is drawn for '{owner.student}', as the folder is called."
     student, course = intake.typed.get("student", ""), intake.typed.get("course", owner.course)
     if not student:
-        return f"No name is typed in the notebook; {marked}"
+        return f"No name is typed in the notebook; {counts}"
     if not _same(student, owner):
-        return f"The name typed is '{printable(student, 60)}'; {marked}"
+        return f"The name typed in the notebook is '{printable(student, 60)}'; {counts}"
     if course != owner.course:
         return "The notebook is of another release of the course, which drew other things than the one that is graded."
     return ""

@@ -49,6 +49,7 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
     owner = Owner(order["student"], order.get("course", ""))
     chapter = notebook(order["chapter"]).drawn_for(owner)
     about = {name: order[name] for name in ("digest", "seed_id", "version")}
+    about["course"] = owner.course if chapter.is_drawn else ""
     with _one_at_a_time, _bounded():
         try:
             intake = _taken_in(order["data"], chapter)
@@ -71,7 +72,6 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
         solutions={name: cell.written for name, cell in intake.solutions.items()},
         answers=intake.answers,
         pages=tuple(intake.pages),
-        course=owner.course if chapter.is_drawn else "",
         seconds=marked.seconds,
         **about,
     ).as_dict() | {ROBBED: marked.robbed}

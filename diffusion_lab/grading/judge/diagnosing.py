@@ -177,7 +177,12 @@ def ideas_behind(
     failing = [t for t in trials if not t.passed]
     ideas = []
     if failing and "random" not in symptoms:
-        ideas = [Idea(w.name, w.hint, True) for w in _matching(exercise, trials, failing)]
+        matching, of_all = _matching(exercise, trials, failing)
+        if matching and not of_all and caller is not None:
+            found = explain(exercise, caller, trials)
+            if any(not mistake.uncertain for mistake in found):  # what fits all cases, before what fits some
+                return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
+        ideas = [Idea(w.name, w.hint, True) for w in matching]
     for symptom, detail in symptoms.items():
         known = next((w for w in exercise.wrong_answers if w.symptom == symptom), None)
         if known is not None:
@@ -238,8 +243,9 @@ def sizes_of(question: Question) -> dict[str, float]:
     return {"the batch size B": len(data), **({"the entries of one sample, D": entries} if entries > 1 else {})}
 
 
-def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> list[WrongAnswer]:
-    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there.
+def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> tuple[list[WrongAnswer], bool]:
+    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there; and
+    whether all failing cases are explained so.
 
     A wrong answer counts only by cases that tell it from the right one, and there by numbers: that both raise an error
     of the same class, or have no number anywhere, says little.
@@ -255,17 +261,20 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
     everywhere = [w for w in candidates if agree(w, trials)]
     if everywhere:
         sure = [w for w in everywhere if tells(w, failing)]
-        return sure[:1] or (everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing))
+        alike = everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing)
+        return sure[:1] or alike, True
     where_it_fails = [w for w in candidates if agree(w, failing) and tells(w, failing)]
     if len(where_it_fails) == 1:
-        return where_it_fails
+        return where_it_fails, True
     found = []
+    of_all = True
     for part in dict.fromkeys(t.case.part for t in failing):
         of_part = [t for t in trials if t.case.part == part]
         agreeing = [w for w in candidates if agree(w, of_part) and tells(w, [t for t in of_part if not t.passed])]
+        of_all = of_all and len(agreeing) == 1
         if len(agreeing) == 1 and agreeing[0] not in found:
             found.append(agreeing[0])
-    return found
+    return found, of_all
 
 
 def _evidence(answer: Returned, trial: Trial) -> bool:

@@ -55,7 +55,8 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
         notice = new_code_cell("# This file was not graded.", id="refused")
         notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
         document.cells.insert(0, notice)
-    for page in result.pages:
+    ours = {cell.source.strip() for cell in release.cells}
+    for page in (page for page in result.pages if page.strip() not in ours):
         own = new_code_cell(_cut(plain(page)), metadata={"diffusion_lab": "own"})
         document.cells.append(own)
     for number, cell in enumerate(document.cells):
