@@ -289,7 +289,7 @@ def _time_of(item: Handed, person: Person, zone: str) -> tuple[str, list[str]]:
     """When it was handed in, with its zone; "" where nobody says so, or not clearly, with a note."""
     text = item.time or person.time
     if not text:
-        return "", ["late, and by how much is not told"] if item.late else []
+        return "", ["nothing says by how much"] if item.late else []
     for attempt in (text, f"{text} {zone}" if zone else ""):
         try:
             if attempt:
