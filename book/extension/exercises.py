@@ -74,6 +74,20 @@ def card(exercise: Exercise) -> str:
     return f"{exercise.statement.strip()}\n\n```python\n{stub(exercise)}\n```\n\n{source}\n\n{hints(exercise)}\n"
 
 
+def how_to_work(chapter: str) -> str:
+    """What stands above the cards, in MyST; the link to Colab only where the repository has an address there."""
+    records, folder = notebook(chapter), folder_name(chapter)
+    path = f"exercises/{folder}/{folder}.ipynb"
+    colab, repository = addresses.colab_address(path), addresses.repository_address()
+    return HOW.format(
+        count=len(records.exercises),
+        points=records.points,
+        path=path,
+        chapter=chapter,
+        colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
+    )
+
+
 def points(count: int) -> str:
     return f"{count} point{'' if count == 1 else 's'}"
 
@@ -88,19 +102,9 @@ class Exercises(SphinxDirective):
             chapter = find(self.arguments[0])
         except LabError as error:
             raise self.error(str(error)) from None
-        records = notebook(chapter)
-        number, folder = CHAPTERS.index(chapter) + 1, folder_name(chapter)
-        path = f"exercises/{folder}/{folder}.ipynb"
-        colab, repository = addresses.colab_address(path), addresses.repository_address()
-        how = HOW.format(
-            count=len(records.exercises),
-            points=records.points,
-            path=path,
-            chapter=chapter,
-            colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
-        )
+        records, number = notebook(chapter), CHAPTERS.index(chapter) + 1
         self.env.note_dependency(inspect.getsourcefile(inspect.getmodule(records.slots)))
-        found = [self._parsed(how, "lab-how")]
+        found = [self._parsed(how_to_work(chapter), "lab-how")]
         for place, exercise in enumerate(records.exercises, 1):
             self.env.note_dependency(str(Path(inspect.getsourcefile(exercise.reference))))
             section = nodes.section(ids=[f"exercise-{exercise.name}"], names=[f"exercise-{exercise.name}"])
