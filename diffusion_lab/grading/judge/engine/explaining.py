@@ -55,7 +55,7 @@ from diffusion_lab.grading.judge.questions import Question, Trial, questions
 ONE, APART, ALL = 0.35, 0.15, 0.85
 """Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
 what is left goes to two that do not."""
-OFTEN = ("root too many", "square too many", "exchanged", "number")
+OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
 """Edits of the student's code that undo what people often forget: they are tried early."""
 SURE = 8
 """Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
