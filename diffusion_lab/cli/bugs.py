@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from diffusion_lab.cli.grading import Isolation
-from diffusion_lab.cli.terminal import mistakes_told, new_table, say, seed_text
+from diffusion_lab.cli.terminal import Isolation, mistakes_told, new_table, say, seed_text
 
 SecretOption = Annotated[
     Path | None, typer.Option(help="Any text of yours: with it, each student's bug is drawn from it and their name.")

@@ -15,6 +15,7 @@ from diffusion_lab.exercises.catalogue import find
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import Exercise, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
 WITH_BUGS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "games")
 """The chapters that have such a pipeline."""
@@ -62,7 +63,7 @@ class Bug:
 
 
 @dataclass(frozen=True, eq=False)
-class BugTask:
+class BugTask(Task):
     """Find the one piece of a pipeline that is wrong."""
 
     chapter: str
@@ -83,18 +84,6 @@ class BugTask:
     hints: tuple[str, ...] = ()
     source: str = ""
     owner: Owner | None = None
-
-    @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:
