@@ -200,6 +200,17 @@ def test_the_lines_that_a_case_runs():
     assert lines_run(wrong_in_both_cases, (x, level, "noise")) == {first + 1, first + 3}
 
 
+def rescaled(x, eps, level, gamma):
+    out = blended(x, eps, level, gamma)
+    return out * (x.std() / out.std())
+
+
+def test_what_cancels_says_nothing():
+    """With `out` for `x` the factor is 1; that x does not belong there is all that this would tell."""
+    for mistake in explained(made_up(blended, of_any_rank), rescaled):
+        assert "`out` belongs" not in mistake.hint
+
+
 def silent(x, eps, level, gamma):
     return blended(x, 0 * eps, level, gamma)
 

@@ -108,6 +108,10 @@ def called(node: ast.AST) -> set[str]:
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
+CASES = ("boundary", "comparison", "cases exchanged", "case ignored", "condition ignored", "condition too many")
+"""Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
+student's may be right.
+"""
 TURNED = ("upside down", "inverse")
 
 
