@@ -131,6 +131,10 @@ def mean_of_images(x):
     return x.mean(dim=(1, 2, 3))
 
 
+def in_bits(x):
+    return x.reshape(x.shape[0], -1).mean(1) / math.log(2)
+
+
 @pytest.mark.parametrize(
     ("reference", "cases", "function", "words"),
     [
@@ -145,6 +149,7 @@ def mean_of_images(x):
             "The number `2` in `log(factor) / 2` is half of what it should be",
         ),
         (angles, pairs, cosines, "`cos` is computed where `sin` belongs. It is so at every place"),
+        (mean_of_each, samples, in_bits, "There is a division by `log(2)` too many"),
         (mean_of_each, samples, mean_of_images, "`mean` must go over all axes but the first"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
