@@ -131,6 +131,10 @@ def mean_of_images(x):
     return x.mean(dim=(1, 2, 3))
 
 
+def in_bits(x):
+    return x.reshape(x.shape[0], -1).mean(1) / math.log(2)
+
+
 @pytest.mark.parametrize(
     ("reference", "cases", "function", "words"),
     [
@@ -145,6 +149,7 @@ def mean_of_images(x):
             "The number `2` in `log(factor) / 2` is half of what it should be",
         ),
         (angles, pairs, cosines, "`cos` is computed where `sin` belongs. It is so at every place"),
+        (mean_of_each, samples, in_bits, "There is a division by `log(2)` too many"),
         (mean_of_each, samples, mean_of_images, "`mean` must go over all axes but the first"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -198,6 +203,17 @@ def test_the_lines_that_a_case_runs():
     x, level = torch.ones(3), torch.full((3,), 0.5)
     first = wrong_in_both_cases.__code__.co_firstlineno
     assert lines_run(wrong_in_both_cases, (x, level, "noise")) == {first + 1, first + 3}
+
+
+def rescaled(x, eps, level, gamma):
+    out = blended(x, eps, level, gamma)
+    return out * (x.std() / out.std())
+
+
+def test_what_cancels_says_nothing():
+    """With `out` for `x` the factor is 1; that x does not belong there is all that this would tell."""
+    for mistake in explained(made_up(blended, of_any_rank), rescaled):
+        assert "`out` belongs" not in mistake.hint
 
 
 def silent(x, eps, level, gamma):
