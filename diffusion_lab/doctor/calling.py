@@ -63,7 +63,7 @@ class Reader:
         """
         positional, named = bound(piece, function, given)
         with torch.random.fork_rng(devices=[]), _quiet(), self._lent(given.get("network")):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed writes down the stack for CUDA each time
             try:
                 return function(*positional, **named)
             except (SourceError, KeyboardInterrupt):

@@ -27,6 +27,10 @@ from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.schedulers import subject_of_scheduler
 from diffusion_lab.doctor.subject import Diffusion
 
+TABLES = ("alpha_bar", "betas", "alpha_bar_t", "sigmas")
+OF_A_TABLE = ("q_sample", "loss", "ddpm_step", "ddim_step", "sample", "convert", "predict_start_from_noise",
+              "predict_noise_from_start", "predict_v", "predict_start_from_v")  # fmt: skip
+"""Functions that are about levels: without a table of the subject they are examined only where they ask for ours."""
 CONVERSIONS = ("predict_start_from_noise", "predict_noise_from_start", "predict_v", "predict_start_from_v")
 
 
@@ -34,11 +38,13 @@ class _Examination:
     """Runs probes, and keeps what they find."""
 
     def __init__(self, subject: Diffusion):
-        self.subject, self.reader = subject, Reader(subject.holder)
+        self.subject, self.given, self.reader = subject, subject, Reader(subject.holder)
         self.findings: list[Finding] = []
         self.examined: list[str] = []
         self.missing: list[str] = []
         self.taken: list[str] = []
+        self.guess = ""
+        """What to add to an error, where a guess of ours may be its cause."""
 
     def probe(self, piece: str, what: str, found: Iterable[Any]) -> list[Any]:
         """Take what one probe finds; whatever else it says is returned."""
@@ -49,7 +55,7 @@ class _Examination:
                 (self.findings if isinstance(item, Finding) else others).append(item)
         except Raised as raised:
             self.findings.append(
-                Finding("raises", piece, f"{raised}.", "calls that worked", 0, 1, "setup"),
+                Finding("raises", piece, f"{raised}.{self.guess}", "calls that worked", 0, 1, "doctor#your-own"),
             )
         return others
 
@@ -83,7 +89,9 @@ def _run(subject: Diffusion) -> Checkup:
     e = _Examination(subject)
     path = _tables(e)
     if path is None:
+        e.missing.append("everything else: it needs a schedule that falls from step to step")
         return _report(e)
+    subject = e.subject = _known(e)
     prediction, told = subject.prediction, subject.told
     if subject.q_sample is not None:
         e.probe("q_sample", "the factors of data and noise", noising.examine_noising(subject, e.reader, path))
@@ -115,6 +123,28 @@ def _run(subject: Diffusion) -> Checkup:
     _samplers(e, subject, path, prediction, told)
     _others(e, subject, path)
     return _report(e)
+
+
+def _known(e: _Examination) -> Diffusion:
+    """The subject without the functions that cannot be examined, and with a shape that fits its network."""
+    subject, reader, without = e.subject, e.reader, {}
+    if not {"betas", "alpha_bar", "sigmas"} & subject.named.keys():
+        for piece in OF_A_TABLE:
+            function = getattr(subject, piece)
+            if function is not None and not any(reader.takes(function, name) for name in TABLES):
+                without[piece] = None
+                e.missing.append(f"{piece}: it has a table of its own, so hand over betas or alpha_bar beside it")
+    if subject.shape is None and subject.data is None:
+        shape = networks.fitting_shape(subject, reader) if subject.network is not None else None
+        if shape is None and subject.network is not None:
+            without["network"] = None
+            e.missing.append("network: it takes none of the usual shapes; say the `shape` of one sample")
+        elif shape is not None and shape != subject.sample_shape:
+            without["shape"] = shape
+            e.taken.append(f"one sample has the shape {shape}, which the network takes; say `shape` if it has another")
+        else:
+            e.guess = f" (A sample had the shape {subject.sample_shape}: say `shape` if yours has another.)"
+    return replace(subject, **without)
 
 
 def _tables(e: _Examination) -> Path | None:
@@ -172,12 +202,10 @@ def _others(e: _Examination, subject: Diffusion, path: Path) -> None:
 
 
 def _report(e: _Examination) -> Checkup:
-    names = {"betas": "a table", "q_sample": "", "loss": "", "network": "", "sample": ""}
-    given = e.subject.named
-    for name in names:
-        if name == "betas":
-            if not {"betas", "alpha_bar", "sigmas", "scheduler"} & given.keys():
-                e.missing.append("schedule: no betas, alpha_bar or sigmas")
-        elif name not in given and not ("scheduler" in given and name in ("q_sample", "sample")):
+    given = e.given.named
+    if not {"betas", "alpha_bar", "sigmas"} & given.keys():
+        e.missing.append("schedule: no betas, alpha_bar or sigmas")
+    for name in ("q_sample", "loss", "network", "sample"):
+        if name not in given:
             e.missing.append(f"{name}: none was given")
     return Checkup(tuple(e.findings), tuple(e.examined), tuple(e.missing), tuple(e.taken))

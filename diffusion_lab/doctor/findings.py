@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-WIDTH = 100
+WIDTH = 88
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ def examine_loop(probe: LoopProbe, told: tuple[float, float] | str | None) -> It
 
 def _examine(probe: LoopProbe, told: tuple[float, float] | str | None) -> Iterator[Finding]:
     plain = probe.run(lambda x, a, s, call: torch.zeros_like(x))
+    if not bool(plain.final.isfinite().all()):
+        yield Finding("not-finite", PIECE, "Samples are not finite, though the network's guess of the data is 0 all "
+                      "the time.", "share of finite entries", float(plain.final.isfinite().double().mean()), 1.0,
+                      PAGE)  # fmt: skip
+        return
     if plain.dtype != torch.float32:
         yield wrong_dtype(PIECE, plain.dtype)
     heard = torch.stack([asked.told[0] for asked in plain.asked])

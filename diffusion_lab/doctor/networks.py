@@ -19,6 +19,8 @@ PIECE = "network"
 PAGE = "05_mnist#what-time-is-it"
 LABEL_PAGE = "05_mnist#ask-for-a-seven"
 BATCH = 4
+SHAPES = ((8,), (2,), (1,), (1, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64), (4, 32, 32), (1, 64))
+"""Tried in turn where nobody says what shape a sample has."""
 LABELS = {"labels", "label", "y", "classes", "class_labels"}
 """Names of arguments that are class labels; what is called a condition may be anything."""
 
@@ -77,6 +79,22 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
                 yield Finding("labels-never-used", PIECE, "The answer does not depend on the label.",
                               "change of the answer, in deviations", by_label, 1.0, LABEL_PAGE)  # fmt: skip
     yield from _gradients(network, reader, x, told, labels)
+
+
+def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
+    """The first of the usual shapes that the network answers in; None where it takes none of them."""
+    for shape in SHAPES:
+        x, t = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
+        for times in (t, t.float()):
+            given = {"x": x, "t": times, "sigma": times + 1.0, "labels": t}
+            with evaluating(modules_of(subject.network)):
+                try:
+                    found = first_tensor(PIECE, reader.call(PIECE, subject.network, given))
+                except Raised:
+                    continue
+            if found.shape == x.shape:
+                return shape
+    return None
 
 
 def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from diffusion_lab.doctor.calling import first_line, place_of
-from diffusion_lab.doctor.subject import Diffusion
+from diffusion_lab.doctor.subject import FUNCTIONS, Diffusion
 from diffusion_lab.errors import PieceError, SourceError
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -76,7 +76,11 @@ def from_names(names: Mapping[str, Any], where: str = "what was given") -> Diffu
     found: dict[str, Any] = {}
     for field in fields(Diffusion):
         for name in (field.name, *ALIASES.get(field.name, ())):
-            if names.get(name) is not None and not isinstance(names[name], ModuleType):
+            value = names.get(name)
+            # A name that only might mean this, and holds something else: the rate of a scheduler, a noisy picture.
+            other = name != field.name and field.name in FUNCTIONS and not callable(value)
+            other = other or (name == "scheduler" and not hasattr(value, "set_timesteps"))
+            if value is not None and not isinstance(value, ModuleType) and not other:
                 found[field.name] = names[name]
                 if field.name == "solver_step" and names.get("order") is None:
                     found.setdefault("order", next((o for key, o in ORDERS.items() if key in name), None))

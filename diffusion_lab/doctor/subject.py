@@ -82,8 +82,12 @@ class Diffusion:
     def __post_init__(self) -> None:
         if self.prediction is not None and self.prediction not in PREDICTIONS:
             raise PieceError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")
-        if self.order is not None and self.order < 1:
-            raise PieceError(f"order must be at least 1, got {self.order}")
+        if self.order is not None and not (isinstance(self.order, int) and self.order >= 1):
+            raise PieceError(f"order must be a whole number from 1 on, got {self.order!r}")
+        if self.shape is not None:
+            whole = isinstance(self.shape, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in self.shape)
+            if not whole or not self.shape:
+                raise PieceError(f"shape must be the sizes of one sample, such as (3, 32, 32), got {self.shape!r}")
         if (
             self.told is not None
             and self.told != "sigma"

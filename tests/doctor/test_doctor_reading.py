@@ -31,8 +31,8 @@ CASES = {
     "an error while it runs": ("a = 1\nbetas = 1 / 0\n", r"ZeroDivisionError: division by zero \(mine\.py, line 2\)"),
     "an exit": ("import sys\nsys.exit(3)\n", "it ends Python"),
     "an unknown argument": (
-        "def q_sample(x0, t, noise, strength):\n    return x0\n",
-        r"'strength' \(mine\.py, line 1\)",
+        "betas = [0.1, 0.9]\ndef q_sample(x0, t, noise, strength):\n    return x0\n",
+        r"'strength' \(mine\.py, line 2\)",
     ),
     "words for numbers": ("betas = ['a', 'b']\n", "betas must be numbers"),
     "a table of no steps": ("betas = [[0.1, 0.2]]\n", r"shape \(T,\).*\(1, 2\)"),
@@ -82,8 +82,8 @@ def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path):
 
 
 def test_an_error_of_a_function_is_a_finding_with_its_line(tmp_path: Path):
-    file = write(tmp_path, "def q_sample(x0, t, noise):\n    y = x0\n    return y @ t\n")
-    (finding,) = examine(file).findings
+    file = write(tmp_path, "betas = [0.1, 0.9]\ndef q_sample(x0, t, noise):\n    return x0 @ t\n")
+    finding = examine(file).findings[-1]
     assert finding.code == "raises"
     assert re.search(r"RuntimeError: .*\(mine\.py, line 3\)", finding.says)
 
@@ -102,6 +102,35 @@ def test_pieces_may_be_given_by_name_in_a_mapping_or_beside_a_file(tmp_path: Pat
         examine(beta=betas)
     with pytest.raises(PieceError, match="give examine a file"):
         examine()
+
+
+def test_a_function_with_an_unknown_table_is_left_out_and_named():
+    checkup = examine(q_sample=lambda x0, t, noise: x0)
+    assert checkup.well
+    assert any(line.startswith("q_sample: it has a table of its own") for line in checkup.not_examined)
+
+
+def test_the_shape_is_found_by_asking_the_network():
+    class Wide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Conv2d(2, 8, 3, padding=1), torch.nn.SiLU())
+            self.last = torch.nn.Conv2d(8, 1, 3, padding=1)
+
+        def forward(self, x, t):
+            waves = (t / 300.0).cos()[:, None, None, None].expand_as(x)
+            return self.last(self.layers(torch.cat([x, waves], dim=1)))
+
+    checkup = examine(network=Wide())
+    assert checkup.well, checkup.as_text()
+    assert any("(1, 28, 28)" in line for line in checkup.taken)
+    odd = examine(network=lambda x, t: x @ torch.ones(5, 5))
+    assert odd.well and any("say the `shape`" in line for line in odd.not_examined)
+
+
+def test_names_that_mean_something_else_are_left_alone(tmp_path: Path):
+    text = "betas = [0.01, 0.9, 0.99]\nema = 0.999\ncfg = {}\nscheduler = object()\nnoisy = 3\n"
+    assert examine(write(tmp_path, text)).codes == ()
 
 
 def test_the_report_says_what_was_taken_for_granted():

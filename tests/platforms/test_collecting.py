@@ -180,6 +180,20 @@ def test_a_newer_notebook_takes_the_place_and_the_time_of_an_older_one(course: P
     assert "timestamp.txt of the earlier one is removed" in " ".join(gathered.taken[0].notes)
 
 
+def test_moodles_worksheet_tells_when_each_was_handed_in(course: Path, tmp_path: Path):
+    (course / "nbgrader_config.py").write_text("c = get_config()\nc.Exchange.timezone = 'Europe/Berlin'\n")
+    sheet = (
+        'Identifier,"Full name","Last modified (submission)"\n'
+        'Participant 4711,"Ada Adams","Monday, 1 March 2027, 9:05 AM"\nParticipant 4712,"Ben Núñez",-\n'
+    )
+    (tmp_path / "sheet.csv").write_text(sheet, encoding="utf-8")
+    gathered = gather(course, CHAPTER, packed(tmp_path / "a.zip", files_of("Moodle")), tmp_path / "sheet.csv")
+    assert {taken.student: taken.time for taken in gathered.taken} == {
+        "Ada Adams": "2027-03-01 08:05:00 UTC",
+        "Ben Núñez": "",
+    }
+
+
 def test_a_time_without_a_zone_is_told_and_not_believed(course: Path, listed: Path, tmp_path: Path):
     gathered = gather(course, CHAPTER, packed(tmp_path / "a.zip", files_of("Blackboard")), listed)
     assert not list(course.rglob("timestamp.txt"))

@@ -209,7 +209,10 @@ def in_a_container() -> list[str]:
     for name in CAPABILITIES.split():
         command += ["--cap-add", f"CAP_{name}"]
     if Path(sys.base_prefix).is_relative_to("/root"):  # Python is there, and other accounts must reach it
-        command += ["--tmpfs", "/root", "--ro-bind", sys.base_prefix, sys.base_prefix]
+        command += ["--tmpfs", "/root"]
+        for above in reversed(Path(sys.base_prefix).parents[:-2]):
+            command += ["--dir", str(above)]
+        command += ["--ro-bind", sys.base_prefix, sys.base_prefix]
     return command
 
 

@@ -1,7 +1,7 @@
 """Files by which a learning platform grades by itself, with this version of the package inside them.
 
-Each holds the grader whole, so that it needs no address from which the package could be had; the libraries are those of
-the machine that made it, by their releases.
+Each holds the grader whole, so that it needs no address from which the package could be had. PyTorch there is of the
+release that made it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings
 PACKAGE = Path(diffusion_lab.__file__).resolve().parent
 LEFT_OUT = {"shipped", "challenge", "book", "__pycache__"}
 """Folders of the package that no grader needs: trained networks, the challenge, the built book."""
-LIBRARIES = ("torch", "numpy", "nbformat", "rich", "safetensors")
-"""What grading one notebook imports."""
+LIBRARIES = ("numpy>=2.0", "rich>=13.8", "safetensors>=0.5")
+"""What grading one notebook imports, beside the release of torch that is here: another Python may lack the others'."""
 TIME = 420
 """Seconds for one submission on a platform: what it may take in all, and the start of a sandbox."""
 assert TIME > SUBMISSION_LIMIT
@@ -139,9 +139,9 @@ def package() -> dict[str, bytes]:
 
 
 def requirements() -> bytes:
-    """The libraries that graders need, in the releases that are here."""
-    pinned = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in LIBRARIES]
-    return "".join(f"{line}\n" for line in pinned).encode()
+    """The libraries that graders need, as pip reads them."""
+    torch = f"torch=={metadata.version('torch').partition('+')[0]}"
+    return "".join(f"{line}\n" for line in (torch, *LIBRARIES)).encode()
 
 
 def _gradable(name: str) -> str:

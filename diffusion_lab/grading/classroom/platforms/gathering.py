@@ -111,6 +111,8 @@ def gather(course: Path, chapter: str, source: Path, class_list: Path | None = N
         result = Gathered(platform, notes=notes)
         groups = _by_student(handed, people, class_list is not None, result)
         chosen = [c for person, files in groups if (c := _chosen(person, files, chapter, result, stack))]
+    # Names of files come from students, and go to a terminal.
+    result.left_out = [LeftOut(*(printable(text, 300) for text in (o.file, o.who, o.why))) for o in result.left_out]
     _check_places(course, chapter, chosen)
     zone = str(settings_of(course).Exchange.get("timezone") or "")
     for choice in chosen:
@@ -258,7 +260,7 @@ def _check_places(course: Path, chapter: str, chosen: Sequence[_Chosen]) -> None
     """Raise LabError where something stands in the way of a folder."""
     for choice in chosen:
         place = course / "submitted"
-        for part in ("", choice.person.id, folder_name(chapter)):
+        for part in (choice.person.id, folder_name(chapter)):
             place = place / part
             if place.is_symlink():
                 raise LabError(f"{place} is a symbolic link; nothing was laid out")
@@ -282,7 +284,7 @@ def _laid_out(course: Path, chapter: str, choice: _Chosen, zone: str) -> Taken:
     elif changed and stamp.exists():
         stamp.unlink()
         notes.append("the timestamp.txt of the earlier one is removed, since nothing says when this one came")
-    return Taken(choice.person.id, item.file.path, item.late, time, tuple(notes))
+    return Taken(choice.person.id, printable(item.file.path, 300), item.late, time, tuple(notes))
 
 
 def _time_of(item: Handed, person: Person, zone: str) -> tuple[str, list[str]]:

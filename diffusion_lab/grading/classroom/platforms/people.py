@@ -36,7 +36,7 @@ COLUMNS = {
              "nom complet"),  # codespell:ignore complet
     "last": ("last name", "last_name", "surname", "family name", "nachname", "nom", "apellido(s)"),
     "first": ("first name", "first_name", "given name", "vorname", "prénom", "nombre"),
-    "time": ("submission_timestamp",),
+    "time": ("submission_timestamp", "last modified (submission)"),
 }  # fmt: skip
 """What a column is -> the names that platforms give it, in small letters."""
 AS_ID = ("id", "login", "github", "student", "email", "name")
@@ -173,7 +173,7 @@ def person_of(told: Mapping[str, str], line: int = 0) -> Person:
     keys = {kind: told[kind].casefold() for kind in KINDS if told.get(kind)}
     if "participant" in keys and (number := PARTICIPANT.match(keys["participant"])):
         keys["participant"] = number[1]
-    about = {"email": told.get("email", ""), "time": told.get("time", "")}
+    about = {"email": told.get("email", ""), "time": told.get("time", "").strip("-")}
     return Person(identity, first, last, keys | {"id": identity.casefold()}, line=line, **about)
 
 

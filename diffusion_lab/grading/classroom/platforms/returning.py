@@ -33,6 +33,7 @@ from diffusion_lab.grading.classroom.platforms.people import (
 from diffusion_lab.grading.classroom.platforms.text_tables import Table, read_table
 from diffusion_lab.grading.classroom.records import Records
 from diffusion_lab.grading.classroom.reports import marks
+from diffusion_lab.grading.isolation import printable
 
 GRADE = ("grade", "points_awarded", "bewertung", "calificación", "mark")
 """Columns of which a file has one: it is of one assignment."""
@@ -98,7 +99,8 @@ def fill_in(
         person = person_of(told, row.line)
         clue = person.clue
         same = found(people, clue) or [p for p in people if p.names() & person.names()]
-        who = f"line {row.line}, {f'{person.first} {person.last}'.strip() or person.id}"
+        name = f"{person.first} {person.last}".strip() or person.id
+        who = f"line {row.line}, {printable(name, 100)}"
         if len(same) != 1:
             result.left_alone.append(f"{who}: {'several students could be meant' if same else 'not in the gradebook'}")
             continue

@@ -55,8 +55,10 @@ from diffusion_lab.grading.judge.questions import Question, Trial, questions
 ONE, APART, ALL = 0.35, 0.15, 0.85
 """Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
 what is left goes to two that do not."""
-OFTEN = ("root too many", "square too many", "exchanged", "number")
+OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
 """Edits of the student's code that undo what people often forget: they are tried early."""
+EACH = 5
+"""Edits that are kept of those that put the same right: one of them may not go together with what the rest needs."""
 SURE = 8
 """Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
 HEEDED = 4
@@ -169,7 +171,7 @@ class _Search:
             if edit.cost >= FAR:
                 break
             right = parts.put_right(call, [touches(edit, run) for run in lines])
-            if not right or any(right <= its for _, _, its in found):
+            if not right or sum(right <= its for _, _, its in found) >= EACH:
                 continue
             for other, _, its in found:
                 if right | its == parts.wrong and its - right and self._together(other, edit):
