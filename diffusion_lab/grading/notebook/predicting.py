@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from diffusion_lab.grading.notebook.statements import Statement
 
 PREDICTED = "predicted_"
-"""How the name of a prediction begins, as in `own_numbers.PREDICTED`, which brings PyTorch: too much for the process in
-which submissions are read."""
+"""How the name of a prediction begins, as in `own_numbers.PREDICTED`. It brings PyTorch, which is too large for
+the process in which submissions are read."""
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
