@@ -38,8 +38,8 @@ HOW = """
   diffusion-lab check my_pieces.py --chapter {chapter}
   ```
 
-- A second notebook, {{download}}`the chapter's lab </../{lab}>`, asks one of the questions that you answered before
-  reading on again, with numbers of your own. There you also write the check of a piece, and find a bug.
+- A second notebook, {{download}}`the chapter's lab </../{lab}>`, asks you for one of the predictions again, with
+  numbers of your own. There you also write the check of a piece, and find a bug.
 """
 IN_COLAB = """, or
   [open it in Colab]({address}); there, first run
