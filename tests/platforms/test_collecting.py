@@ -159,6 +159,22 @@ def test_two_students_of_one_name_are_told_apart_by_moodles_worksheet_only(cours
     assert submitted(course) == {"li@x.edu": "4711", "wei@x.edu": "4712"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adamsada_1001_5551_nezben_1002_5552_x.ipynb",
+        "Ada Adams_4711_assignsubmission_file/Ben Núñez_4712_assignsubmission_file_x.ipynb",
+        "Ada Adams_4711_assignsubmission_file_Ben Núñez_4712_assignsubmission_file_x.ipynb",
+        "Sheet 1/Adams_Ada_ada_301/Nunez_Ben_ben_302.ipynb",
+        "Sheet_1_ada_attempt_2027-03-01-09-00-00_Sheet_1_ben_attempt_2027-03-01-09-00-00_x.ipynb",
+    ],
+)
+def test_nobody_can_hand_in_under_another_name(course: Path, listed: Path, tmp_path: Path, name: str):
+    """What a student calls a file says nothing about whose it is."""
+    gather(course, CHAPTER, packed(tmp_path / "all.zip", {name: notebook("Ada's")}), listed)
+    assert submitted(course) == {"ada": "Ada's"}
+
+
 def test_names_in_any_script_and_form_find_their_student(course: Path, tmp_path: Path):
     names = ["山田 太郎", "Пётр Иванов", "Zoë Ángström", "محمد أحمد"]
     rows = "".join(f"s{i},{name}\n" for i, name in enumerate(names))

@@ -26,14 +26,15 @@ from diffusion_lab.exercises.catalogue import NOTEBOOKS
 from diffusion_lab.grading.classroom.platforms.archives import File
 from diffusion_lab.grading.classroom.platforms.people import Clue
 
+# What a student calls a file stands behind what the platform says, so each takes the first that fits, not the last.
 CANVAS = re.compile(r"(?P<name>.+?)_(?:(?P<late>LATE)_)?(?P<person>\d+)_(?P<file>\d+)_(?P<own>.+)", re.DOTALL)
 CANVAS_UNNAMED = re.compile(r"(?:(?P<late>LATE)_)?(?P<person>anon_[A-Za-z0-9]+)_(?P<file>\d+)_(?P<own>.+)", re.DOTALL)
-MOODLE = re.compile(r"(?P<name>.+)_(?P<person>\d+)_assignsubmission_[a-z]+_*(?P<own>.*)", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<person>\d+)_assignsubmission_[a-z]+_*(?P<own>.*)", re.DOTALL)
 ILIAS = re.compile(r"(?P<last>[^_]+)_(?P<first>[^_]+)_(?P<login>.+)_(?P<person>\d+)", re.DOTALL)
 ILIAS_TIME = re.compile(r"(?P<time>20\d{12})_(?P<own>.+)", re.DOTALL)
-ILIAS_LATE = re.compile(r"[^\d]{4,40}? - (?P<own>.+)", re.DOTALL)
+ILIAS_LATE = re.compile(r"(?i)[^\d]{0,20}(?:late|versp|retard|ritard|tard)[^\d]{0,30}? - (?P<own>.+)", re.DOTALL)
 BLACKBOARD = re.compile(
-    r"(?P<front>.+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<own>.+)|\.(?P<ending>\w+))", re.DOTALL
+    r"(?P<front>.+?)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<own>.+)|\.(?P<ending>\w+))", re.DOTALL
 )
 AGAIN = re.compile(r"-(?P<attempt>\d{1,3})$|\((?P<copy>\d{1,3})\)$")
 """At the end of a file's name: Canvas counts uploads of one name so, and browsers copies."""
@@ -110,18 +111,17 @@ def _moodle(file: File) -> Handed | None:
 
 
 def _ilias(file: File) -> Handed | None:
-    for part in file.parts[:-1]:
-        if match := ILIAS.fullmatch(part):
-            name = f"{match['first']} {match['last']}"
-            clue = Clue(name, {"login": [match["login"]]}, name)
-            own, late, time = file.parts[-1], False, ""
-            if timed := ILIAS_TIME.fullmatch(own):
-                own, digits = timed["own"], timed["time"]
-                time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]} {digits[8:10]}:{digits[10:12]}:{digits[12:]}"
-            if marked := ILIAS_LATE.fullmatch(own):
-                own, late = marked["own"], True
-            return Handed(file, "Ilias", clue, own, late, time)
-    return None
+    match = ILIAS.fullmatch(file.parts[-2]) if len(file.parts) > 1 else None
+    if match is None:
+        return None
+    name = f"{match['first']} {match['last']}"
+    own, late, time = file.parts[-1], False, ""
+    if timed := ILIAS_TIME.fullmatch(own):
+        own, digits = timed["own"], timed["time"]
+        time = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]} {digits[8:10]}:{digits[10:12]}:{digits[12:]}"
+    if marked := ILIAS_LATE.fullmatch(own):
+        own, late = marked["own"], True
+    return Handed(file, "Ilias", Clue(name, {"login": [match["login"]]}, name), own, late, time)
 
 
 def _blackboard(file: File) -> Handed | None:
