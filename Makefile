@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
-# One process for each core, and no more than four, because each of them loads torch.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# One process for each core, and no more than four, because each of them loads torch. Each begins with a part of the
+# tests in their order, so that most sandboxes, browsers and courses are started once; who is done takes from the others.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-all test-torch lint format constraints clean
+.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-nightly test-all test-torch
+.PHONY: lint format constraints clean
 
 help:
 	@echo "make demo             train, sample and score all ten chapters at the quick budget"
@@ -20,6 +22,7 @@ help:
 	@echo "make recordings       run the experiments that the book shows, about an hour, and write book/recorded/"
 	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
 	@echo "make test-slow        the slow tests"
+	@echo "make test-nightly     what repeats other tests on more chapters, seeds and pages; about as long as the slow ones"
 	@echo "make test-all         all tests"
 	@echo "make test-torch TORCH=2.6  the fast tests with another torch, in an environment of its own"
 	@echo "make lint             check style, format and spelling"
@@ -56,7 +59,10 @@ test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not nightly"
+
+test-nightly: $(VENV)/.installed-test
+	$(PYTEST) -m nightly
 
 test-all: $(VENV)/.installed-test
 	$(PYTEST)

@@ -22,6 +22,7 @@ _HOME = {
     "load": "diffusion_lab.data",
     "sample": "diffusion_lab.samplers",
     "build_network": "diffusion_lab.networks",
+    "examine": "diffusion_lab.doctor",
 }
 _MODULES = (
     "betas",
@@ -31,6 +32,7 @@ _MODULES = (
     "denoisers",
     "devices",
     "discrete",
+    "doctor",
     "errors",
     "exact",
     "files",

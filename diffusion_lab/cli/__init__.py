@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import asking, beginning, bugs, challenge, data, grading, pieces, runs
+from diffusion_lab.cli import asking, beginning, bugs, challenge, data, doctor, export, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -48,12 +48,14 @@ for command in (
     pieces.audit,
     bugs.bug,
     challenge.challenge,
+    doctor.doctor,
 ):
     app.command()(command)
 for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
 app.command(rich_help_panel="For teachers")(asking.questions)
 app.add_typer(data.app, name="data")
+app.add_typer(export.app, name="export", rich_help_panel="For teachers")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import Isolation, mistakes_told, new_table, progress_bars, say, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
+    from diffusion_lab.grading.classroom.platforms import Gathered
 
 NOT_ALL_GRADED = 3
 """The exit status where the grader failed for some submission."""
 INTERRUPTED = 130
-
-
-class Isolation(str, enum.Enum):
-    bubblewrap = "bubblewrap"
-    container = "container"
-    none = "none"
 
 
 ChapterArgument = Annotated[
@@ -113,14 +107,63 @@ def release(chapter: ChapterArgument, secret_file: SecretOption = None, course: 
     typer.echo(f"{notebook}\n" + (f"released through {exchange}" if exchange else "there is no exchange: hand it out"))
 
 
-def collect(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
-    """Fetch what students have handed in through nbgrader's exchange."""
-    with mistakes_told():
-        from diffusion_lab.exercises.catalogue import find
-        from diffusion_lab.grading.classroom.gradebook import collect as collect_it
+def collect(
+    chapter: ChapterArgument,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="The zip of Canvas, Moodle, Ilias or Blackboard, or a folder of notebooks or clones. "
+            "By default nbgrader's exchange.",
+        ),
+    ] = None,
+    class_list: Annotated[
+        Path | None, typer.Option(help="Who is in the class: a platform's list or any table, CSV or .xlsx.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of the class list. By default it is found out.")] = "",
+    course: CourseOption = Path("."),
+) -> None:
+    """Lay out what students have handed in, from a platform's download or nbgrader's exchange.
 
-        count = collect_it(course, find(chapter))
-    typer.echo(f"{count} submissions are in {course / 'submitted'}")
+    Exit status 0: all of it is laid out. 2: nothing was changed. 3: some could not be matched; a list says which.
+    """
+    with mistakes_told():
+        from diffusion_lab.errors import LabError
+        from diffusion_lab.exercises.catalogue import find
+
+        if source is None:
+            from diffusion_lab.grading.classroom.gradebook import collect as collect_it
+
+            if class_list is not None:
+                raise LabError("--class-list goes with --from; nbgrader's exchange knows its students itself")
+            typer.echo(f"{collect_it(course, find(chapter))} submissions are in {course / 'submitted'}")
+            return
+        from diffusion_lab.grading.classroom.platforms import LEFT_OUT, gather
+
+        gathered = gather(course, find(chapter), source, class_list, encoding)
+    for note in gathered.notes:
+        typer.echo(note)
+    if gathered.taken:
+        say(_collected(gathered))
+    late = sum(taken.late for taken in gathered.taken)
+    told = f", {late} of them late" if late else ""
+    layout = "" if gathered.platform == "loose" else f" as {gathered.platform} names them"
+    typer.echo(f"{len(gathered.taken)} submissions{layout} are in {course / 'submitted'}{told}")
+    if gathered.left_out:
+        for item in gathered.left_out:
+            typer.echo(f"not collected: {item.file}: {item.why}")
+        typer.echo(f"{len(gathered.left_out)} could not be matched; {course / LEFT_OUT} lists them")
+        raise typer.Exit(NOT_ALL_GRADED)
+
+
+def _collected(gathered: Gathered):
+    from rich.markup import escape
+
+    table = new_table("student", "file", "handed in", "notes")
+    for taken in gathered.taken:
+        notes = "; ".join([*(["late"] if taken.late else []), *taken.notes])
+        table.add_row(*map(escape, (taken.student, taken.file, taken.time, notes)))
+    return table
 
 
 def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:

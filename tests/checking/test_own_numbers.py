@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, LABS
 from diffusion_lab.exercises.own_numbers import OTHERS, OWN, OwnNumber
 from diffusion_lab.exercises.owner import Owner
+from diffusion_lab.grading import start
 from diffusion_lab.grading.judge import LocalCaller, audit, check, told, with_prediction
+from diffusion_lab.grading.notebook import take_in_apart
 from diffusion_lab.grading.notebook.predicting import predictions
 from diffusion_lab.grading.notebook.statements import statements
 
@@ -118,3 +121,24 @@ def test_the_notebook_asks_before_it_computes():
     assert question == f'lab.question("{ADA.name}")'
     assert ast.parse(guess).body[0].targets[0].id == ADA.variable
     assert {first, second} == {f"{ADA.name}-question", f"{ADA.name}-prediction"}
+
+
+def test_a_session_asks_keeps_the_guess_and_shows_all_three(capsys):
+    mine = TASKS[0].drawn_for(Owner("ada"))
+    namespace = {mine.name: mine.reference, mine.variable: 0.5}
+    lab = start("normal_1d_lab", namespace, student=" Ada ")
+    lab.question(mine.name)
+    assert " ".join(capsys.readouterr().out.split()).startswith(mine.asked)
+    assert lab.check(mine.name) == mine.points
+    assert f"You predicted 0.5; you computed {mine.truth:.4g}, and the truth is" in capsys.readouterr().out
+    lab.question("tiny_denoiser")
+    assert "asks for no number of your own" in capsys.readouterr().out
+
+
+def test_a_prediction_is_taken_from_a_submission():
+    """In the process that reads it, from a cell that no tool has marked, and not as one of the student's own pages."""
+    sources = [f"def {ADA.name}(*numbers):\n    return 1.0", f"{ADA.variable} = 2 / 5  # my guess", "mine = 3"]
+    cells = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": source} for source in sources]
+    intake, _ = take_in_apart(json.dumps({"cells": cells, "nbformat": 4}).encode(), [ADA.name])
+    assert intake.predictions == {ADA.variable: 0.4}
+    assert [cell.text for cell in intake.order] == [sources[0]]

@@ -143,6 +143,7 @@ def names_of_ours(source: Source) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cosine_alpha_bar", "masked_x0_loss", "transition_matrix", "shifted_times"])
 def test_what_only_the_reference_calls_so_is_never_quoted(name):
     exercise = library()[name]

@@ -69,6 +69,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_dropout_repeats_resumes_and_leaves_the_global_generator_alone(tmp_path):
     settings = Settings(steps=30, batch=32)
 

@@ -20,12 +20,13 @@ def euler_over_heun(std: float, calls: int) -> float:
         The ratio of |std of the samples - std|, Euler's to Heun's. Both start from N(0, std^2 + 80^2) and walk through
         the levels of Karras et al. from 80 to 0.002, and from there to 0.
     """
+    start = (std**2 + 80**2) ** 0.5
 
     def ends(steps: int, heun: bool) -> float:
         place = torch.linspace(0, 1, steps, dtype=torch.float64)
         levels = (80 ** (1 / 7) + place * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
         sigmas = [*levels.tolist(), 0.0]
-        width = (std**2 + 80**2) ** 0.5
+        width = start
         for i in range(steps):
             sigma, after = sigmas[i], sigmas[i + 1]
             slope = sigma / (std**2 + sigma**2)  # dx/dsigma = slope * x

@@ -125,6 +125,9 @@ def _of_bug(task: BugTask, item: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_number(task: OwnNumber, facts: Mapping[str, Any]) -> Iterator[str]:
     guess, numbers, truth = facts.get("predicted"), task.numbers, task.truth
+    if facts.get("another draw"):
+        yield "Your guess was for other numbers than yours: whose notebook did you work in?"
+        guess = None
     asked = f"Your question was: {task.asked}"
     if guess is not None:
         yield f"{asked} You guessed {guess:.3g}. What made you think so? [It is {truth:.3g}.]"
@@ -173,10 +176,10 @@ def _of_code(task: Task, result: Result) -> Iterator[str]:
         yield f"Explain `{task.name}` line by line. Which line would you leave out last, and why?"
         return
     changed = "were left out" if not found.changed else f"read\n\n       {_line(found.changed)}\n\n   instead"
-    yield (
-        f"Your code has the line\n\n       {_line(found.line)}\n\n   Suppose it {changed}. What would come out, and "
-        f"which quick test would show it? [{found.says}]"
-    )
+    then = "What would come out, and which quick test would show it?"
+    if isinstance(task, CheckTask):
+        then = "What would your check then say of right pieces, and of wrong ones?"
+    yield (f"Your code has the line\n\n       {_line(found.line)}\n\n   Suppose it {changed}. {then} [{found.says}]")
 
 
 def _line(code: str) -> str:

@@ -155,6 +155,8 @@ def _limit(limits: dict[str, Any]) -> None:
     # A limit of 0 keeps no memory image from a program that the system starts to collect them; 1 does.
     for name, value in (
         ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 1), ("NOFILE", 128), ("AS", limits["address"]),
+        # Who works with sound or video may go before all other programs; none of it comes from there to here.
+        ("RTPRIO", 0), ("NICE", 0), ("MEMLOCK", 0), ("MSGQUEUE", 0),
     ):  # fmt: skip
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 

@@ -50,7 +50,7 @@ def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) ->
     if isinstance(task, Exercise):
         return auditing.audit(task, seeds, more)
     if isinstance(task, CheckTask):
-        return trying.audit(task, tuple(seeds)[:2])
+        return trying.audit(task, (*tuple(seeds)[:2], *more))
     if isinstance(task, BugTask):
         return accusing.audit(task, tuple(seeds)[:2])
     if isinstance(task, OwnNumber):

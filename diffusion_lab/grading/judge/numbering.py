@@ -147,7 +147,7 @@ def _outcome(task: OwnNumber, one: _Asked, part: str) -> Outcome:
     if part == OWN:
         return Outcome(part, label, False, Difference(f"it returned {one.answer:.6g}, which is not right"))
     expected, yours = apart(one.truth, one.answer)
-    return Outcome(part, label, False, Difference("it is another number", expected, yours))
+    return Outcome(part, label, False, Difference(f"it returned {yours}, and {expected} is right"))
 
 
 def _ideas(task: OwnNumber, asked: Sequence[_Asked]) -> tuple[Idea, ...]:

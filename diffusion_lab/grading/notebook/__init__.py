@@ -14,6 +14,7 @@ _HOME = {
     "load": "sources",
     "content_of": "documents",
     "of_notebook": "documents",
+    "LARGEST": "documents",
     "take_in_apart": "apart",
     "Cell": "intake",
     "Intake": "intake",

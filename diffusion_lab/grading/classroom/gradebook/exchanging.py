@@ -62,8 +62,8 @@ def collect(course: Path, chapter: str) -> int:
     api, settings = _nbgrader(course)
     if _exchange(settings) is None:
         raise LabError(
-            f"there is no exchange folder at {_root(settings)}; set c.Exchange.root in nbgrader_config.py, or put the "
-            f"notebooks into submitted/STUDENT/{folder_name(chapter)}/ yourself"
+            f"there is no exchange folder at {_root(settings)}; --from takes a platform's zip or a folder of "
+            "notebooks, and c.Exchange.root in nbgrader_config.py names an exchange"
         )
     _expect(api.collect(folder_name(chapter), update=True))
     return len(api.get_submitted_students(folder_name(chapter)))

@@ -37,20 +37,26 @@ def predictions(tasks: Sequence[OwnNumber], graded: Sequence[Result]) -> list[st
     """For each question: a picture of all predictions, how they turned out, and a table."""
     lines = []
     for task in tasks:
-        asked = [_guess(result, item) for result in graded for item in result.exercises if item["name"] == task.name]
-        guesses = [guess for guess in asked if guess is not None and guess.predicted is not None]
+        items = [(result, item) for result in graded for item in result.exercises if item["name"] == task.name]
+        asked = [guess for guess in (_guess(result, item) for result, item in items) if guess is not None]
+        guesses = [guess for guess in asked if guess.predicted is not None]
         if not guesses:
-            lines.append(f"<p>Nobody has predicted <code>{text(task.name)}</code>.</p>")
+            lines.append(f"<p>Nobody has guessed <code>{text(task.name)}</code>.</p>")
             continue
         close = sum(abs(guess.off) <= CLOSE for guess in guesses)
         large, small = (sum(sign * guess.off > CLOSE for guess in guesses) for sign in (1, -1))
         lines.append(
-            f"<p>{text(task.title)} {len(guesses)} of {len(asked)} have predicted before they computed: {close} came "
-            f"within {CLOSE:.0%} of the truth, {large} guessed too much and {small} too little. Predictions are never "
-            "marked.</p>"
+            f"<p><code>{text(task.name)}</code>: {len(guesses)} of {len(items)} have guessed it first. {close} came "
+            f"within {CLOSE:.0%} of the truth, {large} guessed too much and {small} too little. No guess is marked."
+            "</p>"
         )
         lines.append(_picture(task, guesses))
-        lines += _table([guess for guess in asked if guess is not None])
+        if other := len(items) - len(asked):
+            lines.append(
+                f"<p>Left out: {number(other, 'submission')} with no guess that can be compared, such as one for "
+                "somebody else's numbers.</p>"
+            )
+        lines += _table(asked)
     return lines
 
 

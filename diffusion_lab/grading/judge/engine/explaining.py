@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, l
 from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
-from diffusion_lab.grading.judge.engine.edits import FAR, Edit
+from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
     RICH,
@@ -24,14 +24,17 @@ from diffusion_lab.grading.judge.engine.evidence import (
 )
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.engine.plausible import (
+    CASES,
     REMOVED,
     VALUES,
     contrary,
     counts,
     may_be_half,
     of_a_count,
+    orders_words,
     out_of_place,
     throws_away,
+    turns_a_one,
 )
 from diffusion_lab.grading.judge.engine.quoting import VAGUE
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
@@ -53,8 +56,10 @@ from diffusion_lab.grading.judge.questions import Question, Trial, questions
 ONE, APART, ALL = 0.35, 0.15, 0.85
 """Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
 what is left goes to two that do not."""
-OFTEN = ("root too many", "square too many")
+OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
 """Edits of the student's code that undo what people often forget: they are tried early."""
+EACH = 5
+"""Edits that are kept of those that put the same right: one of them may not go together with what the rest needs."""
 SURE = 8
 """Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
 HEEDED = 4
@@ -86,7 +91,8 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     search = _Search(exercise, caller, trials)
     if all(t.returned.fault is not None for t in trials if not t.passed):
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
-    found = [*search.made(), *search.undone()]
+    made = search.made()
+    found = [*made, *search.undone({k for m in made for k in (m.kind, MIRROR.get(m.kind))})]
     best = min(found, key=lambda m: (m.cost, not m.line), default=None)
     if best is None or best.cost > FAR:
         both, some = search.apart()
@@ -139,13 +145,16 @@ class _Search:
                 return [found]
         return []
 
-    def undone(self) -> list[Mistake]:
-        """An edit of the student's code that makes it right."""
+    def undone(self, kinds: Collection[str | None] = ()) -> list[Mistake]:
+        """An edit of the student's code that makes it right. Those of these kinds are tried first: where the answers
+        speak for one, several places may come to the same, and the code tells which it is."""
         found: list[Mistake] = []
         clock = Clock(ONE)
         lines = self._lines(self.trials[0].question)
-        for edit, call in self._edits_of_student(clock, only=lambda e: touches(e, lines) and self._enough_for(e)):
-            if self._right(call):
+        for edit, call in self._edits_of_student(
+            clock, only=lambda e: touches(e, lines) and self._enough_for(e), kinds=kinds
+        ):
+            if self._right(call) and not self.source.cancels(edit):
                 found.append(self._told(edit))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
@@ -163,7 +172,7 @@ class _Search:
             if edit.cost >= FAR:
                 break
             right = parts.put_right(call, [touches(edit, run) for run in lines])
-            if not right or any(right <= its for _, _, its in found):
+            if not right or self.source.cancels(edit) or sum(right <= its for _, _, its in found) >= EACH:
                 continue
             for other, _, its in found:
                 if right | its == parts.wrong and its - right and self._together(other, edit):
@@ -234,10 +243,12 @@ class _Search:
                     continue
                 if not self._hidden_where_it_passes(other) or self._heeds_what_is_ignored(other):
                     continue
-                if self._same(other, call, known) and not self._whatever_its_value(edit, call):
-                    best = together(one, second)
+                if self._same(other, call, known) and not (
+                    self._whatever_its_value(edit, call) or self.source.cancels(edit)
+                ):
+                    best = (second,) if second.known and one.kind in CASES else together(one, second)
                     if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
-                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}"))
+                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}", uncertain=True))
                     break
         return best
 
@@ -251,15 +262,28 @@ class _Search:
             return None
 
     def _edits_of_student(
-        self, clock: Clock, whole_first: bool = False, only: Callable[[Edit], bool] = lambda edit: True
+        self,
+        clock: Clock,
+        whole_first: bool = False,
+        only: Callable[[Edit], bool] = lambda edit: True,
+        kinds: Collection[str | None] = (),
     ) -> Iterator[tuple[Edit, LocalCaller]]:
         repairs = self.source.repairs() if self.source else ()
-        for edit in sorted(
-            repairs, key=lambda e: (e.cost - (e.kind in OFTEN), (e.function == SHELL) != whole_first, length(e))
-        ):
+
+        def order(edit: Edit) -> tuple:
+            cost = 0 if edit.kind in kinds else edit.cost - (edit.kind in OFTEN)
+            return cost, (edit.function == SHELL) != whole_first, length(edit)
+
+        for edit in sorted(repairs, key=order):
             if clock.over:
                 return
-            if of_a_count(edit, self.counts) or out_of_place(edit) or not only(edit):
+            if (
+                of_a_count(edit, self.counts)
+                or out_of_place(edit)
+                or turns_a_one(edit)
+                or orders_words(edit)
+                or not only(edit)
+            ):
                 continue
             if edit not in self.calls:
                 self.calls[edit] = edited(self.source, edit)

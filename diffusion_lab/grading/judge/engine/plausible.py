@@ -8,7 +8,7 @@ from itertools import permutations
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
-from diffusion_lab.grading.judge.engine.nodes import CASTS
+from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 from diffusion_lab.grading.judge.engine.wording import Mistake
 from diffusion_lab.grading.judge.questions import Trial
@@ -79,8 +79,10 @@ def throws_away(edit: Edit) -> bool:
 
 def out_of_place(edit: Edit) -> bool:
     """Whether it changes what is written to, where a copy would take its place and nothing be written; or a root or a
-    square in a logarithm, where they are a factor."""
+    square in a logarithm, where they are a factor; or a function of a number, as in log(2), which is a number."""
     parent, field, _ = edit.changes[0][0]
+    if edit.kind == "function" and isinstance(edit.old, ast.Call):
+        return all(n.id in MODULES for n in ast.walk(edit.old) if isinstance(n, ast.Name) and n is not edit.old.func)
     if isinstance(parent, (ast.Subscript, ast.Attribute)) and isinstance(parent.ctx, ast.Store):
         return field == "value"
     name = parent.attr if isinstance(parent, ast.Attribute) else ""
@@ -89,12 +91,29 @@ def out_of_place(edit: Edit) -> bool:
     return edit.kind.startswith(("root", "square")) and name.startswith("log")
 
 
+def turns_a_one(edit: Edit) -> bool:
+    """Whether it turns n - 1 or 1 - share around, which no one writes the other way: what is wrong is another sign."""
+    sides = (edit.old.left, edit.old.right) if isinstance(edit.old, ast.BinOp) else ()
+    return edit.kind == "reversed" and any(isinstance(side, ast.Constant) for side in sides)
+
+
+def orders_words(edit: Edit) -> bool:
+    """Whether it asks if one word comes before another in the alphabet."""
+    test = edit.new
+    words = isinstance(test, ast.Compare) and any(isinstance(getattr(c, "value", None), str) for c in test.comparators)
+    return words and not isinstance(test.ops[0], (ast.Eq, ast.NotEq))
+
+
 def called(node: ast.AST) -> set[str]:
     """The functions, such as a network, that are called there by a name of their own."""
     return {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
+CASES = ("boundary", "comparison", "cases exchanged", "case ignored", "condition ignored", "condition too many")
+"""Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
+student's may be right.
+"""
 TURNED = ("upside down", "inverse")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
 from diffusion_lab.grading.judge.engine.edits import Edit, places
-from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one
+from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one, root_of
 
 MORE_TWINS = {
     "sum": ("trace",),
@@ -24,8 +24,9 @@ MORE_TWINS = {
     "logdet": ("det",),
 }
 """function -> what is meant, where that is seen in wrong code only."""
-MOST_NAMES, MOST_FACTORS, LONGEST_FACTOR = 6, 10, 30
-"""Names of which two may have changed places, and expressions by which something may have to be divided."""
+MOST_NAMES, MOST_NUMBERS, MOST_FACTORS, LONGEST_FACTOR = 6, 3, 10, 30
+"""Names of which two may have changed places, numbers of which two may be meant as parameters, and expressions by which
+something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
@@ -57,7 +58,8 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     for slot, node, case in everywhere:
         possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node)]
         for kind, new, about in possible:
-            found.append(_made(kind, ((slot, new),), node, new, about, function.name, case))
+            price = 1 if kind == "axes" else None
+            found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
         for kind, new, about in _of_helpers(slot, node, set(helpers)):
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price=1))
     found += _exchanged(everywhere, function.name)
@@ -131,10 +133,19 @@ def _of_calls(slot: Slot, node: ast.AST) -> Iterator[Option]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         for other in MORE_TWINS.get(name, ()):
             yield "function", _under(other, node), None
+        if name in ("mean", "sum") and isinstance(node.func, ast.Attribute) and root_of(node.func) not in MODULES:
+            yield "axes", _over_all_but_the_first(node.func), None
     if _is_whole(slot, node):
         for bound in ("min", "max"):
             new = ast.Call(ast.Attribute(node, "clamp", ast.Load()), [], [ast.keyword(bound, one())])
             yield "call too many", new, new
+
+
+def _over_all_but_the_first(method: ast.Attribute) -> ast.Call:
+    """x.reshape(x.shape[0], -1).mean(1)"""
+    length = ast.Subscript(ast.Attribute(method.value, "shape", ast.Load()), ast.Constant(0), ast.Load())
+    rows = ast.Call(ast.Attribute(method.value, "reshape", ast.Load()), [length, minus(one())], [])
+    return ast.Call(ast.Attribute(rows, method.attr, ast.Load()), [one()], [])
 
 
 def _under(name: str, call: ast.Call) -> ast.Call:
@@ -166,15 +177,27 @@ def _exchanged(everywhere: list[Place], function: str) -> Iterator[Edit]:
 
 
 def _numbers(everywhere: list[Place], names: list[str], function: str) -> Iterator[Edit]:
-    """A number written where a parameter is meant, at all places at once."""
+    """A number written where a parameter is meant, at all places at once; or two of them."""
     written: dict[float, list[tuple[Slot, ast.Constant]]] = {}
     for slot, node, _ in everywhere:
         if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value not in NO_PARAMETER:
             written.setdefault(node.value, []).append((slot, node))
+
+    def named(found: list[tuple[Slot, ast.Constant]], name: str) -> tuple[tuple[Slot, ast.AST], ...]:
+        return tuple((slot, ast.copy_location(ast.Name(name, ast.Load()), node)) for slot, node in found)
+
     for found in written.values():
+        beside = {n.id for slot, _ in found for n in ast.walk(slot[0]) if isinstance(n, ast.Name)}
         for name in names:
-            changes = tuple((slot, ast.copy_location(ast.Name(name, ast.Load()), node)) for slot, node in found)
-            yield _made("number", changes, found[0][1], changes[0][1], None, function, price=2)
+            if name not in beside:  # n / n is 1, whatever n is
+                changes = named(found, name)
+                yield _made("number", changes, found[0][1], changes[0][1], None, function, price=2)
+    for first, second in combinations(list(written.values())[:MOST_NUMBERS], 2):
+        for pair in permutations(names, 2):
+            changes = (*named(first, pair[0]), *named(second, pair[1]))
+            old = ast.copy_location(ast.Tuple([first[0][1], second[0][1]], ast.Load()), first[0][1])
+            new = ast.copy_location(ast.Tuple([ast.Name(name, ast.Load()) for name in pair], ast.Load()), old)
+            yield _made("numbers", changes, old, new, None, function, price=2)
 
 
 def _renamed(everywhere: list[Place], function: str) -> Iterator[Edit]:
@@ -191,7 +214,7 @@ def _renamed(everywhere: list[Place], function: str) -> Iterator[Edit]:
             if any(id(node) in held for _, node in found):
                 continue
             changes = tuple((slot, ast.copy_location(_under(other, node), node)) for slot, node in found)
-            yield _made("function", changes, found[0][1], changes[0][1], None, function, price=2)
+            yield _made("function", changes, found[0][1], changes[0][1], None, function, price=1)
 
 
 def _factors(everywhere: list[Place], function: str) -> Iterator[Edit]:

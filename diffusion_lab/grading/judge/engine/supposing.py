@@ -49,17 +49,18 @@ def suppose(code: str, name: str, chosen: random.Random) -> Supposition | None:
     try:
         functions = [n for n in ast.parse(code).body if isinstance(n, ast.FunctionDef) and n.name == name]
         found = _told(functions[-1]) if functions else []
+        for kinds in KINDS:
+            fitting = [one for one in found if one[0].kind in kinds]
+            if fitting:
+                edit, before, after = chosen.choice(fitting)
+                return Supposition(before, after, mistake(edit, of_reference=True).hint)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    for kinds in KINDS:
-        fitting = [one for kind, one in found if kind in kinds]
-        if fitting:
-            return chosen.choice(fitting)
+        pass
     return None
 
 
-def _told(function: ast.FunctionDef) -> list[tuple[str, Supposition]]:
-    """(kind, supposition) for each edit of one simple statement."""
+def _told(function: ast.FunctionDef) -> list[tuple[Edit, str, str]]:
+    """(edit, line, the line with it) for each edit of one simple statement."""
     lines = [node for node in ast.walk(function) if isinstance(node, SIMPLE)]
     owner = {id(inner): line for line in lines for inner in ast.walk(line)}
     found = []
@@ -71,7 +72,7 @@ def _told(function: ast.FunctionDef) -> list[tuple[str, Supposition]]:
             continue  # nobody takes the first entry of a whole answer
         before, after = ast.unparse(line), _changed(edit, line)
         if before != after and max(len(before), len(after)) <= WIDEST:
-            found.append((edit.kind, Supposition(before, after, mistake(edit, of_reference=True).hint)))
+            found.append((edit, before, after))
     return found
 
 

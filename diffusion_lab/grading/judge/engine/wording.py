@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
+from diffusion_lab.grading.judge.engine.ideas import idea_behind
 from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES
 from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
@@ -41,6 +42,7 @@ SENTENCES = {
     "dtype": "{yours} and {about} can have different dtypes: bring them to the same one before you calculate.",
     "constant": "The number {yours} is not the right one{where}.",
     "constant of ours": "Where the number {right} belongs{where}, it looks as if you had {yours}.",
+    "entry": "Entry {yours} is taken where entry {right} belongs.",
     "one in front": "There is a 1 in front of the answer that must not be there.",
     "one entry": "Only one entry of {about} counts here, and all of them must.",
     "first entry missing": "The first entry of {about} is missing.",
@@ -64,6 +66,8 @@ SENTENCES = {
     "power too many": "{about} is raised to a power, and must not be.",
     "inverse": "{about} stands where one over it belongs{where}.",
     "number": "The number {yours} is written where {right} belongs.",
+    "numbers": "The numbers {yours} are written where {right} belong.",
+    "axes": "{yours} must go over all axes but the first, however many there are.",
     "condition turned": "The condition {yours} is the wrong way round.",
     "parts in another order": "The parts of the answer are in the wrong order.",
     "exchanged": "{about} have changed places.",
@@ -140,7 +144,7 @@ def mistake(
         words["about"] += _meaning(words["about"], meanings or {})
     if kind in ("factor missing", "term missing") and re.search(r"\bndim\b|\bdim\(\)", words["about"]):
         kind = "shape"
-    if kind == "axis":
+    if kind in ("axis", "axes"):
         words["yours"] = _name_of_call(yours) or words["yours"]
     if kind == "constant":
         words["where"] = _around_it(edit, say)
@@ -152,7 +156,7 @@ def mistake(
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
     if " and `" in words["about"] and kind.startswith(("root", "square")):
         sentence = _in_plural(sentence)
-    elif len(edit.changes) > 1 and " and " not in words["about"] and kind != "exchanged":
+    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ("exchanged", "numbers"):
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
     if edit.case is not None and kind != "case too many":
@@ -225,9 +229,14 @@ def _clearer(
         else:
             words = {**words, "right": VAGUE}  # two quantities that cannot be told apart in words
     elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
-        kind = "name"
-    elif kind == "upside down" and not isinstance(edit.old, ast.BinOp):
+        kind = "index" if edit.changes[0][0][1] == "slice" else "name"
+    elif kind == "reversed" and any(isinstance(n, ast.Constant) for n in (edit.old.left, edit.old.right)):
+        kind, words = "sign", {**words, "about": say(edit.old)}
+    elif kind == "upside down" and not (isinstance(edit.old, ast.BinOp) and isinstance(edit.old.op, ast.Div)):
         kind, words = "inverse", {**words, "where": _around_it(edit, say)}
+    elif kind == "numbers" and isinstance(right, ast.Tuple) and isinstance(yours, ast.Tuple):
+        both = {name: " and ".join(map(say, node.elts)) for name, node in (("right", right), ("yours", yours))}
+        words = {**words, **both}
     elif kind == "exchanged" and isinstance(about, ast.Tuple):
         words = {**words, "about": " and ".join(say(name) for name in about.elts)}
     elif kind == "order" and isinstance(right, ast.Tuple) and isinstance(edit.changes[0][0][0], ast.Return):
@@ -243,12 +252,16 @@ def _clearer(
         both = [say(one) for one, other in pairs if ast.dump(one) != ast.dump(other)]
         if len(both) == 2 and all(text.startswith("`") for text in both):
             kind, words = "exchanged", {**words, "about": " and ".join(both)}
-    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and isinstance(about, ast.Name):
+    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and _is_in(about, edit.old):
         kind = "factor of the answer"
-    elif kind == "constant" and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
+    elif kind.startswith("constant") and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
         parent = edit.changes[0][0][0]
-        product = isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
-        if (product or isinstance(parent, ast.UnaryOp)) and isinstance(right.value, (int, float)):
+        if isinstance(parent, (ast.Subscript, ast.Tuple)) and type(right.value) is type(yours.value) is int:
+            kind = "entry"
+        product = kind == "constant" and isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
+        if (product or (kind == "constant" and isinstance(parent, ast.UnaryOp))) and isinstance(
+            right.value, (int, float)
+        ):
             kind = {2.0: "twice", 0.5: "half"}.get(right.value / yours.value if yours.value else 0.0, kind)
     if kind.startswith(("term", "factor")):
         words = {**words, "about": words["about"].removeprefix("the expression ")}
@@ -330,34 +343,6 @@ def _of_range(kind: str, right: ast.AST, yours: ast.AST) -> str:
     return "one entry" if missing else kind
 
 
-def idea_behind(kind: str, text: str) -> str:
-    """The idea that usually stands behind such a mistake, or nothing."""
-    if kind == "root missing" and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
-        return "A variance is not a standard deviation: what multiplies data or noise is the root of a variance."
-    if kind in ("root too many", "square missing") and re.search(r"\b(std|sigma|sd)", text):
-        return "A standard deviation is not a variance: variances add, and they are the squares."
-    if kind == "index" and re.search(r"\[[^\]]*(t|i|s|n)\b[^\]]*\]|range|arange", text):
-        return "Watch which step it belongs to, and that steps count from 0."
-    if kind.startswith("complement") and re.search(r"alpha|abar|kept|beta", text):
-        return "Ask which share belongs to the data and which to the noise."
-    if kind == "axis":
-        return "Which axis is the batch, and which stays?"
-    if kind in ("function", "call missing", "call too many"):
-        if re.search(r"`mean`.*`sum`|`sum`.*`mean`", text):
-            return "A sum grows with the number of entries, a mean does not."
-        if re.search(r"cumprod|\bprod\b", text):
-            return "Shares of the signal multiply up from step to step."
-        if "detach" in text or "no_grad" in text:
-            return "Think of where gradients must flow, and where they must not."
-        if "clamp" in text or "clip" in text:
-            return "Ask which values are possible here."
-    if kind in ("condition ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
-        return "Think the first and the last step through by hand."
-    if kind == "shape":
-        return "It needs an axis of size 1 for every axis of the data but the first."
-    return ""
-
-
 def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST) -> tuple[str, dict[str, str]]:
     """Where only a function's name differs, that is what is told, not the whole expression."""
     if kind == "function" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
@@ -370,6 +355,11 @@ def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST)
     if kind == "constant" and isinstance(getattr(right, "value", None), str):
         return "text", words
     return kind, words
+
+
+def _is_in(about: ast.AST | None, code: ast.AST) -> bool:
+    """Whether it is a name that stands in this code already."""
+    return isinstance(about, ast.Name) and any(isinstance(n, ast.Name) and n.id == about.id for n in ast.walk(code))
 
 
 def _target(node: ast.AST) -> ast.AST:

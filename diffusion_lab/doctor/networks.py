@@ -1,0 +1,161 @@
+"""The network: does it look at the time, at x, at each sample by itself, and is it the same twice?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lab.denoisers import evaluating, modules_of
+from diffusion_lab.doctor.calling import Raised, Reader, first_tensor, parameters
+from diffusion_lab.doctor.findings import Finding
+from diffusion_lab.doctor.listening import Path
+from diffusion_lab.doctor.noising import wrong_dtype
+from diffusion_lab.doctor.subject import Diffusion
+
+PIECE = "network"
+PAGE = "05_mnist#what-time-is-it"
+LABEL_PAGE = "05_mnist#ask-for-a-seven"
+BATCH = 4
+SHAPES = ((8,), (2,), (1,), (1, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64), (4, 32, 32), (1, 64))
+"""Tried in turn where nobody says what shape a sample has."""
+LABELS = {"labels", "label", "y", "classes", "class_labels"}
+"""Names of arguments that are class labels; what is called a condition may be anything."""
+
+
+def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times: bool) -> Iterator[Finding]:
+    """Look at a copy whose weights are moved a little, so that layers that start at zero do not hide what is behind.
+
+    Args:
+        whole_times: whether it is told whole numbers.
+    """
+    network = _moved(subject.network)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(BATCH, *subject.sample_shape, generator=generator)
+    index = torch.linspace(0, len(path) - 1, BATCH).round().long()
+    told = path.told_at(index)
+    told = told.round().long() if whole_times else told.float()
+    labels = torch.zeros(BATCH, dtype=torch.int64)
+
+    def ask(x: Tensor, t: Tensor, labels: Tensor = labels, seed: int = 0) -> Tensor:
+        found = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": t, "sigma": t, "labels": labels}, seed))
+        if found.shape != x.shape:
+            raise Raised(f"for x of shape {tuple(x.shape)} it returned {tuple(found.shape)}")
+        return found.detach()
+
+    with evaluating(modules_of(network)):
+        plain = ask(x, told)
+        size = float(plain.double().std()) or 1.0
+        if plain.dtype != torch.float32:
+            yield wrong_dtype(PIECE, plain.dtype)
+        again = float((ask(x, told, seed=1) - plain).abs().max()) / size
+        if again > 1e-4:
+            yield Finding("random-while-sampling", PIECE, "In evaluation mode it gives two answers to one question: "
+                          "dropout, or labels dropped at random, is still on while sampling.",
+                          "difference of the two, in deviations", again, 0.0, LABEL_PAGE)  # fmt: skip
+            return
+        by_x = float((ask(torch.flip(x, (0,)) + 1, told) - plain).abs().max()) / size
+        by_time = float((ask(x, told.flip(0)) - plain).abs().max()) / size
+        if by_x < 1e-5:
+            yield Finding("input-never-used", PIECE, "The answer does not depend on x.", "change of the answer", by_x,
+                          1.0, PAGE)  # fmt: skip
+        elif by_time < 1e-5:
+            yield Finding("time-never-used", PIECE, "The answer does not depend on the time, so one answer has to "
+                          "serve all noise levels.", "change of the answer, in deviations", by_time, 1.0,
+                          PAGE)  # fmt: skip
+        else:
+            yield from _shape_of_answer(ask, x, told, size)
+            alone = torch.cat([ask(x[i : i + 1], told[i : i + 1]) for i in range(BATCH)])
+            mixed = float((alone - plain).abs().max()) / size
+            if mixed > 1e-3:
+                yield Finding("samples-mixed", PIECE, "A sample's answer depends on the others in its batch: on their "
+                              "times or on their contents.", "change of an answer when asked alone, in deviations",
+                              mixed, 0.0, PAGE)  # fmt: skip
+        if LABELS & parameters(network).keys():
+            by_label = float((ask(x, told, torch.ones_like(labels)) - plain).abs().max()) / size
+            if by_label < 1e-5:
+                yield Finding("labels-never-used", PIECE, "The answer does not depend on the label.",
+                              "change of the answer, in deviations", by_label, 1.0, LABEL_PAGE)  # fmt: skip
+    yield from _gradients(network, reader, x, told, labels)
+
+
+def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
+    """The first of the usual shapes that the network answers in; None where it takes none of them."""
+    for shape in SHAPES:
+        x, t = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
+        for times in (t, t.float()):
+            given = {"x": x, "t": times, "sigma": times + 1.0, "labels": t}
+            with evaluating(modules_of(subject.network)):
+                try:
+                    found = first_tensor(PIECE, reader.call(PIECE, subject.network, given))
+                except Raised:
+                    continue
+            if found.shape == x.shape:
+                return shape
+    return None
+
+
+def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Finding]:
+    """Guesses have both signs, and bend somewhere."""
+    many = [ask(factor * x, told) for factor in (-2.0, -1.0, 1.0, 2.0)]
+    answers = torch.stack(many)
+    if answers.numel() > 30 and (bool((answers >= 0).all()) or bool((answers <= 0).all())):
+        yield Finding("one-sided", PIECE, "All answers have one sign. Noise and data have both: end with a plain "
+                      "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5,
+                      PAGE)  # fmt: skip
+    bend = float((many[0] + many[3] - many[1] - many[2]).abs().max()) / size
+    if bend < 1e-4:
+        yield Finding("straight-line", PIECE, "The answer is a straight line in x: nothing bends between the layers. "
+                      "That is the best guess for normal data and for no other.", "bend, in deviations", bend, 1.0,
+                      "01_normal_1d#the-whole-loop-in-your-hands")  # fmt: skip
+
+
+def _hidden(network: nn.Module) -> list[str]:
+    """Layers in plain lists, tuples or dictionaries, where PyTorch finds no weights."""
+    found = []
+    known = set(network.modules())
+    for module in network.modules():
+        for name, value in vars(module).items():
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            if not name.startswith("_") and any(isinstance(v, nn.Module) and v not in known for v in inside):
+                found.append(name)
+    return found
+
+
+def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor) -> Iterator[Finding]:
+    if not isinstance(network, nn.Module):
+        return
+    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        answer = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": told, "sigma": told, "labels": labels}))
+        if not answer.requires_grad:
+            found = [None] * len(weights)
+        else:
+            found = torch.autograd.grad(answer.square().sum(), list(weights.values()), allow_unused=True)
+    still = [f"the layers in '{name}'" for name in _hidden(network)]
+    still += [name for name, slope in zip(weights, found, strict=True) if slope is None]
+    if still or not weights:
+        what = f"{', '.join(still[:3])}{' and others' * (len(still) > 3)}"
+        says = (
+            f"No gradient reaches {what}, so they are never trained." if still
+            else "It has no weights that an optimizer could find: layers in a plain list are not seen."
+        )  # fmt: skip
+        yield Finding("never-trained", PIECE, says, "weights without a gradient", len(still) or 1, 0,
+                      "01_normal_1d#the-whole-loop-in-your-hands")  # fmt: skip
+
+
+def _moved(network):
+    if not isinstance(network, nn.Module):
+        return network
+    try:
+        network = copy.deepcopy(network)
+    except (TypeError, RuntimeError):
+        return network
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.is_floating_point():
+                weight.add_(0.05 * torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight))
+    return network
