@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,8 +61,11 @@ class Checkup:
         return tuple(dict.fromkeys(finding.code for finding in self.findings))
 
     def as_data(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers, for JSON."""
-        return asdict(self)
+        """Plain lists, strings and numbers, for JSON; a number that is not finite is None there."""
+        data = asdict(self)
+        for finding in data["findings"]:
+            finding.update({k: None for k in ("measured", "expected") if not math.isfinite(finding[k])})
+        return data
 
     def as_text(self) -> str:
         """The whole report."""

@@ -59,6 +59,13 @@ def test_what_cannot_be_read_ends_with_2_and_its_reason(case: str, tmp_path: Pat
     assert re.search(message, done.output)
 
 
+def test_a_number_that_is_not_finite_is_none_as_data():
+    checkup = examine(betas=[0.1, 0.9, 0.99], data=torch.tensor([[1.0, float("nan")]]), ddim_step=lambda x, t, s: x / 0)
+    found = {finding["code"]: finding for finding in checkup.as_data()["findings"]}
+    assert found["not-finite"]["piece"] in ("data", "ddim_step")
+    json.loads(json.dumps(checkup.as_data(), allow_nan=False))
+
+
 def test_a_missing_file_and_another_kind_of_file(tmp_path: Path):
     with pytest.raises(SourceError, match="no such file"):
         read(tmp_path / "none.py")
