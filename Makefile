@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
-# One process for each core, and no more than four, because each of them loads torch.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# One process for each core, and no more than four, because each of them loads torch. Each begins with a part of the
+# tests in their order, so that most sandboxes, browsers and courses are started once; who is done takes from the others.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo notebooks notebooks-check book pdf recordings test test-slow test-all lint format constraints clean
+.PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-nightly test-all test-torch
+.PHONY: lint format constraints clean
 
 help:
 	@echo "make demo             train, sample and score all ten chapters at the quick budget"
@@ -16,10 +18,13 @@ help:
 	@echo "make notebooks-check  say which of them are stale; the tests do so too"
 	@echo "make book             build the book to _build/html; a warning is an error"
 	@echo "make pdf              print the built book to _build/book.pdf with Chromium"
+	@echo "make dist             build wheel and source archive, with the book in the wheel, and check them"
 	@echo "make recordings       run the experiments that the book shows, about an hour, and write book/recorded/"
 	@echo "make test             the fast tests; those on real data too if DIFFUSION_LAB_DATA is set"
 	@echo "make test-slow        the slow tests"
+	@echo "make test-nightly     what repeats other tests on more chapters, seeds and pages; about as long as the slow ones"
 	@echo "make test-all         all tests"
+	@echo "make test-torch TORCH=2.6  the fast tests with another torch, in an environment of its own"
 	@echo "make lint             check style, format and spelling"
 	@echo "make format           format the code and repair what the linter can"
 	@echo "make constraints      bring constraints.txt in line with pyproject.toml"
@@ -40,6 +45,13 @@ book: $(VENV)/.installed-book
 pdf: $(VENV)/.installed-test book
 	$(BIN)/python scripts/print_book.py
 
+dist: book
+	$(PIP_INSTALL) --quiet --constraint constraints.txt build check-wheel-contents twine
+	rm -rf build dist
+	DIFFUSION_LAB_BOOK="$(CURDIR)/_build/html" $(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
 recordings: $(VENV)/.installed
 	$(BIN)/python scripts/record_experiments.py
 
@@ -47,10 +59,22 @@ test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not nightly"
+
+test-nightly: $(VENV)/.installed-test
+	$(PYTEST) -m nightly
 
 test-all: $(VENV)/.installed-test
 	$(PYTEST)
+
+# Each torch has its own environment, several gigabytes with CUDA's libraries: .venv-torch-2.6 and so on.
+test-torch: OWN = .venv-torch-$(TORCH)
+test-torch: $(VENV)/.created
+	@test -n "$(TORCH)" || { echo "Say which: make test-torch TORCH=2.6" >&2; exit 1; }
+	test -d $(OWN) || $(PYTHON) -m venv $(OWN)
+	$(BIN)/python scripts/torch_set.py $(TORCH) > $(OWN)/constraints.txt
+	$(OWN)/bin/python -m pip install --disable-pip-version-check --constraint $(OWN)/constraints.txt --editable ".[test]"
+	$(OWN)/bin/python -m pytest -n logical --maxprocesses 4 -m "not slow" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -51,8 +51,9 @@ def importing(library: str) -> Iterator[None]:
         here, there = _release(library), _release("torch")
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
         what = f"{library} {here} does not go with torch {there}" if here else f"{library} is not installed"
+        fitting = companion(library, there)
         raise InstallationError(
-            f"{what} ({reason}); `pip install --force-reinstall --no-deps {_companion(library, there)}`, from the same "
+            f'{what} ({reason}); `pip install --force-reinstall --no-deps "{fitting}"`, from the same '
             "place as torch, brings one that does (a torch for the CPU takes no torchvision or torchaudio for CUDA)"
         ) from fault
 
@@ -66,7 +67,7 @@ def _release(library: str) -> str:
         return ""
 
 
-def _companion(library: str, torch: str) -> str:
+def companion(library: str, torch: str) -> str:
     """The releases of torchvision or torchaudio that go with a release of torch, as pip reads them.
 
     torchvision 0.26 goes with torch 2.11, 0.27 with 2.12 and so on; 0.29 takes torch 2.14 and newer. torchaudio has the
@@ -74,5 +75,5 @@ def _companion(library: str, torch: str) -> str:
     """
     minor = int(torch.split(".")[1])
     if library == "torchvision":
-        return f'"torchvision==0.{minor + 15}.*"' if minor <= 13 else '"torchvision>=0.29"'
-    return f'"torchaudio==2.{minor}.*"' if minor <= 11 else '"torchaudio>=2.11.1"'
+        return f"torchvision==0.{minor + 15}.*" if minor <= 13 else "torchvision>=0.29"
+    return f"torchaudio==2.{minor}.*" if minor <= 11 else "torchaudio>=2.11.1"

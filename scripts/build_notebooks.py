@@ -1,4 +1,6 @@
-"""Write the notebooks of the exercises, solutions/ and exercises/, from their records. Needs nbgrader.
+"""Write the notebooks of the exercises, solutions/ and exercises/, from their records; and the links of the README.
+
+It needs nbgrader.
 
     python scripts/build_notebooks.py [--check] [CHAPTER ...]
 
@@ -11,11 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from diffusion_lab.addresses import first_links
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import NOTEBOOKS, find
 from diffusion_lab.grading.notebook import EXERCISES, SOLUTIONS, build
 
 ROOT = Path(__file__).resolve().parents[1]
+README = "README.md"
+OPENING, CLOSING = "<!-- `make notebooks` writes these links. -->", "<!-- The end of the links. -->"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(f"error: {error}")
     stale = [path for path, data in wanted.items() if not _holds(chosen.root / path, data)]
     extra = [] if chosen.chapters else sorted(set(_notebooks(chosen.root)) - set(wanted))
+    if not chosen.chapters and (chosen.root / README).is_file():
+        wanted[README] = with_links((chosen.root / README).read_text(encoding="utf-8")).encode()
+        stale += [] if _holds(chosen.root / README, wanted[README]) else [README]
     if chosen.check:
         for path in stale:
             print(f"stale: {path}")
@@ -47,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
         (chosen.root / path).unlink()
         print(f"removed: {path}")
     return 0
+
+
+def with_links(text: str) -> str:
+    """The README with the links that follow from the addresses."""
+    head, opening, rest = text.partition(OPENING)
+    _, closing, tail = rest.partition(CLOSING)
+    if not opening or not closing:
+        sys.exit(f"error: {README} needs the lines {OPENING} and {CLOSING}, with the links between them")
+    return f"{head}{opening}\n{first_links()}\n{closing}{tail}"
 
 
 def _holds(file: Path, data: bytes) -> bool:

@@ -2,8 +2,8 @@
 
     python scripts/print_book.py [--html _build/html] [--out _build/book.pdf]
 
-Pages come in the order of the table of contents. Dropdowns are printed open. Links to other pages lead to the book's
-public address.
+Pages come in the order of the table of contents. Dropdowns are printed open. Links to other pages lead to the published
+book, and are plain text where none is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfWriter
 from rich.progress import track
 
+from diffusion_lab.addresses import book_address
+
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -25,7 +27,8 @@ OPEN = """address => {
   document.querySelectorAll("a[href]").forEach(link => {
     if (link.protocol === "file:" && !link.getAttribute("href").startsWith("#")) {
       const folder = new URL(".", document.location).href;
-      link.href = address + "/" + link.href.replace(folder, "");
+      if (address) link.href = address + "/" + link.href.replace(folder, "");
+      else link.removeAttribute("href");
     }
   });
   document.querySelectorAll("details:not(.above-input)").forEach(box => { box.open = true; });
@@ -44,15 +47,10 @@ def pages() -> list[str]:
     return [contents["root"], *(name for names in below for name in names)]
 
 
-def public_address() -> str:
-    """Where the book is to be read, without a slash at the end."""
-    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"].rstrip("/")
-
-
 def printed(page: Page, file: Path) -> bytes:
     page.goto(file.as_uri())
     page.emulate_media(media="print", color_scheme="light")
-    page.evaluate(OPEN, public_address())
+    page.evaluate(OPEN, book_address())
     margins = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
     number = '<div style="width: 100%; font-size: 8px; text-align: center;"><span class="title"></span></div>'
     return page.pdf(

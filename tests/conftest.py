@@ -15,6 +15,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DATA_VARIABLE = "DIFFUSION_LAB_DATA"
+LONGEST = Path(__file__).parent / "quality"
+"""Whole chapters are trained there."""
 
 
 def _real_data_folder() -> Path | None:
@@ -26,7 +28,17 @@ def pytest_report_header() -> str:
     return f"real data: {_real_data_folder() or 'none'} ({DATA_VARIABLE})"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A nightly test is a slow one too, and the longest come first: none of them begins when the others are done."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker("slow")
+    items.sort(key=lambda item: LONGEST not in item.path.parents)
+    skip_without_real_data(items)
+
+
+def skip_without_real_data(items: list[pytest.Item]) -> None:
     """Skip the tests marked real_data where there is none, with a reason that says what to set."""
     if _real_data_folder() is not None:
         return

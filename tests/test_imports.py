@@ -20,7 +20,7 @@ LAYERS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MOD
 
 # Names directly under diffusion_lab, each a module or a package. What is named nowhere here is mathematics, and so
 # under the strictest rule, until somebody decides that it sits higher.
-SHARED = {"errors", "files"}
+SHARED = {"addresses", "errors", "files"}
 PARTS = {"data", "networks", "metrics"}
 # Exercises know the mathematics that their pieces belong to, and nothing of what runs or checks them. By the last part
 # of the module's name: `slots` put pieces into a run, and `inputs` are what cases are drawn from.
@@ -152,7 +152,9 @@ def test_every_named_layer_exists():
     assert ROOMS.keys() == {path.parent.name for path in (PACKAGE / "grading").glob("*/__init__.py")}
 
 
-@pytest.mark.parametrize("room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports"])
+@pytest.mark.parametrize(
+    "room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports", "classroom.platforms"]
+)
 def test_every_name_at_a_door_is_there(room: str):
     door = importlib.import_module(f"diffusion_lab.grading.{room}".rstrip("."))
     for name in door.__all__:
@@ -231,8 +233,10 @@ def loaded_by(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[st
         ("-m", "diffusion_lab", "run", "--help"),
         ("-m", "diffusion_lab", "check", "--help"),
         ("-c", "import diffusion_lab.grading"),
+        # Its process reads submissions: with PyTorch in it, its memory would not do for a deep expression.
+        ("-c", "import diffusion_lab.grading.notebook.apart"),
     ],
-    ids=["import", "help", "run help", "check help", "grading"],
+    ids=["import", "help", "run help", "check help", "grading", "reading apart"],
 )
 def test_starts_without_heavy_libraries(arguments: tuple[str, ...]):
     done, names = loaded_by(*arguments)

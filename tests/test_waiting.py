@@ -19,7 +19,7 @@ STARTS = {
     "command": "import diffusion_lab.cli, torch",
     "book": "import sys; sys.path.insert(0, 'book'); import pages, torch",
 }
-STARTS |= {
+PROGRAMS = {
     f"{path.parent.name}/{path.name}": f"import runpy; runpy.run_path({str(path)!r}); import torch"
     for folder in ("scripts", "benchmarks")
     for path in sorted((ROOT / folder).glob("*.py"))
@@ -43,9 +43,9 @@ def spins(code: str, **variables: str) -> set[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", [*STARTS, *(pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS)])
 def test_threads_sleep_while_they_wait(start: str):
-    assert spins(STARTS[start]) == {"0"}
+    assert spins((STARTS | PROGRAMS)[start]) == {"0"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")

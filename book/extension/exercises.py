@@ -19,27 +19,31 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from diffusion_lab import addresses
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Exercise, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
+from diffusion_lab.exercises.catalogue import CHAPTERS, LAB, find, folder_name
 
 from .code import COLUMNS, narrow, wrapped_text
-
-COLAB = "https://colab.research.google.com/github"
 
 HOW = """
 {count} exercises, {points} points. Write the functions in the notebook, or in a Python file of your own.
 
-- {{download}}`Download the notebook </../{path}>`, or
-  [open it in Colab]({colab}); there, first run
-  `%pip install git+{repository}` in a cell of its own.
+- {{download}}`Download the notebook </../{path}>`{colab}, or let
+  `diffusion-lab start` lay all notebooks out in a folder.
 - The cell below each function checks it. In a terminal all checks of the chapter are
 
   ```sh
   diffusion-lab check {path}
   diffusion-lab check my_pieces.py --chapter {chapter}
   ```
+
+- A second notebook, {{download}}`the chapter's lab </../{lab}>`, asks you for one of the predictions again, with
+  numbers of your own. There you also write the check of a piece, and find a bug.
 """
+IN_COLAB = """, or
+  [open it in Colab]({address}); there, first run
+  `%pip install git+{repository}` in a cell of its own"""
 
 
 def stub(exercise: Exercise) -> str:
@@ -73,6 +77,21 @@ def card(exercise: Exercise) -> str:
     return f"{exercise.statement.strip()}\n\n```python\n{stub(exercise)}\n```\n\n{source}\n\n{hints(exercise)}\n"
 
 
+def how_to_work(chapter: str) -> str:
+    """What stands above the cards, in MyST; the link to Colab only where the repository has an address there."""
+    records, folder = notebook(chapter), folder_name(chapter)
+    path = f"exercises/{folder}/{folder}.ipynb"
+    colab, repository = addresses.colab_address(path), addresses.repository_address()
+    return HOW.format(
+        count=len(records.exercises),
+        points=records.points,
+        path=path,
+        lab=path.replace(folder, folder_name(f"{chapter}{LAB}")),
+        chapter=chapter,
+        colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
+    )
+
+
 def points(count: int) -> str:
     return f"{count} point{'' if count == 1 else 's'}"
 
@@ -87,21 +106,9 @@ class Exercises(SphinxDirective):
             chapter = find(self.arguments[0])
         except LabError as error:
             raise self.error(str(error)) from None
-        records = notebook(chapter)
-        number, folder = CHAPTERS.index(chapter) + 1, folder_name(chapter)
-        path = f"exercises/{folder}/{folder}.ipynb"
-        options = self.config.html_theme_options
-        repository, branch = options["repository_url"], options.get("repository_branch", "main")
-        how = HOW.format(
-            count=len(records.exercises),
-            points=records.points,
-            path=path,
-            chapter=chapter,
-            repository=repository,
-            colab=f"{COLAB}/{repository.partition('github.com/')[2]}/blob/{branch}/{path}",
-        )
+        records, number = notebook(chapter), CHAPTERS.index(chapter) + 1
         self.env.note_dependency(inspect.getsourcefile(inspect.getmodule(records.slots)))
-        found = [self._parsed(how, "lab-how")]
+        found = [self._parsed(how_to_work(chapter), "lab-how")]
         for place, exercise in enumerate(records.exercises, 1):
             self.env.note_dependency(str(Path(inspect.getsourcefile(exercise.reference))))
             section = nodes.section(ids=[f"exercise-{exercise.name}"], names=[f"exercise-{exercise.name}"])

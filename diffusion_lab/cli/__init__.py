@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import bugs, challenge, data, doctor, grading, pieces, runs
+from diffusion_lab.cli import asking, beginning, bugs, challenge, data, doctor, export, grading, pieces, runs
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -37,6 +37,8 @@ def _before(
 
 app.command("list")(runs.list_chapters)
 for command in (
+    beginning.start,
+    beginning.book,
     runs.run,
     runs.sample,
     runs.denoise,
@@ -49,9 +51,11 @@ for command in (
     doctor.doctor,
 ):
     app.command()(command)
-for command in (grading.release, grading.collect, grading.grade, grading.feedback, bugs.grade_bugs):
+for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
+app.command(rich_help_panel="For teachers")(asking.questions)
 app.add_typer(data.app, name="data")
+app.add_typer(export.app, name="export", rich_help_panel="For teachers")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,24 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import Isolation, mistakes_told, new_table, progress_bars, say, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
+    from diffusion_lab.grading.classroom.platforms import Gathered
 
 NOT_ALL_GRADED = 3
 """The exit status where the grader failed for some submission."""
 INTERRUPTED = 130
 
 
-class Isolation(str, enum.Enum):
-    bubblewrap = "bubblewrap"
-    container = "container"
-    none = "none"
-
-
 ChapterArgument = Annotated[
     str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; its lab is NAME_lab.")
+]
+SecretOption = Annotated[
+    Path | None,
+    typer.Option(help="Any text of yours, from which and a student's name a lab draws what is the student's own."),
 ]
 CourseOption = Annotated[Path, typer.Option(help="The course's folder, with nbgrader_config.py and the gradebook.")]
 
@@ -42,6 +40,7 @@ def grade(
     seed_file: Annotated[
         Path | None, typer.Option(help="Any text: the same text draws the same cases. By default they are new.")
     ] = None,
+    secret_file: SecretOption = None,
     isolation: Annotated[Isolation, typer.Option(help="What keeps students' code apart.")] = Isolation.bubblewrap,
     again: Annotated[bool, typer.Option("--again", help="Grade unchanged submissions too.")] = False,
     course: CourseOption = Path("."),
@@ -56,8 +55,9 @@ def grade(
         from diffusion_lab.exercises.catalogue import NOTEBOOKS
         from diffusion_lab.exercises.catalogue import find as find_chapter
         from diffusion_lab.grading.classroom import find
+        from diffusion_lab.grading.classroom.gradebook import drawn_from
 
-        seed = seed_text(seed_file)
+        seed, secret = seed_text(seed_file), seed_text(secret_file)
         chapters = (find_chapter(chapter),) if chapter else NOTEBOOKS
         found = find(submitted or course / "submitted", chapters)
         if not found:
@@ -68,8 +68,9 @@ def grade(
 
             say(NONE_GIVES_UP)
         present = [name for name in chapters if any(s.chapter == name for s in found)]
+        texts = {name: drawn_from(course, name, secret) for name in present}
         results = _graded(
-            found, present, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
+            found, texts, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
         )
     faults, by_hand = [], []
     for name in present:
@@ -91,24 +92,78 @@ def grade(
         raise typer.Exit(NOT_ALL_GRADED)
 
 
-def release(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
+def release(chapter: ChapterArgument, secret_file: SecretOption = None, course: CourseOption = Path(".")) -> None:
     """Make a chapter's notebook without solutions, and put it into nbgrader's exchange where there is one."""
     with mistakes_told():
         from diffusion_lab.exercises.catalogue import find
+        from diffusion_lab.grading.classroom.gradebook import drawn_from
         from diffusion_lab.grading.classroom.gradebook import release as release_it
 
-        notebook, exchange = release_it(course, find(chapter))
+        name, secret = find(chapter), seed_text(secret_file)
+        before = drawn_from(course, name)
+        notebook, exchange = release_it(course, name, secret)
+        if before and drawn_from(course, name) != before:
+            typer.echo("another secret: whoever has an older copy of this notebook has other bugs and numbers in it")
     typer.echo(f"{notebook}\n" + (f"released through {exchange}" if exchange else "there is no exchange: hand it out"))
 
 
-def collect(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
-    """Fetch what students have handed in through nbgrader's exchange."""
-    with mistakes_told():
-        from diffusion_lab.exercises.catalogue import find
-        from diffusion_lab.grading.classroom.gradebook import collect as collect_it
+def collect(
+    chapter: ChapterArgument,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="The zip of Canvas, Moodle, Ilias or Blackboard, or a folder of notebooks or clones. "
+            "By default nbgrader's exchange.",
+        ),
+    ] = None,
+    class_list: Annotated[
+        Path | None, typer.Option(help="Who is in the class: a platform's list or any table, CSV or .xlsx.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of the class list. By default it is found out.")] = "",
+    course: CourseOption = Path("."),
+) -> None:
+    """Lay out what students have handed in, from a platform's download or nbgrader's exchange.
 
-        count = collect_it(course, find(chapter))
-    typer.echo(f"{count} submissions are in {course / 'submitted'}")
+    Exit status 0: all of it is laid out. 2: nothing was changed. 3: some could not be matched; a list says which.
+    """
+    with mistakes_told():
+        from diffusion_lab.errors import LabError
+        from diffusion_lab.exercises.catalogue import find
+
+        if source is None:
+            from diffusion_lab.grading.classroom.gradebook import collect as collect_it
+
+            if class_list is not None:
+                raise LabError("--class-list goes with --from; nbgrader's exchange knows its students itself")
+            typer.echo(f"{collect_it(course, find(chapter))} submissions are in {course / 'submitted'}")
+            return
+        from diffusion_lab.grading.classroom.platforms import LEFT_OUT, gather
+
+        gathered = gather(course, find(chapter), source, class_list, encoding)
+    for note in gathered.notes:
+        typer.echo(note)
+    if gathered.taken:
+        say(_collected(gathered))
+    late = sum(taken.late for taken in gathered.taken)
+    told = f", {late} of them late" if late else ""
+    layout = "" if gathered.platform == "loose" else f" as {gathered.platform} names them"
+    typer.echo(f"{len(gathered.taken)} submissions{layout} are in {course / 'submitted'}{told}")
+    if gathered.left_out:
+        for item in gathered.left_out:
+            typer.echo(f"not collected: {item.file}: {item.why}")
+        typer.echo(f"{len(gathered.left_out)} could not be matched; {course / LEFT_OUT} lists them")
+        raise typer.Exit(NOT_ALL_GRADED)
+
+
+def _collected(gathered: Gathered):
+    from rich.markup import escape
+
+    table = new_table("student", "file", "handed in", "notes")
+    for taken in gathered.taken:
+        notes = "; ".join([*(["late"] if taken.late else []), *taken.notes])
+        table.add_row(*map(escape, (taken.student, taken.file, taken.time, notes)))
+    return table
 
 
 def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
@@ -130,7 +185,7 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
 
 def _graded(
     found: Sequence[Submission],
-    chapters: Sequence[str],
+    texts: Mapping[str, str],
     course: Path,
     *,
     jobs: int | None,
@@ -139,6 +194,11 @@ def _graded(
     seed: str,
     again: bool,
 ) -> list[Result]:
+    """Grade these submissions.
+
+    Args:
+        texts: chapter -> the course's own text, from which things are drawn for its students.
+    """
     from rich.markup import escape
 
     from diffusion_lab.grading.classroom import Classroom, cores
@@ -158,9 +218,13 @@ def _graded(
                 bars.update(bar, what="")
                 return [
                     result
-                    for name in chapters
+                    for name, text in texts.items()
                     for result in room.grade(
-                        [s for s in found if s.chapter == name], seed=seed, afresh=again, on_result=show
+                        [s for s in found if s.chapter == name],
+                        seed=seed,
+                        afresh=again,
+                        course_text=text,
+                        on_result=show,
                     )
                 ]
         except KeyboardInterrupt:

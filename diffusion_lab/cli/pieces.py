@@ -45,7 +45,8 @@ def check(
         verdicts = []
         for name in sources.names:
             fault = sources.faults.get(name, "")
-            verdicts.append(check_piece(name, sources.namespace, seed, fault=fault, pieces=sources.pieces))
+            given = {"fault": fault, "pieces": sources.pieces, "owner": sources.owner}
+            verdicts.append(check_piece(name, sources.namespace, seed, **given))
             typer.echo(told(verdicts[-1]))
         for place, fault in sources.faults.items():
             if place not in sources.names:

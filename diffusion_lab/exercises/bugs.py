@@ -11,15 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.catalogue import find
+from diffusion_lab.exercises.catalogue import chapter_of, find
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import Exercise, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
-WITH_BUGS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "games")
-"""The chapters that have such a pipeline."""
 PIECE, IDEA, EVIDENCE = "which piece", "which idea", "evidence"
 PARTS = {PIECE: 2, IDEA: 2, EVIDENCE: 2}
+HOW = """
+One of these pieces is wrong, in a way that published code has been wrong. Which one it is was drawn for you, from your
+name. You cannot read the pieces, but you can call them and plot what they give.
+
+1. Look at what the pipeline makes, and say what you would expect of it: `bug.outputs` has all of it, and `bug.numbers`
+   the numbers of your pipeline.
+2. Test the pieces one by one, such as `bug.pieces["{piece}"]`, with inputs for which you know the answer: zeros, ones,
+   a single step.
+3. Write `{name}`. It gets the pieces as its arguments and returns four things: the name of the piece that is wrong;
+   the idea behind it, from the list that `bug.show()` prints; a number that you computed by calling this piece; and the
+   number that a right piece would give.
+
+Your function is also run on the same pipeline without its bug. There the two numbers must agree: evidence that accuses
+a right piece is none. The list also has ideas that sound likely and are nowhere in this pipeline.
+"""
+"""Below what a pipeline does."""
 
 
 class Silent(nn.Module):
@@ -62,12 +77,12 @@ class Bug:
 
 
 @dataclass(frozen=True, eq=False)
-class BugTask:
+class BugTask(Task):
     """Find the one piece of a pipeline that is wrong."""
 
     chapter: str
     title: str
-    statement: str
+    about: str
     """Markdown: what the pipeline does and what each piece promises."""
     pipeline: tuple[Part, ...]
     bugs: tuple[Bug, ...]
@@ -85,16 +100,15 @@ class BugTask:
     owner: Owner | None = None
 
     @property
-    def name(self) -> str:
-        return self.reference.__name__
+    def statement(self) -> str:
+        """Markdown: what the pipeline does, and how to look for its bug."""
+        how = HOW.format(name=self.name, piece=self.pipeline[0].name)
+        return f"{self.about.strip()}\n\n{how.strip()}"
 
     @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
+    def opening(self) -> tuple[tuple[str, str], ...]:
+        """The cells in which the learner looks at the pipeline: (name, code), ... ."""
+        return ((f"{self.name}-pipeline", "bug = lab.hunt()\nbug.show()"), (f"{self.name}-look", "bug.samples"))
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -146,12 +160,5 @@ class BugTask:
 
 
 def bug_task(chapter: str) -> BugTask:
-    """The pipeline of a chapter.
-
-    Raises:
-        LabError: where there is no such chapter, or it has none.
-    """
-    name = find(chapter)
-    if name not in WITH_BUGS:
-        raise LabError(f"chapter '{name}' has no pipeline with a bug; these have one: {', '.join(WITH_BUGS)}")
-    return importlib.import_module(f"diffusion_lab.exercises.{name}.bug").TASK
+    """The pipeline of a chapter. Raises LabError where there is no such chapter."""
+    return importlib.import_module(f"diffusion_lab.exercises.{chapter_of(find(chapter))}.bug").TASK

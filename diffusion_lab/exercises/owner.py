@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.drawing import Draw
 
-LONGEST = 100
-"""Characters of a student's name."""
+LONGEST = 200
+"""Characters of a student's name; the name of a folder has no more bytes."""
+JOINERS = "\u200c\u200d"
+"""Letters of some scripts are joined or parted by them, so that names hold them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Owner:
             raise LabError(f"a student's name is a text such as 'ada', and this is {given!r}")
         if len(given) > LONGEST:
             raise LabError(f"a student's name has at most {LONGEST} characters, and this one has {len(given)}")
-        if not all(letter.isprintable() for letter in given):
+        if not all(letter.isprintable() or letter in JOINERS for letter in given):
             raise LabError(f"a student's name is one line without control characters, and this is {given!r}")
         if not isinstance(self.course, str):
             raise LabError(f"a course is named by a text, and this is {self.course!r}")
@@ -42,6 +46,26 @@ class Owner:
         """The source of what this student gets for this purpose."""
         text = "\n".join((self.course, self.name, purpose))
         return Draw(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"), purpose)
+
+
+def by_chance(course: str = "") -> Owner:
+    """Somebody who has typed no name, and is somebody else the next time."""
+    return Owner(f"by chance {secrets.token_hex(6)}", course)
+
+
+def drawn_for(task: Any, owner: Owner | None) -> Any:
+    """The task with what is drawn for this student. A task of which nothing is drawn stays as it is.
+
+    Args:
+        task: of any kind. One of which something is drawn has a method `drawn_for(owner)`, and `owner`, which is None
+            until then.
+    """
+    return task.drawn_for(owner) if owner is not None and hasattr(task, "drawn_for") else task
+
+
+def lacks_owner(task: Any) -> bool:
+    """Whether something is drawn of this task, and nobody has been named yet."""
+    return hasattr(task, "drawn_for") and task.owner is None
 
 
 def course_text(secret: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffusion_lab.exercises.drawing import Draw
+from diffusion_lab.exercises.owner import Owner, drawn_for
 from diffusion_lab.exercises.tasks import Task
 
 KINDS = ("schedule", "loss", "sampler", "data")
@@ -69,7 +70,7 @@ def right(function: Callable) -> RightAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class Exercise:
+class Exercise(Task):
     """One piece for the student to write."""
 
     chapter: str
@@ -105,18 +106,6 @@ class Exercise:
 
     The statement must say so. Without a name here, networks take every dtype and so may the answer be.
     """
-
-    @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -161,3 +150,12 @@ class Notebook:
     @property
     def points(self) -> int:
         return sum(exercise.points for exercise in self.exercises)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether something in it is drawn for each student, whose name it asks for."""
+        return any(hasattr(task, "drawn_for") for task in self.exercises)
+
+    def drawn_for(self, owner: Owner | None) -> Notebook:
+        """The notebook with what is drawn for this student."""
+        return replace(self, exercises=tuple(drawn_for(task, owner) for task in self.exercises))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -9,7 +10,9 @@ from typing import Protocol
 class Task(Protocol):
     """One function for the student to write. `Exercise` is a kind of it; `judge.check` knows how each kind is marked.
 
-    Whatever lists names and points, such as notebooks, marks, feedback and reports, uses no more than this.
+    Whatever lists names and points, such as notebooks, marks, feedback and reports, uses no more than this. A kind may
+    have two more. With `drawn_for(owner)` and `owner`, something of it is drawn for each student (see `owner.py`).
+    `opening` are cells of code for the notebook, above the one with the function: (name, code), ... .
     """
 
     chapter: str
@@ -27,11 +30,14 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Of the function."""
+        return self.reference.__name__
 
     @property
     def points(self) -> int:
         """Of all parts together."""
+        return sum(self.parts.values())
 
     @property
     def signature(self) -> str:
         """Such as "q_sample(x0, t)"."""
+        return f"{self.name}{inspect.signature(self.reference)}"

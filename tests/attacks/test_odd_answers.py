@@ -40,6 +40,7 @@ def answers(make):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(library()))
 def test_odd_answers_get_a_verdict(name: str):
     exercise = library()[name]

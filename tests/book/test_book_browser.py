@@ -20,11 +20,15 @@ from diffusion_lab.exercises.catalogue import folder_name
 
 pytestmark = pytest.mark.slow
 
+FROM_FILES = ("index", "01_normal_1d", "08_audio", "glossary")
+"""Pages that are opened as files by day: one with a slider, one with sounds and two with neither."""
 CHAPTER_PAGES = {folder_name(chapter) for chapter in WRITTEN}
 
 AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TEXT = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+BY_DAY, AT_NIGHT = {"wide, light", "narrow, dark"}, {"wide, dark", "narrow, light"}
+"""Where axe-core looks, which takes longest: by day at each width and in each light once, at night at the rest."""
 MEDIA = {".png", ".webp", ".jpg", ".svg", ".wav", ".mp4"}
 HEAVIEST = 1.5e6  # bytes of a page as they are sent, compressed, without pictures and sounds
 
@@ -134,10 +138,10 @@ class Visit:
         text = [answer for answer in self.answers if Path(urlsplit(answer.url).path).suffix not in MEDIA]
         return {urlsplit(answer.url).path: answer.request.sizes()["responseBodySize"] for answer in text}
 
-    def seen(self) -> list[str]:
+    def seen(self, audited: bool) -> list[str]:
         """What is wrong to the eye now, and what axe-core finds."""
         found = [f"scrolls sideways by {over}"] if (over := self.page.evaluate(SIDEWAYS)) > 0 else []
-        return found + self.page.evaluate(AUDIT)
+        return found + (self.page.evaluate(AUDIT) if audited else [])
 
     def turn(self, mode: str) -> None:
         self.page.emulate_media(color_scheme=mode)
@@ -150,30 +154,40 @@ class Visit:
         self.context.close()
 
 
+@pytest.mark.parametrize("places", [BY_DAY, pytest.param(AT_NIGHT, marks=pytest.mark.nightly)], ids=["day", "night"])
 @pytest.mark.parametrize("name", [*contents(), "search", "genindex"])
-def test_a_page_over_http(browser: Browser, server: str, name: str):
+def test_a_page_over_http(browser: Browser, server: str, name: str, places: set[str]):
     """Everything about one page in one visit, since it is the visits that take long."""
     with Visit(browser, f"{server}/{name}.html", WIDE) as visit:
         weights = visit.weight()
         assert sum(weights.values()) <= HEAVIEST, sorted(weights.items(), key=lambda item: -item[1])[:5]
         assert visit.page.evaluate(UNRENDERED) == []
         visit.page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = {"wide, light": visit.seen()}
+        found = {}
+
+        def look(place: str) -> None:
+            found[place] = visit.seen(place in places)
+
+        look("wide, light")
         visit.turn("dark")
-        found["wide, dark"] = visit.seen()
+        look("wide, dark")
         moved = move_sliders(visit.page)
         visit.page.set_viewport_size(NARROW)
         visit.page.evaluate(SETTLED)
         assert visit.page.evaluate(MOVED) == [] and visit.page.evaluate(UNSAID) == 0
-        found["narrow, dark"] = visit.seen()
+        look("narrow, dark")
         visit.turn("light")
-        found["narrow, light"] = visit.seen()
+        look("narrow, light")
+        assert found.keys() >= places
         assert {place: faults for place, faults in found.items() if faults} == {}
         assert moved >= (name in CHAPTER_PAGES)
         assert visit.faults == []
 
 
-@pytest.mark.parametrize("name", contents())
+@pytest.mark.parametrize(
+    "name",
+    [*FROM_FILES, *(pytest.param(name, marks=pytest.mark.nightly) for name in contents() if name not in FROM_FILES)],
+)
 def test_a_page_from_the_file_system(browser: Browser, built: Path, name: str):
     with Visit(browser, (built / f"{name}.html").as_uri(), NARROW) as visit:
         assert visit.page.evaluate(UNRENDERED) == []

@@ -1,21 +1,20 @@
-"""Commands that the pages print exist, and the notebooks' links into the book lead to pages."""
+"""Commands that the pages print exist."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 
 import pytest
 import typer
-import yaml
-from book_source import ROOT, contents, pages
+from book_source import ROOT, pages
 
 from diffusion_lab.cli import app
 
 PAGES = pages()
-SHOWN = re.compile(r"^[ >]*```(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL)
-ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
+SHOWN = re.compile(
+    r"^[ >]*```(?:\{commands\} )?(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL
+)
 
 
 def commands(text: str) -> list[list[str]]:
@@ -43,6 +42,24 @@ def fault(words: list[str]) -> str | None:
     return next((f"no option {word}" for word in rest if word.startswith("-") and word not in options), None)
 
 
+def test_the_page_of_commands_has_them_all():
+    """Each command and each option of `run`, so that a new one is not forgotten there."""
+    group = typer.main.get_command(app)
+    named = {words[1] for words in commands(PAGES["commands"].text) if len(words) > 1 and words[0] == "diffusion-lab"}
+    assert set(group.commands) - named == set()
+    options = {name for option in group.commands["run"].params for name in option.opts if name.startswith("--")}
+    assert {name for name in options if f"`{name}`" not in PAGES["commands"].text} == set()
+
+
+def test_the_first_page_is_short_and_its_commands_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.encode()) < 8000
+    assert len(commands(text)) > 5
+    assert [(words, wrong) for words in commands(text) if (wrong := fault(words))] == []
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_commands_in_a_page_exist(page):
     assert [(words, wrong) for words in commands(page.text) if (wrong := fault(words))] == []
@@ -61,15 +78,3 @@ def test_commands_in_a_page_exist(page):
 )
 def test_a_command_that_does_not_exist_is_found(text: str, wrong: list[str]):
     assert [fault(words) for words in commands(text) if fault(words)] == wrong
-
-
-@pytest.mark.parametrize(
-    "path",
-    [path for path in sorted((ROOT / "exercises").glob("*/*.ipynb")) if path.stem in contents()],
-    ids=lambda path: path.stem,
-)
-def test_links_of_a_notebook_into_the_book_lead_to_pages(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    text = "\n".join("".join(cell["source"]) for cell in cells)
-    linked = re.findall(rf"{re.escape(ADDRESS)}/?([\w.-]*)", text)
-    assert linked and {link or "index.html" for link in linked} <= {f"{name}.html" for name in contents()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,21 +12,17 @@ from typer.testing import CliRunner
 
 from diffusion_lab.cli import app
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, WITH_BUGS, bug_task
+from diffusion_lab.exercises import tasks
+from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, BugTask, bug_task
 from diffusion_lab.exercises.owner import LONGEST, Owner, course_text
-from diffusion_lab.grading import hunt
-from diffusion_lab.grading.judge import LocalCaller, check, check_bug, told
+from diffusion_lab.grading import hunt, start
+from diffusion_lab.grading.judge import LocalCaller, audit, check, told
+from diffusion_lab.grading.judge.accusing import owned
 from diffusion_lab.grading.notebook import bug_notebook
 
-TASKS = [bug_task(chapter) for chapter in WITH_BUGS]
+TASKS = [task for task in tasks().values() if isinstance(task, BugTask)]
 EVERY = [(task, bug) for task in TASKS for bug in task.bugs]
 ONE = bug_task("normal_1d")
-
-
-def owned(task, bug, course=""):
-    """The task, drawn for somebody who has this bug."""
-    owners = (task.drawn_for(Owner(f"student {i}", course)) for i in range(2000))
-    return next(drawn for drawn in owners if drawn.bug == bug)
 
 
 def named(pair):
@@ -62,7 +59,7 @@ def test_the_script_accuses_no_right_piece_and_answers_are_distinct(task):
 
 
 def points(function, seed=5, course=""):
-    verdict = check_bug(owned(ONE, ONE.bugs[0], course), LocalCaller(function), seed)
+    verdict = check(owned(ONE, ONE.bugs[0], course), LocalCaller(function), seed)
     return {part: got for part, (got, _) in verdict.parts.items()}
 
 
@@ -91,7 +88,7 @@ def test_an_answer_that_hangs_on_chance_is_told():
         piece = BUG.piece if torch.rand(()) < 0.5 else "ddpm_step"
         return piece, BUG.idea, *last_beta(*pieces)[2:]
 
-    answers = [check_bug(owned(ONE, BUG), LocalCaller(by_chance), seed) for seed in range(1, 12)]
+    answers = [check(owned(ONE, BUG), LocalCaller(by_chance), seed) for seed in range(1, 12)]
     assert any("asked a second time" in told(verdict) for verdict in answers)
 
 
@@ -111,7 +108,7 @@ def test_an_answer_that_hangs_on_chance_is_told():
 )
 @pytest.mark.parametrize("seed", [0, 5])
 def test_another_form_of_answer_is_told_what_is_expected(answer, said, seed):
-    verdict = check_bug(owned(ONE, BUG, "a course"), LocalCaller(lambda *pieces: answer), seed)
+    verdict = check(owned(ONE, BUG, "a course"), LocalCaller(lambda *pieces: answer), seed)
     assert verdict.points == 0 and said in " ".join(told(verdict).split())
 
 
@@ -120,9 +117,9 @@ def test_errors_and_stubs_are_told():
         raise NotImplementedError
 
     drawn = owned(ONE, BUG)
-    assert check_bug(drawn, LocalCaller(stub)).state == "not written"
-    assert "ZeroDivisionError" in told(check_bug(drawn, LocalCaller(lambda *pieces: 1 / 0)))
-    assert "no answer after" in told(check_bug(drawn, LocalCaller(forever, limit=0.2)))
+    assert check(drawn, LocalCaller(stub)).state == "not written"
+    assert "ZeroDivisionError" in told(check(drawn, LocalCaller(lambda *pieces: 1 / 0)))
+    assert "no answer after" in told(check(drawn, LocalCaller(forever, limit=0.2)))
 
 
 def forever(*pieces):
@@ -134,7 +131,7 @@ def test_in_a_course_the_visible_check_says_the_same_of_right_and_wrong_answers(
     drawn, said = owned(ONE, BUG, "a course"), set()
     for piece in ONE.parameters:
         for idea in ONE.ideas:
-            verdict = check_bug(drawn, LocalCaller(lambda *p, a=(piece, idea): (*a, *last_beta(*p)[2:])))
+            verdict = check(drawn, LocalCaller(lambda *p, a=(piece, idea): (*a, *last_beta(*p)[2:])))
             said.add((told(verdict), verdict.state, verdict.points))
     assert len(said) == 1 and next(iter(said))[1:] == ("open", 0)
     # Without a course it tells: nobody else will.
@@ -184,9 +181,9 @@ def test_a_hunt_in_a_notebook(capsys):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.chapter)
 def test_the_notebook_begins_empty_and_runs(task, capsys):
-    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(bug_notebook(task, "abc123"))["cells"]}
+    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(bug_notebook(task))["cells"]}
     everything = "\n".join(cells.values())
-    assert 'course="abc123"' in cells["set-up"] and cells[task.name].endswith("raise NotImplementedError()")
+    assert cells[task.name].endswith("raise NotImplementedError()")
     assert not any(bug.idea in everything for bug in task.bugs) and "found.append" not in everything
     space = {}
     for name in ("student", "set-up", "look", task.name, "check"):
@@ -194,16 +191,32 @@ def test_the_notebook_begins_empty_and_runs(task, capsys):
     assert "Not written yet" in capsys.readouterr().out
 
 
-def test_the_command_writes_a_notebook_once_and_refuses_what_cannot_be_used(tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text("a line of my own")
-    arguments = ["bug", "10", "--to", str(tmp_path), "--secret-file"]
-    done = CliRunner().invoke(app, [*arguments, str(secret)])
-    file = tmp_path / "10_games_bug" / "10_games_bug.ipynb"
-    assert done.exit_code == 0 and course_text("a line of my own") in file.read_text()
-    assert "a line of my own" not in file.read_text()
-    again = CliRunner().invoke(app, [*arguments, str(secret)])
+def test_the_command_writes_a_notebook_once(tmp_path):
+    arguments = ["bug", "10", "--to", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and (tmp_path / "10_games_bug" / "10_games_bug.ipynb").is_file()
+    again = CliRunner().invoke(app, arguments)
     assert again.exit_code != 0 and "is there already" in again.output
-    secret.write_text("")
-    elsewhere = CliRunner().invoke(app, ["bug", "1", "--to", str(tmp_path), "--secret-file", str(secret)])
-    assert elsewhere.exit_code != 0 and "empty" in elsewhere.output and not (tmp_path / "01_normal_1d_bug").exists()
+
+
+def test_a_lab_hunts_and_checks_the_same_bug_and_another_course_another(capsys):
+    labs = [
+        start("normal_1d_lab", {ONE.name: ONE.reference}, student="ada", course=course) for course in ("a", "a", "b")
+    ]
+    first, same, other = (lab.hunt() for lab in labs)
+    assert torch.equal(first.samples, same.samples) and not torch.equal(first.samples, other.samples)
+    assert labs[0].check(ONE.name) == 0 and "you will read when marks are given" in capsys.readouterr().out
+    assert labs[0].grade(ONE.name) == ONE.points
+    start("normal_1d_lab", {})
+    assert "drawn by chance" in capsys.readouterr().out
+    with pytest.raises(LabError, match="one line"):
+        start("normal_1d_lab", {}, student="a\nb")
+    with pytest.raises(LabError, match="no pipeline"):
+        start("normal_1d", {}).hunt()
+
+
+def test_the_audit_finds_a_script_that_misses_a_bug_and_one_that_accuses_a_right_piece():
+    assert audit(ONE).gaps == ()
+    blind = replace(ONE, reference=lambda *pieces: ("ddpm_step", "the last step adds noise", 1.0, 0.0))
+    assert any("does not find it" in gap for gap in audit(blind).gaps)
+    assert any("all is right" in gap for gap in audit(blind).gaps)

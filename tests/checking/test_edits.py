@@ -16,7 +16,8 @@ from diffusion_lab.exercises import CARE, Case, Exercise, library
 from diffusion_lab.exercises.record import right
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine import fingerprints
-from diffusion_lab.grading.judge.engine.explaining import DIGITS, _bits, explain
+from diffusion_lab.grading.judge.engine.evidence import DIGITS, bits
+from diffusion_lab.grading.judge.engine.explaining import explain
 from diffusion_lab.grading.judge.engine.rebuilding import Source, Unreadable
 from diffusion_lab.grading.judge.questions import ask, questions
 from diffusion_lab.grading.judge.rehearsing import MADE, rehearse
@@ -275,7 +276,7 @@ def test_any_other_decorator_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("values", "bits"),
+    ("values", "told"),
     [
         (torch.arange(96) % 2, 96),
         (torch.tensor([0, 0, 0, 1]), 4 * (0.75 * math.log2(4 / 3) + 0.5)),
@@ -283,6 +284,6 @@ def test_any_other_decorator_is_left_alone():
         (torch.linspace(0, 1, 4), 4 * DIGITS),
     ],
 )
-def test_how_many_bits_answers_tell(values, bits):
+def test_how_many_bits_answers_tell(values, told):
     """Shannon's entropy, and `DIGITS` for each different number."""
-    assert _bits([LocalCaller(lambda: values)(())]) == pytest.approx(bits)
+    assert bits([LocalCaller(lambda: values)(())]) == pytest.approx(told)

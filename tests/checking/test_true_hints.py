@@ -12,9 +12,10 @@ import torch
 from diffusion_lab.exercises import CARE, Case, Exercise, library
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
-from diffusion_lab.grading.judge.engine import explaining, fingerprints
+from diffusion_lab.grading.judge.engine import explaining, fingerprints, plausible
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
-from diffusion_lab.grading.judge.engine.wording import meanings, mistake
+from diffusion_lab.grading.judge.engine.vocabulary import meanings
+from diffusion_lab.grading.judge.engine.wording import mistake
 from diffusion_lab.grading.judge.expecting import expect
 from diffusion_lab.grading.judge.questions import ask, questions
 from diffusion_lab.grading.judge.relating import relation
@@ -80,7 +81,7 @@ def test_few_numbers_do_not_prove_a_far_fetched_edit(monkeypatch, entries):
     ],
 )
 def test_counts_have_no_sign_and_no_root(text, counted):
-    assert explaining._is_count(ast.parse(text, mode="eval").body, {"n"}) == counted
+    assert plausible.is_count(ast.parse(text, mode="eval").body, {"n"}) == counted
 
 
 def scaled(x, factor):
@@ -113,7 +114,7 @@ def shares(x, p):
 
 def test_half_of_an_explanation_does_not_make_a_constant_of_an_argument():
     missing = [e for e in Source(shares).edits() if e.kind == "term missing"]
-    constants = [explaining._throws_away(e) for e in missing if isinstance(e.new, ast.Constant)]
+    constants = [plausible.throws_away(e) for e in missing if isinstance(e.new, ast.Constant)]
     assert constants and all(constants)
 
 
@@ -142,6 +143,7 @@ def names_of_ours(source: Source) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cosine_alpha_bar", "masked_x0_loss", "transition_matrix", "shifted_times"])
 def test_what_only_the_reference_calls_so_is_never_quoted(name):
     exercise = library()[name]

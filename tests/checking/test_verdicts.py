@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -338,3 +339,10 @@ def test_a_property_that_fails_costs_its_part_and_says_why():
 @pytest.mark.parametrize("value", [None, np.zeros(3), "text"])
 def test_an_answer_of_the_wrong_kind_is_not_called_random(value):
     assert ideas(verdict_on(lambda *arguments: value)) == ""
+
+
+@pytest.mark.parametrize("function", [blend, swapped, lambda x, y, t, w: blend(x, y, t, w).flip(0)])
+def test_without_an_explanation_all_else_of_the_verdict_stays(function):
+    verdict = verdict_on(function)
+    assert bool(verdict.ideas) == (function is not blend)
+    assert check(BLEND, LocalCaller(function), explain=False) == replace(verdict, ideas=())

@@ -241,6 +241,7 @@ def test_a_fault_that_passes_is_tried_again(room: Classroom, monkeypatch: pytest
     assert flag.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(room: Classroom, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     expected = hand_in(room.course, 4)
     flag = tmp_path / "flag"
@@ -302,6 +303,7 @@ def waited_for(condition, seconds: float = 120.0):
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_cluster_is_killed_and_no_mark_is_lost(tmp_path: Path):
     expected = hand_in(tmp_path, 24)
     place = tmp_path / "scheduler.json"

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10, MNIST
 
 from diffusion_lab.data import fetch, fetching, load
 from diffusion_lab.errors import DataError
@@ -92,6 +91,7 @@ def test_a_server_that_has_it_not_or_does_not_answer(server: Server, glove: byte
 
 
 def test_mnist_from_the_second_mirror(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    MNIST = pytest.importorskip("torchvision.datasets").MNIST
     resources = []
     for name, _ in MNIST.resources:
         content = gzip.compress(name.encode())
@@ -106,6 +106,7 @@ def test_mnist_from_the_second_mirror(server: Server, tmp_path: Path, monkeypatc
 
 
 def test_cifar10_is_unpacked_and_loaded(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    CIFAR10 = pytest.importorskip("torchvision.datasets").CIFAR10
     folder = tmp_path / "made" / CIFAR10.base_folder
     folder.mkdir(parents=True)
     sums = {}

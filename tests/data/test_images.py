@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
 
 from diffusion_lab.data import load
 from diffusion_lab.data.images import load_image_folder
@@ -249,6 +248,7 @@ def test_images_to_test_alone_are_refused(folder: Path):
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small `cifar-10-batches-py` whose checksums torchvision takes for the known ones."""
+    CIFAR10 = pytest.importorskip("torchvision.datasets").CIFAR10
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     sums = {}

@@ -323,7 +323,7 @@ def test_what_is_right_loses_none(exercise: str, function: Callable):
         assert found.points == found.out_of, [o for o in found.outcomes if not o.passed]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @of(WRONG + RIGHT)
 def test_neither_hangs_on_the_seed(exercise: str, function: Callable):
     accepted = [verdict(exercise, function, seed).passed for seed in MANY]

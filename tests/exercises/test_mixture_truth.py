@@ -15,7 +15,10 @@ from diffusion_lab.chapters import get, run_chapter
 from diffusion_lab.chapters.mixture import TRUTH
 from diffusion_lab.exact import Mixture
 from diffusion_lab.exercises.mixture import NOTEBOOK
+from diffusion_lab.exercises.mixture.responsibilities import far_away
 from diffusion_lab.exercises.probes import Probe
+from diffusion_lab.exercises.record import Draw
+from diffusion_lab.grading.judge import LocalCaller, check, told
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context, annealed_langevin
 from diffusion_lab.samplers.steps import langevin_update
@@ -183,3 +186,20 @@ def test_a_run_of_own_pieces_is_the_chapter_s_run():
     assert own.final_loss == pytest.approx(theirs.final_loss, rel=1e-4)
     torch.testing.assert_close(own.samples, theirs.samples, rtol=0.0, atol=1e-3)
     assert set(own.own_pieces) == {"schedule", "loss", "step"}
+
+
+@pytest.mark.parametrize(("name", "seed"), [("gmm_score", 128), ("responsibilities", 292)])
+def test_no_point_far_away_lies_between_two_modes(name: str, seed: int):
+    """On this seed one did: in float32 each right answer had shares of its own, and one of them lost its points."""
+    (item,) = (item for item in NOTEBOOK.exercises if item.name == name)
+    verdicts = [check(item, LocalCaller(answer.function), seed) for answer in item.right_answers]
+    assert all(verdict.passed for verdict in verdicts), [told(verdict) for verdict in verdicts]
+    for other in range(350, 382):
+        x, kept, weights, means, covs = (value.numpy() for value in far_away(Draw(other, name)))
+        for point, level in zip(x, kept, strict=True):
+            logs = [
+                math.log(weight)
+                + multivariate_normal(level**0.5 * mean, level * cov + (1 - level) * np.eye(2)).logpdf(point)
+                for weight, mean, cov in zip(weights, means, covs, strict=True)
+            ]
+            assert sorted(logs)[-1] - sorted(logs)[-2] > 25

@@ -106,7 +106,7 @@ def test_what_is_there_and_cannot_be_read_is_too_much(monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(guarding, "looked_at", denied)
-    with pytest.raises(guarding._Unreadable):
+    with pytest.raises(guarding.Unreadable):
         guarding.usage(set(), 0)
     monkeypatch.setattr(guarding, "looked_at", lambda process: open(f"/nowhere/{process}"))
     assert guarding.usage(set(), 0).processes == (), "one that has ended since"

@@ -93,6 +93,21 @@ def test_no_file_of_the_reference_is_anywhere(session):
     assert found == "ValueError: []"
 
 
+@pytest.mark.parametrize(
+    ("place", "command"), [("open('/tmp/x', 'w')", "F_SETLEASE, fcntl.F_WRLCK"), ("os.open('/', 0)", "F_NOTIFY, 1")]
+)
+def test_nobody_is_kept_from_a_file_or_watched(session, place: str, command: str):
+    """A lease on a file of the environment would let no other submission import it, and its owner may have one."""
+    assert said(session, f"import fcntl, os\nfcntl.fcntl({place}, fcntl.{command})").startswith("PermissionError")
+    assert said(session, f"import fcntl, os\nassert fcntl.fcntl({place}, fcntl.F_GETFD) >= 0") == ""
+
+
+def test_nothing_is_passed_on_by_which_a_process_goes_before_others(session):
+    for name in ("RTPRIO", "NICE", "MEMLOCK", "MSGQUEUE"):
+        limit = f"import resource; raise ValueError(resource.getrlimit(resource.RLIMIT_{name}))"
+        assert said(session, limit) == "ValueError: (0, 0)", name
+
+
 def test_there_is_no_network(session):
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))

@@ -1,4 +1,7 @@
-"""A class of chapter 1 through nbgrader itself: release, submissions of every kind, marks, feedback, export."""
+"""A class of chapter 1 through nbgrader itself: release, submissions of every kind, marks, feedback, export.
+
+What `test_all_three_agree` tries as well, in a notebook, by `check` and by `grade`, goes through nbgrader at night.
+"""
 
 from __future__ import annotations
 
@@ -100,9 +103,9 @@ def of_an_older_release(solved: Notebook) -> None:
         untouched,
         loop_below,
         writes_to_standard_error,
-        helper_in_a_cell_of_its_own,
+        pytest.param(helper_in_a_cell_of_its_own, marks=pytest.mark.nightly),
         without_test_cell,
-        without_set_up_cell,
+        pytest.param(without_set_up_cell, marks=pytest.mark.nightly),
         with_another_test,
         of_an_older_release,
     ],
@@ -146,8 +149,8 @@ def without_both_cells(solved: Notebook) -> None:
         (no_python, "SyntaxError"),
         (loop_in_the_function, "no answer after"),
         (loop_above, "No reply from kernel before timeout"),
-        (another_name, "You have alphabar; the course asks for alpha_bar"),
-        (without_solution_cell, "Not written yet"),
+        pytest.param(another_name, "You have alphabar; the course asks for alpha_bar", marks=pytest.mark.nightly),
+        pytest.param(without_solution_cell, "Not written yet", marks=pytest.mark.nightly),
         (without_both_cells, "Not written yet"),
     ],
 )
@@ -166,7 +169,7 @@ def test_the_release_itself_has_no_marks(course: Course):
     assert course.marks("empty") == dict.fromkeys(full(), 0.0)
 
 
-@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("place", [0, *(pytest.param(place, marks=pytest.mark.nightly) for place in (1, 2))])
 def test_wrong_answers_have_the_marks_of_the_check_and_their_hints_in_the_feedback(course: Course, place: int):
     """Every exercise has another wrong answer: its marks are those of the same check outside nbgrader."""
     student, solved, expected, hints = f"wrong-{place}", course.solved, {}, []

@@ -1,6 +1,7 @@
 """Thresholds that mean something: a quick run passes them, an untrained network and a wrong sampler do not.
 
-One test a chapter, so that each chapter is trained once. `tests/quality` is the slowest part of the tests.
+One test a chapter, so that each chapter is trained once. `tests/quality` is the slowest part of the tests, and begins
+first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from diffusion_lab.samplers.steps import posterior_variance, step_variance, velo
 
 NEAR_THE_FLOOR = ("normal_1d", "normal_2d", "mixture", "normal_nd", "spiral")
 """Chapters with an exact density: their first score must be within twice what the truth itself scores."""
+AT_NIGHT = ("normal_2d", "normal_nd", "spiral", "cifar10", "audio", "text")
+"""Trained at night alone. The others are one of each kind, with the same trainer, samplers and scores:
+points in one dimension and in two, images, and tokens."""
 
 
 def variance_for_std(x, now, after, prediction, context):
@@ -83,7 +87,7 @@ def failed(experiment) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) if n in AT_NIGHT else n for n in NAMES])
 def test_a_quick_run_passes_and_what_is_wrong_does_not(name, tmp_path):
     report = run_chapter(name, budget="quick", source="auto", out=tmp_path)
     print(report)

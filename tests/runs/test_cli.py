@@ -127,16 +127,27 @@ def linear_betas(T, beta_start=1e-4, beta_end=0.02):
 """
 
 
+ONE_AFTER_THE_OTHER = """
+import sys
+from diffusion_lab.cli import main
+
+for command in (["check", sys.argv[1], "--chapter", "normal_1d"], ["list"], ["progress", sys.argv[1]]):
+    sys.argv[1:] = command
+    try:
+        main()
+    except SystemExit:
+        print("AND THEN", flush=True)
+"""
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
 def test_a_console_without_our_signs_gets_others(encoding, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(PERFECT, encoding="utf-8")
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    told = []
-    for arguments in (["check", str(file), "--chapter", "normal_1d"], ["list"], ["progress", str(file)]):
-        command = [sys.executable, "-m", "diffusion_lab", *arguments]
-        done = subprocess.run(command, capture_output=True, env=environment)
-        told.append((done.stdout + done.stderr).decode(encoding))
-        assert "Traceback" not in told[-1]
+    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, str(file)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    *told, rest = done.stdout.decode(encoding).split("AND THEN\n")
+    assert len(told) == 3 and not rest and "Traceback" not in done.stdout.decode(encoding), told
     signs = "✓█" if encoding == "utf-8" else "+#"
     assert told[0].startswith(f"{signs[0]} linear_betas") and signs[1] in told[2]

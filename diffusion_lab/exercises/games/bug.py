@@ -124,7 +124,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="games",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws rows of tokens in two ways. It steps back from random tokens, with `transition_matrix`,
 `cumulative_transitions` and `d3pm_posterior`; and it uncovers hidden cells with `unmask_step`. `legal_rate` counts the
 rows in which no two neighbours are equal. `board_to_bits` and `bits_to_board` write tokens in analog bits and read them

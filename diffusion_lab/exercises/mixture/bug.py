@@ -105,7 +105,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="mixture",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws points of a mixture of two normal distributions: at each level of `geometric_sigmas` it takes eight
 steps with `langevin_step` along `gmm_score`. It also sorts noisy points with `responsibilities`, cleans them with
 `tweedie`, and measures a network that always answers 0 with `dsm_loss`.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffusion_lab.exercises.mixture.responsibilities import _distance, _noisy, levels, mixture
+from diffusion_lab.exercises.mixture.responsibilities import _distance, _noisy, far_away, levels, mixture
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
 
@@ -220,10 +220,7 @@ def cases(draw: Draw):
         yield Case(
             label, (1.5 * draw.normal(batch, dimensions), levels(draw, batch), *mixture(draw, components, dimensions))
         )
-    batch = draw.integer(3, 5)
-    direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
-    far = 250 * direction, draw.uniform(batch, low=0.2, high=0.8), *mixture(draw, 3, 2)
-    yield Case("far from every mode", far, "far away")
+    yield Case("far from every mode", far_away(draw), "far away")
     weights = torch.tensor([1 - 1e-6, 1e-6], dtype=torch.float64)
     means = torch.tensor([[-2.0], [2.0]], dtype=torch.float64) + draw.normal(1, 1)
     places = means.mean() + torch.tensor([[-1.0], [0.0], [4.0], [9.0]], dtype=torch.float64)

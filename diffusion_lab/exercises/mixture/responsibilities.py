@@ -7,6 +7,9 @@ from torch import Tensor
 
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
 
+CLEAR = 30.0
+"""By how much, in log density, one component is likelier than all others: what is left to them no check can see."""
+
 
 def responsibilities(x: Tensor, alpha_bar_t: Tensor, weights: Tensor, means: Tensor, covs: Tensor) -> Tensor:
     """The probability of each component of a Gaussian mixture, given the noisy x.
@@ -209,6 +212,26 @@ def levels(draw: Draw, batch: int):
     return kept
 
 
+def far_away(draw: Draw) -> tuple[Tensor, ...]:
+    """Arguments with points of the plane, 250 from its middle, at each of which one of the components is the likeliest.
+
+    Two that are as likely have distances of thousands, and what float32 rounds off these decides between them: such a
+    point is turned around the middle, a little at a time.
+    """
+    batch = draw.integer(3, 5)
+    direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
+    kept, (weights, means, covs) = draw.uniform(batch, low=0.2, high=0.8), mixture(draw, 3, 2)
+    angle = torch.tensor(0.1, dtype=torch.float64)
+    turn = torch.stack([torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])])
+    while True:
+        away, cov = _noisy(250 * direction, kept, means, covs)
+        likely = (weights.log() - (_distance(away, cov) + torch.logdet(cov)) / 2).topk(2, dim=1).values
+        near = likely[:, 0] - likely[:, 1] < CLEAR
+        if not near.any():
+            return 250 * direction, kept, weights, means, covs
+        direction[near] = direction[near] @ turn
+
+
 def cases(draw: Draw):
     n = draw.integer(2, 4)
     for label, batch, components, dimensions in (
@@ -221,10 +244,7 @@ def cases(draw: Draw):
         yield Case(
             label, (1.5 * draw.normal(batch, dimensions), levels(draw, batch), *mixture(draw, components, dimensions))
         )
-    batch = draw.integer(3, 5)
-    direction = torch.nn.functional.normalize(draw.normal(batch, 2), dim=1)
-    far = 250 * direction, draw.uniform(batch, low=0.2, high=0.8), *mixture(draw, 3, 2)
-    yield Case("far from every mode", far, "far away")
+    yield Case("far from every mode", far_away(draw), "far away")
     weights = torch.tensor([1 - 1e-6, 1e-6], dtype=torch.float64)
     means = torch.tensor([[-2.0], [2.0]], dtype=torch.float64) + draw.normal(1, 1)
     places = means.mean() + torch.tensor([[-1.0], [0.0], [4.0], [9.0]], dtype=torch.float64)

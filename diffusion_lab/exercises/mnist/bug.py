@@ -136,7 +136,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="mnist",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws pictures of a ring, guided away from a bar, with exact guesses: it visits the `strided_times`, looks
 levels up with `extract` and guides with `guided_eps`. What training would use is there too: `drop_labels`,
 `timestep_embedding`, `ema_update` for one tensor of weights, `simple_loss` and `denoise_digits` for a network that

@@ -85,7 +85,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="normal_1d",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws samples of a normal distribution: a schedule from `linear_betas` and `alpha_bar`, exact guesses from
 `optimal_eps`, and a step back with `ddpm_step` for each level. It also adds noise to data with `q_sample` and measures
 the loss of a network that always answers 0 with `eps_loss`.

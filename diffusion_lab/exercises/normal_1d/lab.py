@@ -1,7 +1,14 @@
 """Chapter 1's lab: a network, a training step and a sampling loop, and with them a model of one's own."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.normal_1d import check_ddpm_step, sampling_loop, tiny_denoiser, train_step
+from diffusion_lab.exercises.normal_1d import (
+    bug,
+    check_ddpm_step,
+    own_number,
+    sampling_loop,
+    tiny_denoiser,
+    train_step,
+)
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -61,7 +68,14 @@ LAB = Notebook(
     chapter="normal_1d",
     name="normal_1d_lab",
     recall=RECALL,
-    exercises=(tiny_denoiser.EXERCISE, train_step.EXERCISE, sampling_loop.EXERCISE, check_ddpm_step.TASK),
+    exercises=(
+        own_number.TASK,
+        tiny_denoiser.EXERCISE,
+        train_step.EXERCISE,
+        sampling_loop.EXERCISE,
+        check_ddpm_step.TASK,
+        bug.TASK,
+    ),
     closing=CLOSING,
     finale=FINALE,
 )

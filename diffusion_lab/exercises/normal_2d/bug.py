@@ -91,7 +91,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="normal_2d",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws points of a correlated normal distribution: the levels of `cosine_alpha_bar`, exact scores from
 `score_2d`, turned into $v$ and $x_0$ by `convert` to look at them, and steps of `ddim_step` with a little fresh noise.
 `v_loss` measures a network that always answers 0.

@@ -111,7 +111,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="normal_nd",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws pairs of standard normal numbers with `heun_step`, along the levels of `karras_sigmas` and with the
 exact denoiser, once as they come and once with the first number known, which `inpaint_step` puts back after each step.
 `gaussian_w2` compares the samples with another normal distribution of mean 1 and variance 2. The factors of

@@ -120,7 +120,7 @@ def run(pieces, numbers, draw):
 TASK = BugTask(
     chapter="spiral",
     title="Find the bug",
-    statement=r"""
+    about=r"""
 The pipeline draws pairs of normal numbers of standard deviation 0.5: it visits the `shifted_times` with
 `euler_ode_step`, along the exact velocity. `nearest_train` and `energy_distance` compare the samples with data.
 `flow_path`, the `flow_loss` of a network that always answers 0, `velocity_to_score`, and the `ideal_denoiser` of forty

@@ -18,9 +18,7 @@ _HOME = {
     "NOT_GRADED": "result",
     "RecordingError": "result",
     "parsed": "submission",
-    "hear": "bug_marking",
-    "Heard": "bug_marking",
-    "answers": "bug_marking",
+    "questions_on": "asking",
 }
 
 __all__ = list(_HOME)

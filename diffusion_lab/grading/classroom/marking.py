@@ -7,12 +7,21 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from diffusion_lab.exercises import Notebook, Task
+from diffusion_lab.exercises import Notebook, Task, library
 from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import Gone, Sandbox, SandboxError, Session, memory_bounded
-from diffusion_lab.grading.judge import Caller, Fault, LocalCaller, Verdict, check, prepare, without_points
+from diffusion_lab.grading.judge import (
+    Caller,
+    Fault,
+    LocalCaller,
+    Verdict,
+    check,
+    prepare,
+    with_prediction,
+    without_points,
+)
 from diffusion_lab.grading.notebook import CELL_LIMIT
 
 PIECE_LIMIT = 30.0
@@ -62,9 +71,9 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
         again = []
         for name in intake.by_use(exercises):
             later = (intake.uses.get(name, set()) & exercises.keys()) - verdicts.keys()  # these call each other
-            ours = {other: piece_of(exercises[other]) for other in later}
+            ours = {other: piece_of(exercises[other]) for other in later & library().keys()}
             verdicts[name] = run.check(exercises[name], stand_ins | ours, seed)
-            if not verdicts[name].passed:
+            if not verdicts[name].passed and name in library():  # as in the notebook, only pieces stand in
                 stand_ins[name] = piece_of(exercises[name])
             again += [name] if later else []
         if again:
@@ -82,7 +91,7 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
     seconds = time.monotonic() - began
     outcomes = [outcome for verdict in verdicts.values() for outcome in verdict.outcomes]
     late = run.late or any(o.raised is not None and o.raised.kind == "time" for o in outcomes)
-    ordered = tuple(verdicts[name] for name in exercises)
+    ordered = tuple(with_prediction(task, verdicts[name], intake.predictions) for name, task in exercises.items())
     return Marked(ordered, tuple(notes), seconds, late and run.waited > BUSY * seconds)
 
 

@@ -27,7 +27,7 @@ from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
 from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
 from diffusion_lab.grading.classroom.submission import IntakeError, content_of
-from diffusion_lab.grading.isolation import SandboxError
+from diffusion_lab.grading.isolation import SandboxError, lent
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -76,6 +76,7 @@ class Classroom:
         *,
         seed: str = "",
         afresh: bool = False,
+        course_text: str = "",
         on_result: Callable[[Result, bool], None] = lambda result, kept: None,
     ) -> list[Result]:
         """Results in the order of the submissions, all of one chapter.
@@ -85,6 +86,7 @@ class Classroom:
         Args:
             seed: any text; the same text draws the same cases. By default the cases are new in each run.
             afresh: forget what is kept first.
+            course_text: the course's own, from which and a student's name is drawn what is the student's own.
             on_result: called with each result, and whether it is of an earlier run.
         """
         if not submissions:
@@ -111,8 +113,8 @@ class Classroom:
 
         waiting: deque[_Task] = deque()
         for place, submission in enumerate(submissions):
-            task = _Task(place, submission)
-            ready = self._without_running(task, records, drawn, bool(seed))
+            task = _Task(place, submission, course_text)
+            ready = self._without_running(task, records, drawn, bool(seed), course_text)
             if ready is None:
                 waiting.append(task)
             else:
@@ -130,7 +132,9 @@ class Classroom:
                 ) from error
         return found
 
-    def _without_running(self, task: _Task, records: Records, drawn: Seed, given: bool) -> tuple[Result, bool] | None:
+    def _without_running(
+        self, task: _Task, records: Records, drawn: Seed, given: bool, course_text: str
+    ) -> tuple[Result, bool] | None:
         """The result, where the submission need not be run, and whether it was kept."""
         submission = task.submission
         if submission.strange:
@@ -152,7 +156,7 @@ class Classroom:
         old = records.read(submission.student)
         if old is None or old.state == NOT_GRADED or (given and old.seed_id != drawn.id):
             return None
-        if (old.digest, old.version) != (task.digest, diffusion_lab.__version__):
+        if (old.digest, old.version, old.course) != (task.digest, diffusion_lab.__version__, course_text):
             return None
         return old, True
 
@@ -207,6 +211,7 @@ class Classroom:
             "version": diffusion_lab.__version__,
             "isolation": self.isolation,
             "note": submission.note,
+            "course": task.course_text,
             "limit": limit,
         }
         with warnings.catch_warnings():
@@ -288,6 +293,8 @@ class Classroom:
                     config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")})
                 )
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
+                if self.isolation == "bubblewrap":
+                    lent()  # where the system lends a control group, this process makes room in it for its workers'
                 cluster = _started(
                     LocalCluster,
                     n_workers=self.jobs,
@@ -330,6 +337,7 @@ def _started(cluster: Callable[..., Any], **options: Any) -> Any:
 class _Task:
     place: int
     submission: Submission
+    course_text: str = ""
     digest: str = ""
     tries: int = 0
     first: Result | None = None

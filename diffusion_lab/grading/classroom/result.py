@@ -28,8 +28,8 @@ class Result:
     out_of: int = 0
     exercises: tuple[Mapping[str, Any], ...] = ()
     """One for each exercise, in the notebook's order: name, state, points, out_of, parts (part -> [points, of how
-    many]), ideas (each with name, hint, known), text (the whole message), html (the same for a page; empty where it
-    passed; results of older releases have none)."""
+    many]), facts (as in a `Verdict`; results of older releases have none), ideas (each with name, hint, known), text
+    (the whole message), html (the same for a page; empty where it passed; results of older releases have none)."""
     notes: tuple[str, ...] = ()
     """For the instructor, such as an attempt to import the reference."""
     solutions: Mapping[str, str] | None = None
@@ -38,6 +38,8 @@ class Result:
     """Cell of a teacher's own question -> what was answered, to be marked by hand; None where that is not known."""
     pages: tuple[str, ...] = ()
     """The student's own cells, as they were written."""
+    course: str = ""
+    """The course's own text, with which and the student's name was drawn what is the student's own."""
     seconds: float = 0.0
     digest: str = ""
     """SHA-256 of the submitted file."""
@@ -61,8 +63,8 @@ class Result:
         Raises:
             KeyError, TypeError, ValueError: where it is not one.
         """
-        # Results of older releases have neither answers nor pages.
-        content = {"answers": None, "pages": ()} | dict(content)
+        # Results of older releases have none of these.
+        content = {"answers": None, "pages": (), "course": ""} | dict(content)
         values = {each.name: content[each.name] for each in fields(cls)}
         if values["state"] not in STATES:
             raise ValueError(f"{values['state']!r} is not a state")
@@ -77,6 +79,7 @@ def of_verdict(verdict: Verdict) -> dict[str, Any]:
         "points": verdict.points,
         "out_of": verdict.out_of,
         "parts": {part: list(points) for part, points in verdict.parts.items()},
+        "facts": dict(verdict.facts),
         "ideas": [{"name": idea.name, "hint": idea.hint, "known": idea.known} for idea in verdict.ideas],
         "text": told(verdict),
         "html": "" if verdict.passed else as_html(verdict),
@@ -89,7 +92,14 @@ def without_marks(notebook: Notebook, why: str) -> tuple[dict[str, Any], ...]:
 
 
 def refused(
-    student: str, notebook: Notebook, reason: str, *, digest: str = "", seed_id: str = "", version: str = ""
+    student: str,
+    notebook: Notebook,
+    reason: str,
+    *,
+    digest: str = "",
+    seed_id: str = "",
+    version: str = "",
+    course: str = "",
 ) -> Result:
     """The result of a file that holds no submission to this notebook: no points, and the reason."""
     return Result(
@@ -102,6 +112,7 @@ def refused(
         digest=digest,
         seed_id=seed_id,
         version=version,
+        course=course,
     )
 
 

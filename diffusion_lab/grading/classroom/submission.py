@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffusion_lab.errors import SourceError
+from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import Notebook
+from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading import notebook as reading
+from diffusion_lab.grading.isolation import printable
 from diffusion_lab.grading.notebook import MOST_NOTES, Cell, Intake
 
 __all__ = ["MOST_NOTES", "Cell", "Intake", "IntakeError", "content_of", "parsed", "take_in"]
@@ -45,3 +47,26 @@ def parsed(data: bytes, notebook: Notebook) -> Intake:
             f"it has none of this notebook's functions{said[:100]}; is it the notebook of another chapter?"
         )
     return intake
+
+
+def another_name(intake: Intake, owner: Owner) -> str:
+    """What is said where a notebook's own cells name somebody else, or another course, so that it drew other things.
+
+    Marks are given by the folder's name and the course's release; "" where the notebook agrees.
+    """
+    counts = f"what counts is drawn for '{owner.student}', as the folder is called."
+    student, course = intake.typed.get("student", ""), intake.typed.get("course", owner.course)
+    if not student:
+        return f"No name is typed in the notebook; {counts}"
+    if not _same(student, owner):
+        return f"The name typed in the notebook is '{printable(student, 60)}'; {counts}"
+    if course != owner.course:
+        return "The notebook is of another release of the course, which drew other things than the one that is graded."
+    return ""
+
+
+def _same(student: str, owner: Owner) -> bool:
+    try:
+        return Owner(student, owner.course).name == owner.name
+    except LabError:  # no name that anything is drawn from
+        return False

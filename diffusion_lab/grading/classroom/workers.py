@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook, notebook
+from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom.marking import mark
 from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict, refused
-from diffusion_lab.grading.classroom.submission import Intake, IntakeError, parsed
+from diffusion_lab.grading.classroom.submission import Intake, IntakeError, another_name, parsed
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
 from diffusion_lab.grading.isolation import SandboxError, sandbox_of
+from diffusion_lab.grading.judge import Verdict
 
 DATA_LIMIT = 12 << 30
 """Bytes that a worker may allocate: what a submission makes the grader's side do must end in an error, not a kill."""
@@ -43,14 +46,17 @@ def ready(version: str, isolation: str) -> None:
 def graded(order: Mapping[str, Any]) -> dict[str, Any]:
     """Grade one submission, given as bytes; its `Result` as a dictionary, with `ROBBED` beside it."""
     _same_version(order["version"])
-    chapter = notebook(order["chapter"])
+    owner = Owner(order["student"], order.get("course", ""))
+    chapter = notebook(order["chapter"]).drawn_for(owner)
     about = {name: order[name] for name in ("digest", "seed_id", "version")}
+    about["course"] = owner.course if chapter.is_drawn else ""
     with _one_at_a_time, _bounded():
         try:
             intake = _taken_in(order["data"], chapter)
         except IntakeError as error:
             return refused(order["student"], chapter, str(error), **about).as_dict()
         try:
+            other = another_name(intake, owner) if chapter.is_drawn else ""
             marked = mark(_sandbox(order["isolation"]), chapter, intake, order["seed"], order.get("limit"))
         except BaseException:
             _close(order["isolation"])
@@ -61,14 +67,22 @@ def graded(order: Mapping[str, Any]) -> dict[str, Any]:
         state=GRADED,
         points=marked.points,
         out_of=chapter.points,
-        exercises=tuple(map(of_verdict, marked.verdicts)),
-        notes=(*filter(None, [order.get("note")]), *marked.notes),
+        exercises=tuple(of_verdict(_noted(verdict, chapter, other)) for verdict in marked.verdicts),
+        notes=(*filter(None, [order.get("note"), other]), *marked.notes),
         solutions={name: cell.written for name, cell in intake.solutions.items()},
         answers=intake.answers,
         pages=tuple(intake.pages),
         seconds=marked.seconds,
         **about,
     ).as_dict() | {ROBBED: marked.robbed}
+
+
+def _noted(verdict: Verdict, chapter: Notebook, note: str) -> Verdict:
+    """With this note, where something of the task is drawn; with one, the student has worked on another draw."""
+    drawn = {task.name for task in chapter.exercises if hasattr(task, "drawn_for")}
+    if verdict.exercise not in drawn:
+        return verdict
+    return replace(verdict, note=f"{verdict.note} {note}".strip(), facts={**verdict.facts, "another draw": bool(note)})
 
 
 def _taken_in(data: bytes, chapter: Notebook) -> Intake:

@@ -15,6 +15,7 @@ _HOME = {
     "Session": "session",
     "Gone": "replies",
     "memory_bounded": "remote",
+    "lent": "groups",
     "printable": "wire",
 }
 

@@ -1,7 +1,8 @@
 """The guard of one submission: how much memory, how many processes and threads it has, all of them counted.
 
-It reads what the kernel says of every process in the sandbox. A process can give itself any name, end its first thread
-and leave the others, or hide from being read: whatever cannot be counted counts as too much.
+Where the submission has a control group, the kernel counts and sets the limits itself. Elsewhere the guard reads what
+the kernel says of every process in the sandbox. A process can give itself any name, end its first thread and leave the
+others, or hide from being read: whatever cannot be counted counts as too much.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import signal
 import socket
 from dataclasses import dataclass
 from typing import Any
+
+from diffusion_lab.grading.isolation import groups
+from diffusion_lab.grading.isolation.groups import Unreadable
 
 WATCH_EVERY = 0.05
 """Seconds between two looks."""
@@ -29,10 +33,6 @@ ASK = b"?"
 """The grader's question: for how many seconds was the submission's process ready to run, and was not let?"""
 WAITED = "waited "
 """Before the answer, in a line of its own as all that a guard says."""
-
-
-class _Unreadable(Exception):
-    """Something that is there and cannot be counted."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +66,41 @@ class Usage:
         return "processes" if many or held - sum(shared[:MOST_FORKS]) > limits["memory"] else ""
 
 
-def watch(first: int, life: socket.socket, limits: dict[str, Any]) -> None:
-    """Watch a submission until its first process or the grader ends it, and say on `life` why it ended."""
-    why, own = "ended", looked_at("self").memory
-    while not _over(first, life):
-        try:
-            too_much = usage({os.getpid(), os.getppid(), 1}, own).too_much(limits)
-        except _Unreadable:
-            too_much = "processes"
-        if too_much:
-            why = too_much
-            break
-        _let_others_run(first)
+def watch(first: int, life: socket.socket, limits: dict[str, Any], group: int | None = None) -> None:
+    """Watch a submission until its first process or the grader ends it, and say on `life` why it ended.
+
+    Args:
+        group: the descriptor of its control group's folder; None where it has none.
+    """
+    why, own = "", looked_at("self").memory
+    while not why and not _over(first, life):
+        why = _seen(limits, own) if group is None else _counted(limits, group)
+        if not why:
+            _let_others_run(first)
+    if group is not None:  # which still knows what the kernel has ended, and that it has
+        why = why or _counted(limits, group)
     with contextlib.suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)  # and with it every process of its tree
     with contextlib.suppress(ChildProcessError):
         os.waitpid(first, 0)
     with contextlib.suppress(OSError):
-        life.sendall(f"{why}\n".encode())
+        life.sendall(f"{why or 'ended'}\n".encode())
+
+
+def _counted(limits: dict[str, Any], group: int) -> str:
+    """What its control group says. No submission can bring about that it says nothing: that is the system's fault."""
+    try:
+        return groups.too_much(group, limits)
+    except Unreadable as error:
+        return f"failed: {error}"
+
+
+def _seen(limits: dict[str, Any], own: int) -> str:
+    """What a look at every process says."""
+    try:
+        return usage({os.getpid(), os.getppid(), 1}, own).too_much(limits)
+    except Unreadable:
+        return "processes"
 
 
 def _over(first: int, life: socket.socket) -> bool:
@@ -113,7 +130,7 @@ def usage(others: set[int], inherited: int) -> Usage:
             except (FileNotFoundError, ProcessLookupError):  # ended since
                 continue
             except OSError as error:
-                raise _Unreadable from error
+                raise Unreadable from error
     return Usage(tuple(found), sockets(), inherited)
 
 
@@ -144,7 +161,7 @@ def _status(path: str) -> dict[bytes, bytes]:
 def _number(text: bytes | None) -> int:
     found = re.match(rb"\s*(\d+)", text or b"")
     if found is None:
-        raise _Unreadable
+        raise Unreadable
     return int(found[1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -31,6 +32,8 @@ IMAGE = "diffusion-lab-sandbox"
 IMAGE_VARIABLE = "DIFFUSION_LAB_IMAGE"
 LONGEST_LIFE = 600
 """Seconds after which a container ends by itself; a submission has half of that."""
+FIRST_ACCOUNT, ACCOUNTS = 20_000, 40_000
+"""The numbers of accounts for submissions; a container whose root is not the machine's often has 65,536 in all."""
 NONE_GIVES_UP = (
     "--isolation none: submissions run as you. They can read your files, other submissions, the gradebook and the "
     "solutions, change what you can change, and use the network. For submissions that you trust only."
@@ -41,9 +44,10 @@ def sandbox_of(kind: str, limits: Limits | None = None) -> Sandbox | _Single:
     """What opens a session for each submission.
 
     Args:
-        kind: "bubblewrap", "container" or "none".
+        kind: "bubblewrap", "container", "account" or "none".
     """
-    return {"bubblewrap": Sandbox, "container": Containers, "none": Subprocesses}[kind](limits)
+    kinds = {"bubblewrap": Sandbox, "container": Containers, "account": Accounts, "none": Subprocesses}
+    return kinds[kind](limits)
 
 
 class _Single:
@@ -86,17 +90,51 @@ class _Single:
 class Subprocesses(_Single):
     """No walls: for trusted submissions only. What a process has started may go on after it."""
 
-    def _session(self, folder: Path) -> Session:
+    def _session(self, folder: Path, **account: Any) -> Session:
         home = Path(tempfile.mkdtemp(dir=folder))
+        if account:
+            os.chown(home, account["user"], account["group"])
         environment = variables() | {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(folder / "course")}
         command = [sys.executable, "-m", "diffusion_lab.grading.isolation.worker", json.dumps(asdict(self.limits))]
 
         def end(process: subprocess.Popen) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+            if account:
+                self._end_all_of(account)
             shutil.rmtree(home, ignore_errors=True)
 
-        return _OneProcess(command, end, cwd=home, env=environment)
+        return _OneProcess(command, end, cwd=home, env=environment, **account)
+
+    def _end_all_of(self, account: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Accounts(Subprocesses):
+    """An account of its own for each submission, where a platform's container is thrown away after it.
+
+    Files that are root's alone and root's processes are out of its reach, and what it starts ends with it. The network
+    and whatever all users may read are not: there must be nothing secret among the latter. Needs root.
+    """
+
+    def start(self) -> None:
+        """Raises SandboxError where this process may not become somebody else."""
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+            raise SandboxError(
+                "--isolation account runs submissions under accounts of their own, for which it must be root"
+            )
+        super().start()
+        Path(self._folder.name).chmod(0o711)
+
+    def _session(self, folder: Path) -> Session:
+        number = _unused_account()
+        return super()._session(folder, user=number, group=number, extra_groups=[])
+
+    def _end_all_of(self, account: dict[str, Any]) -> None:
+        """Have the account itself kill all that it may: its own processes, those that have left their group too."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired, subprocess.SubprocessError):
+            kill = "import os, signal; os.kill(-1, signal.SIGKILL)"
+            subprocess.run([sys.executable, "-ISc", kill], timeout=30, stderr=subprocess.DEVNULL, **account)
 
 
 class Containers(_Single):
@@ -171,6 +209,16 @@ class Containers(_Single):
     def _kill(self, name: str) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run([self.engine, "kill", name], capture_output=True, timeout=30)
+
+
+def _unused_account() -> int:
+    """The number of an account that nobody has."""
+    import pwd
+
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    return next(
+        number for number in iter(lambda: FIRST_ACCOUNT + secrets.randbelow(ACCOUNTS), 0) if number not in known
+    )
 
 
 def _release(version: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusion_lab.grading.isolation import groups
 from diffusion_lab.grading.isolation.namespaces import USER
 from diffusion_lab.grading.isolation.session import SandboxError, Session
 from diffusion_lab.grading.isolation.starting import advice, last_words
@@ -22,7 +24,10 @@ from diffusion_lab.grading.isolation.starting import advice, last_words
 PACKAGE = Path(__file__).resolve().parents[2]
 INSIDE = (
     "judge/calling.py",
-    *(f"isolation/{name}.py" for name in ("attempts", "guarding", "namespaces", "syscalls", "wire", "worker")),
+    *(
+        f"isolation/{name}.py"
+        for name in ("attempts", "groups", "guarding", "namespaces", "syscalls", "wire", "worker")
+    ),
 )
 """All of `grading` that exists in the sandbox; of the exercises it has the probes, and the handles of black boxes."""
 HIDDEN = (Path("/usr/local/share"), Path("/usr/local/src"), Path("/usr/src"))
@@ -59,6 +64,7 @@ class Sandbox:
         self.limits = limits or Limits()
         self._process: subprocess.Popen | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
+        self._groups: Path | None = None
 
     def __enter__(self) -> Sandbox:
         self.start()
@@ -75,6 +81,7 @@ class Sandbox:
                 "grading needs bubblewrap to keep student code apart, and there is no `bwrap` on this machine; on "
                 "Debian and Ubuntu: sudo apt install bubblewrap. For submissions that you trust: --isolation none"
             )
+        self._groups = groups.lent()
         self._folder = tempfile.TemporaryDirectory(prefix="diffusion-lab-")
         stage(Path(self._folder.name))
         ours, theirs = socket.socketpair()
@@ -122,11 +129,17 @@ class Sandbox:
                 self.start()
             life, guard = socket.socketpair()
             talk, first = socket.socketpair()
+            group = None
             try:
-                request = json.dumps(asdict(self.limits) | {"below_tmp": below_tmp()}).encode()
-                socket.send_fds(self._control, [request], [guard.fileno(), first.fileno()])
-                return Session(life, talk)
+                limits = asdict(self.limits)
+                group = None if self._groups is None else groups.made(self._groups, limits)
+                request = json.dumps(limits | {"below_tmp": below_tmp()}).encode()
+                with contextlib.nullcontext(()) if group is None else groups.handles(group) as descriptors:
+                    socket.send_fds(self._control, [request], [guard.fileno(), first.fileno(), *descriptors])
+                return Session(life, talk, group)
             except OSError as error:
+                if group is not None:
+                    groups.remove(group)
                 life.close()
                 talk.close()
                 self.close()

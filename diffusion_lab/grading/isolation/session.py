@@ -7,13 +7,14 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.boxes import MOST_ENTRIES
-from diffusion_lab.grading.isolation import guarding, wire
+from diffusion_lab.grading.isolation import groups, guarding, wire
 from diffusion_lab.grading.isolation.remote import RemoteCaller
 from diffusion_lab.grading.isolation.replies import LATE, Gone, fault_of, texts_of
 from diffusion_lab.grading.judge.calling import FAR, LIMIT, Fault
@@ -32,8 +33,8 @@ class SandboxError(LabError, RuntimeError):
 class Session:
     """One submission in the sandbox. Every method but `close` raises Gone where its processes no longer answer."""
 
-    def __init__(self, life: socket.socket, talk: socket.socket):
-        self._life, self._talk = life, talk
+    def __init__(self, life: socket.socket, talk: socket.socket, group: Path | None = None):
+        self._life, self._talk, self._group = life, talk, group
         self._why, self._heard, self._counted = "", "", 0.0
         self.tried: set[str] = set()
         """What of this package its code has tried to import or open. Only who hides it well can keep it from here."""
@@ -107,6 +108,8 @@ class Session:
                 self._why = word if word.startswith("failed") else TOO_MUCH.get(word, self._why)
             self._life.close()
             self._talk.close()
+            if self._group is not None:
+                groups.remove(self._group)
         return self._why
 
     def _note_tried(self, reply: dict[str, Any]) -> None:
@@ -162,7 +165,7 @@ class Session:
         self._why = why
         why = self.close() or why
         if why.startswith("failed"):
-            raise SandboxError(f"the kernel does not allow the walls between submissions: {why}")
+            raise SandboxError(f"the kernel does not keep up the walls between submissions: {why}")
         raise Gone(why)
 
 

@@ -27,7 +27,7 @@ REFUSED = {
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "fanotify_init": (300, 262),
     "personality": (135, 92), "quotactl": (179, 60), "syslog": (103, 116), "acct": (163, 89),
 }  # fmt: skip
-CLONE, CLONE_3, SOCKET, MMAP, PRCTL = (56, 220), (435, 435), (41, 198), (9, 222), (157, 167)
+CLONE, CLONE_3, SOCKET, MMAP, PRCTL, FCNTL = (56, 220), (435, 435), (41, 198), (9, 222), (157, 167), (72, 25)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """The column of the numbers, and the kernel's own name of the machine."""
 NEW_NAMESPACE = 0x7E020000
@@ -40,10 +40,15 @@ SHARED, WITHOUT_FILE = 0x01, 0x20
 shared in their place."""
 SET_DUMPABLE = 4
 """Of prctl: a program that hid itself would look like a fork to the guard, which takes it to share its memory."""
+HOLDS = (1024, 1026)
+"""Commands of fcntl, F_SETLEASE and F_NOTIFY. A lease on a library's file lets nobody else open it for up to a minute,
+and may be had on all files of whoever has started the grader; a notice tells what others open."""
 X32 = 0x40000000
 """Numbers from here on are x86_64's calls under other numbers."""
 
-NUMBER, MACHINE, FIRST_ARGUMENT, FOURTH_ARGUMENT = 0, 4, 16, 40  # where they lie in what a filter is given
+NUMBER, MACHINE = 0, 4
+FIRST_ARGUMENT, SECOND_ARGUMENT, FOURTH_ARGUMENT = 16, 24, 40
+"""Where they lie in what a filter is given."""
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000
 SET_SECCOMP, FILTER = 22, 2
@@ -90,6 +95,9 @@ def _filter(column: int, machine: int) -> list[_Step]:
     steps += [_Step(EQUAL, 0, len(clone), CLONE[column]), *clone]
     hidden = [_Step(LOAD, 0, 0, FIRST_ARGUMENT), *fail(EQUAL, SET_DUMPABLE, errno.EPERM), _Step(RETURN, 0, 0, ALLOW)]
     steps += [_Step(EQUAL, 0, len(hidden), PRCTL[column]), *hidden]
+    held = [_Step(LOAD, 0, 0, SECOND_ARGUMENT), *(step for k in HOLDS for step in fail(EQUAL, k, errno.EPERM))]
+    held.append(_Step(RETURN, 0, 0, ALLOW))
+    steps += [_Step(EQUAL, 0, len(held), FCNTL[column]), *held]
     shared = [
         _Step(LOAD, 0, 0, FOURTH_ARGUMENT),
         _Step(ANY_BIT, 0, 2, WITHOUT_FILE),

@@ -22,7 +22,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from diffusion_lab import exercises
 from diffusion_lab.exercises.boxes import Answer, Box
-from diffusion_lab.grading.isolation import guarding, namespaces, syscalls, wire
+from diffusion_lab.grading.isolation import groups, guarding, namespaces, syscalls, wire
 from diffusion_lab.grading.isolation.attempts import Attempts
 from diffusion_lab.grading.judge.calling import (
     PACKAGE,
@@ -72,12 +72,13 @@ def main() -> None:
     control.sendall(b"ready")
     warm = False
     while True:
-        request, descriptors, *_ = socket.recv_fds(control, 65536, 2)
+        request, descriptors, *_ = socket.recv_fds(control, 65536, 4)
         if not request:
             return
         if os.fork() == 0:
             control.close()
-            _guard(json.loads(request), *(socket.socket(fileno=descriptor) for descriptor in descriptors))
+            life, talk, *group = descriptors
+            _guard(json.loads(request), socket.socket(fileno=life), socket.socket(fileno=talk), group)
         for descriptor in descriptors:
             os.close(descriptor)
         if not warm:
@@ -89,8 +90,12 @@ def main() -> None:
             gc.freeze()
 
 
-def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> None:
-    """Start the submission's first process and watch it. Ends with a word on `life` about why."""
+def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket, group: Sequence[int] = ()) -> None:
+    """Start the submission's first process and watch it. Ends with a word on `life` about why.
+
+    Args:
+        group: descriptors of its control group's folder and of the door into it; empty where it has none.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         namespaces.enter_new(limits["tmp"], limits.get("files", 0), limits.get("below_tmp", ()))
@@ -99,10 +104,18 @@ def _guard(limits: dict[str, Any], life: socket.socket, talk: socket.socket) -> 
         life.sendall(f"failed: {error}\n".encode())
         os._exit(1)
     if first == 0:
+        try:
+            if group:
+                groups.enter(group[1])
+        except OSError as error:
+            life.sendall(f"failed: it cannot enter its control group: {error}\n".encode())
+            os._exit(1)
+        for descriptor in group:  # with them it could lift its own limits
+            os.close(descriptor)
         life.close()
         _first(limits, talk)
     talk.close()
-    guarding.watch(first, life, limits)
+    guarding.watch(first, life, limits, group[0] if group else None)
     os._exit(0)
 
 
@@ -142,6 +155,8 @@ def _limit(limits: dict[str, Any]) -> None:
     # A limit of 0 keeps no memory image from a program that the system starts to collect them; 1 does.
     for name, value in (
         ("CPU", limits["cpu"]), ("FSIZE", limits["tmp"]), ("CORE", 1), ("NOFILE", 128), ("AS", limits["address"]),
+        # Who works with sound or video may go before all other programs; none of it comes from there to here.
+        ("RTPRIO", 0), ("NICE", 0), ("MEMLOCK", 0), ("MSGQUEUE", 0),
     ):  # fmt: skip
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 

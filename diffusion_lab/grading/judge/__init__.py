@@ -27,8 +27,9 @@ _HOME = {
     "seed_of": "questions",
     "prepare": "kinds",
     "audit": "kinds",
+    "with_prediction": "kinds",
     "rehearse": "rehearsing",
-    "check_bug": "accusing",
+    "suppose": "engine",
 }
 
 __all__ = list(_HOME)

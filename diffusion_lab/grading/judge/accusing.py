@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import Tensor
 from diffusion_lab.exercises import Draw
 from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.bugs import EVIDENCE, IDEA, PIECE, Bug, BugTask
-from diffusion_lab.grading.judge.calling import Caller, Fault
+from diffusion_lab.exercises.owner import Owner
+from diffusion_lab.grading.judge.auditing import Audit
+from diffusion_lab.grading.judge.calling import Caller, Fault, LocalCaller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 from diffusion_lab.grading.judge.questions import generator_seed
@@ -57,7 +59,7 @@ class _Unusable(Exception):
         self.difference, self.fault = difference, fault
 
 
-def check_bug(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
+def check(task: BugTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     """Let the student's function look at the pipeline, and say what its answer is worth.
 
     It is asked `TIMES` about the owner's pipeline and as often about the same pipeline without a bug, in a drawn order:
@@ -200,3 +202,42 @@ def _number(what: str, given: Any) -> float:
     if not math.isfinite(number):
         raise _Unusable(Difference(f"'{what}' is {number}, and a finite number is expected"))
     return number
+
+
+def audit(task: BugTask, seeds: Sequence[int]) -> Audit:
+    """The chapter's script must find every bug, whoever has it; and nothing that is only typed counts as evidence."""
+    gaps = list(_unclear(task))
+    found = 0
+    for bug in task.bugs:
+        drawn = owned(task, bug)
+        faults = [f"the script does not find it on seed {s}" for s in seeds if not _finds(drawn, s)]
+        typed = check(drawn, LocalCaller(lambda *pieces, bug=bug: (bug.piece, bug.idea, 1.0, 0.0)), seeds[-1])
+        if typed.parts[EVIDENCE][0]:
+            faults.append("a number that is typed is taken for evidence")
+        gaps += [f"{bug.piece}, {bug.idea}: {fault}" for fault in faults]
+        found += not faults
+    *_, number, expected = task.reference(*task.pieces(None).values())
+    silent = abs(number - expected) <= max(LEAST * abs(expected), ROUNDING)
+    if not silent:
+        gaps.append("the script accuses a pipeline in which all is right")
+    return Audit(task, found, int(silent), tuple(gaps), len(task.bugs), 1)
+
+
+def owned(task: BugTask, bug: Bug, course: str = "") -> BugTask:
+    """The task, drawn for somebody who has this bug."""
+    owners = (task.drawn_for(Owner(f"student {i}", course)) for i in range(100 * len(task.bugs)))
+    return next(drawn for drawn in owners if drawn.bug == bug)
+
+
+def _finds(drawn: BugTask, seed: int) -> bool:
+    return check(drawn, LocalCaller(drawn.reference), seed).passed
+
+
+def _unclear(task: BugTask) -> Iterator[str]:
+    """What makes an answer ambiguous."""
+    if len({(bug.piece, bug.idea) for bug in task.bugs}) < len(task.bugs):
+        yield "two bugs have the same piece and idea"
+    if spared := set(task.parameters) - {bug.piece for bug in task.bugs}:
+        yield f"no bug is ever in {', '.join(sorted(spared))}"
+    if both := set(task.decoys) & {bug.idea for bug in task.bugs}:
+        yield f"in the list as a bug and as none: {', '.join(sorted(both))}"

@@ -91,6 +91,8 @@ class LocalCaller:
     limit: float = LIMIT
     driver: Callable | None = None
     """Runs the function with the arguments, where calling it with them is not enough."""
+    lines: bool = True
+    """Whether the line of an error is looked for; of a thousand functions that are tried, no one asks."""
     printed: str = field(default="", init=False)
 
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
@@ -112,17 +114,20 @@ class LocalCaller:
                 torch.default_generator.manual_seed(seed)  # all that devices=[] puts back, and a third of the time
                 value = self.function(*given) if self.driver is None else self.driver(self.function, *given)
         except NotImplementedError as error:
-            fault = Fault("not written", "NotImplementedError", words_of(error), _own_line(error, self.function))
+            fault = Fault("not written", "NotImplementedError", words_of(error), self._line(error))
         except _TooLong as error:
-            fault = Fault("time", "TimeoutError", f"no answer after {self.limit:g} s", _own_line(error, self.function))
+            fault = Fault("time", "TimeoutError", f"no answer after {self.limit:g} s", self._line(error))
         except (Exception, SystemExit) as error:
-            fault = Fault("raised", type(error).__name__, words_of(error), _own_line(error, self.function))
+            fault = Fault("raised", type(error).__name__, words_of(error), self._line(error))
         if fault is None:
             try:
                 return self._looked_at(value, arguments, given, sources if gradients else None, output.getvalue())
             except Exception as error:  # what is no plain data may do anything when it is looked at
                 fault = Fault("raised", type(error).__name__, f"what it returned cannot be read: {words_of(error)}")
         return Returned(fault=fault, printed=output.getvalue())
+
+    def _line(self, error: BaseException) -> str:
+        return _own_line(error, self.function) if self.lines else ""
 
     @staticmethod
     def _looked_at(value: Any, arguments: tuple, given: tuple, sources: list[Tensor] | None, printed: str) -> Returned:

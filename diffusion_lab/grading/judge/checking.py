@@ -6,7 +6,8 @@ import copy
 import math
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -68,6 +69,8 @@ class Verdict:
     note: str = ""
     visible: bool = False
     """Whether these are the cases that a learner sees."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a kind of task tells beside points, as plain data for reports; see where the kind is marked."""
 
     @property
     def passed(self) -> bool:
@@ -82,8 +85,13 @@ class PieceFailed(Exception):
         self.fault = fault
 
 
-def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
-    """Call the piece on the exercise's cases, drawn from this seed, and say what its points are and why."""
+def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED, *, explain: bool = True) -> Verdict:
+    """Call the piece on the exercise's cases, drawn from this seed, and say what its points are and why.
+
+    Args:
+        explain: look for the idea behind a fault too. That takes most of the time where nothing explains it, so whoever
+            only wants the points leaves it out; `ideas` is then empty.
+    """
     asked = questions(exercise, seed)
     trials: list[Trial] = []
     for question in asked:
@@ -119,7 +127,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED) -> Verdi
     }
     points = sum(got for got, _ in parts.values())
     state = "passed" if all(o.passed for o in outcomes) else "failed"
-    ideas = () if state == "passed" else ideas_behind(exercise, trials, symptoms, caller)
+    ideas = ideas_behind(exercise, trials, symptoms, caller) if explain and state != "passed" else ()
     printed = " ".join(trials[0].returned.printed.split())  # lines of its own could look like ours
     note = f"it printed: {printed[:200]}" if printed else ""
     return Verdict(

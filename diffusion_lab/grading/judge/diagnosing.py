@@ -19,6 +19,8 @@ from diffusion_lab.grading.judge.relating import only_reshaped, relation
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
+MOST = 0.5
+"""A known mistake that explains a smaller share of the failing cases may agree there by accident, or be one of two."""
 REPEATED = 1e-6
 """The largest relative difference between two calls with the same inputs: threads may sum in another order."""
 
@@ -177,7 +179,13 @@ def ideas_behind(
     failing = [t for t in trials if not t.passed]
     ideas = []
     if failing and "random" not in symptoms:
-        ideas = [Idea(w.name, w.hint, True) for w in _matching(exercise, trials, failing)]
+        matching, share = _matching(exercise, trials, failing)
+        if matching and share < 1 and caller is not None:
+            found = explain(exercise, caller, trials)
+            more = share < MOST or any(mistake.name == w.name for mistake in found for w in matching)
+            if found and more and not any(mistake.uncertain for mistake in found):  # it fits all cases
+                return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
+        ideas = [Idea(w.name, w.hint, True) for w in matching]
     for symptom, detail in symptoms.items():
         known = next((w for w in exercise.wrong_answers if w.symptom == symptom), None)
         if known is not None:
@@ -238,8 +246,9 @@ def sizes_of(question: Question) -> dict[str, float]:
     return {"the batch size B": len(data), **({"the entries of one sample, D": entries} if entries > 1 else {})}
 
 
-def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> list[WrongAnswer]:
-    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there.
+def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> tuple[list[WrongAnswer], float]:
+    """The wrong answer that agrees with the piece in every case; else one for each part, if only one agrees there; and
+    the share of the failing cases that are explained so.
 
     A wrong answer counts only by cases that tell it from the right one, and there by numbers: that both raise an error
     of the same class, or have no number anywhere, says little.
@@ -255,17 +264,21 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
     everywhere = [w for w in candidates if agree(w, trials)]
     if everywhere:
         sure = [w for w in everywhere if tells(w, failing)]
-        return sure[:1] or (everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing))
+        alike = everywhere[:1] if len(failing) < len(trials) else _with_the_same_words(everywhere, failing)
+        return sure[:1] or alike, 1.0
     where_it_fails = [w for w in candidates if agree(w, failing) and tells(w, failing)]
     if len(where_it_fails) == 1:
-        return where_it_fails
+        return where_it_fails, 1.0
     found = []
+    explained = 0
     for part in dict.fromkeys(t.case.part for t in failing):
         of_part = [t for t in trials if t.case.part == part]
         agreeing = [w for w in candidates if agree(w, of_part) and tells(w, [t for t in of_part if not t.passed])]
+        if len(agreeing) == 1:
+            explained += sum(1 for t in of_part if not t.passed and agree(agreeing[0], [t]))
         if len(agreeing) == 1 and agreeing[0] not in found:
             found.append(agreeing[0])
-    return found
+    return found, explained / len(failing)
 
 
 def _evidence(answer: Returned, trial: Trial) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from diffusion_lab.exercises import Exercise, Task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
-from diffusion_lab.grading.judge import auditing, checking, questions, trying
-from diffusion_lab.grading.judge.accusing import check_bug
+from diffusion_lab.exercises.own_numbers import OwnNumber
+from diffusion_lab.grading.judge import accusing, auditing, checking, numbering, questions, trying
 from diffusion_lab.grading.judge.auditing import SEEDS, Audit
 from diffusion_lab.grading.judge.calling import Caller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
@@ -21,8 +22,21 @@ def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     if isinstance(task, CheckTask):
         return trying.check(task, caller, seed)
     if isinstance(task, BugTask):
-        return check_bug(task, caller, seed)
+        return accusing.check(task, caller, seed)
+    if isinstance(task, OwnNumber):
+        return numbering.check(task, caller, seed)
     raise TypeError(f"nobody marks a {type(task).__name__}")
+
+
+def with_prediction(task: Task, verdict: Verdict, values: Mapping[str, Any]) -> Verdict:
+    """The verdict with what the student predicted, where the task asks for that.
+
+    Args:
+        values: by name, what a notebook holds.
+    """
+    if isinstance(task, OwnNumber):
+        return numbering.beside_prediction(task, verdict, values.get(task.variable))
+    return verdict
 
 
 def prepare(task: Task, seed: int) -> None:
@@ -36,5 +50,9 @@ def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) ->
     if isinstance(task, Exercise):
         return auditing.audit(task, seeds, more)
     if isinstance(task, CheckTask):
-        return trying.audit(task, tuple(seeds)[:2])
+        return trying.audit(task, (*tuple(seeds)[:2], *more))
+    if isinstance(task, BugTask):
+        return accusing.audit(task, tuple(seeds)[:2])
+    if isinstance(task, OwnNumber):
+        return numbering.audit(task, tuple(seeds)[:2])
     raise TypeError(f"nobody audits a {type(task).__name__}")

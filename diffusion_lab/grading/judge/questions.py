@@ -180,8 +180,8 @@ def _gradient_fault(exercise: Exercise, question: Question, returned: Returned) 
     source = "the network's weights" if place is None else f"`{exercise.parameters[place]}`"
     if not returned.graph:
         return Difference(f"no gradient reaches {source}: the value is cut off from autograd")
-    if place is not None:
-        # Large terms cancel on the way to an input: its small entries round as the largest one does.
-        wanted = tuple(replace(w, tolerance=w.tolerance + 2e-5 * w.value.abs().max()) for w in wanted)
+    # Large terms cancel on the way to an input or a weight: its small entries round as the largest of all does.
+    largest = max(float(w.value.abs().nan_to_num(0.0, 0.0).max()) for w in wanted if w.value.numel())
+    wanted = tuple(replace(w, tolerance=w.tolerance + 2e-5 * largest) for w in wanted)
     given = returned.gradients[0] if len(returned.gradients) == 1 else returned.gradients  # of one weight: no tuple
     return difference(given, wanted, f"gradient for {source}")

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,9 @@ def check(task: CheckTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
     state = "passed" if all(o.passed for o in outcomes) else "failed"
     ideas = () if state == "passed" else _ideas(tried)
     note = f"it printed: {printed[:200]}" if printed else ""
-    return Verdict(task.name, state, points, task.points, parts, tuple(outcomes), ideas, note, seed == VISIBLE_SEED)
+    return Verdict(
+        task.name, state, points, task.points, parts, tuple(outcomes), ideas, note, seed == VISIBLE_SEED, _facts(tried)
+    )
 
 
 def judged(task: CheckTask, returned: Returned) -> tuple[str, Fault | Difference | None]:
@@ -178,6 +181,19 @@ def _points(task: CheckTask, tried: Sequence[_Tried], outcomes: Sequence[Outcome
         shares = dict.fromkeys(shares, 0.0)
     # Down to half points, so that all of them are for all pieces alone.
     return {part: (math.floor(2 * most * shares[part]) / 2, most) for part, most in task.parts.items()}
+
+
+def _facts(tried: Sequence[_Tried]) -> dict[str, Any]:
+    """How many right pieces were failed and how many wrong ones caught, and the kinds of mistakes that slip through."""
+    right = [one for one in tried if one.part == ALARMS]
+    wrong = [one for one in tried if one.part != ALARMS]
+    return {
+        "alarms": sum(FAILS in one.verdicts for one in right),
+        "right": len(right),
+        "caught": sum(one.all_are(FAILS) for one in wrong),
+        "wrong": len(wrong),
+        "slipped": [kind(one.answer) for one in wrong if one.part == LISTED and PASSES in one.verdicts],
+    }
 
 
 def _ideas(tried: Sequence[_Tried]) -> tuple[Idea, ...]:

@@ -131,6 +131,8 @@ def _plain(intake: Intake) -> dict[str, Any]:
         "uses": {name: sorted(used) for name, used in intake.uses.items()},
         "answers": intake.answers,
         "pages": intake.pages,
+        "typed": intake.typed,
+        "predictions": intake.predictions,
     }
 
 
@@ -146,6 +148,8 @@ def _intake(said: dict[str, Any]) -> Intake:
         uses={name: set(used) for name, used in said["uses"].items()},
         answers=said["answers"],
         pages=said["pages"],
+        typed=said["typed"],
+        predictions=said["predictions"],
     )
 
 

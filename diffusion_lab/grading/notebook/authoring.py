@@ -19,12 +19,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import diffusion_lab
+from diffusion_lab.addresses import web_page
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook, Task, notebook
 from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name, number_of
 
-BOOK = "https://diffusion-lab.readthedocs.io"
 SOLUTIONS, EXERCISES = "solutions", "exercises"
 """The folders below the root of the repository, as `nbgrader_config.py` names them."""
 CONFIGURATION = "nbgrader_config.py"
@@ -40,6 +40,12 @@ from torch.nn import functional
 
 lab = start("{chapter}", globals())
 """
+STUDENT = """
+student = ""  # your name, as your instructor writes it
+"""
+DRAWN = 'globals(), student=student, course=""'
+"""Where something is drawn for each student, the set-up ends so; `release` writes the course's own text between the
+last quotation marks."""
 
 HOW = """
 ## How to work
@@ -60,6 +66,11 @@ HOW = """
 - The order is up to you. Where a function needs one that is not right yet, the course's own stands in, as it does in
   the run at the end.
 - In a terminal the same checks are `diffusion-lab check {path}`.
+"""
+
+HOW_TO_NAME = """
+- Some of this notebook is drawn for you: your classmates have other numbers and another bug. Write your name into the
+  next cell, exactly as your instructor writes it. Without a name they are drawn by chance, others each time.
 """
 
 HOW_IN_LABS = """
@@ -111,20 +122,25 @@ def source(chapter: Notebook) -> NotebookNode:
     number, path = number_of(chapter.name), f"{EXERCISES}/{path_of(chapter.name)}"
     lab = ", the lab" if chapter.is_lab else ""
     title = f"# Chapter {number}{lab}: {chapter_record(chapter.chapter).title}"
-    link = f"[Chapter {number} of the book]({BOOK}/{folder_name(chapter.chapter)}.html) has the whole story."
+    page = web_page(folder_name(chapter.chapter))
+    story = f"Chapter {number} of the book has the whole story: in a terminal, `diffusion-lab book {number}` opens it."
+    link = f"[Chapter {number} of the book]({page}) has the whole story." if page else story
     count = f"{len(chapter.exercises)} exercise{'' if len(chapter.exercises) == 1 else 's'}"
     how = (HOW_IN_LABS if chapter.is_lab else HOW).format(
         count=count, points=chapter.points, path=path, first=chapter.exercises[0].name
     )
+    set_up = SET_UP.format(chapter=chapter.name)
     cells = [
         _text("title", f"{title}\n\n{chapter.recall.strip()}\n\n{link}"),
-        _text("how-to-work", how),
+        _text("how-to-work", how.rstrip() + (HOW_TO_NAME if chapter.is_drawn else "")),
+        *([_plain("student", STUDENT)] if chapter.is_drawn else []),
         # Locked, so that nbgrader puts `lab` back where somebody has changed it.
-        _code("set-up", SET_UP.format(chapter=chapter.name), locked=True),
+        _code("set-up", set_up.replace("globals()", DRAWN) if chapter.is_drawn else set_up, locked=True),
     ]
     for place, exercise in enumerate(chapter.exercises, 1):
         cells += [
             _text(f"{exercise.name}-text", _statement(place, exercise)),
+            *(_plain(name, code) for name, code in getattr(exercise, "opening", ())),
             _code(exercise.name, solution(exercise.reference), solution=True),
             _code(f"{exercise.name}-check", CHECK.format(name=exercise.name), locked=True, points=exercise.points),
         ]

@@ -1,4 +1,4 @@
-"""The notebook in which a learner looks for a bug."""
+"""The notebook in which a learner looks for a bug alone, as often as they like."""
 
 from __future__ import annotations
 
@@ -19,21 +19,11 @@ TEXT = """
 
 {statement}
 
-One of these pieces is wrong, in a way that published code has been wrong. Which one it is was drawn for you, from your
-name. You cannot read the pieces, but you can call them and plot what they give.
-
-1. Look at what the pipeline makes, and say what you would expect of it.
-2. Test the pieces one by one, with inputs for which you know the answer: zeros, ones, a single step.
-3. Write `{name}`. It returns four things: the name of the piece that is wrong; the idea behind it, from the list that
-   `bug.show()` prints; a number that you computed by calling this piece; and the number that a right piece would give.
-
-{points} points: {parts}. Your function is also run on the same pipeline without its bug. There the two numbers must
-agree: evidence that accuses a right piece is none.
-
-The list also has ideas that sound likely and are nowhere in this pipeline.
+{points} points: {parts}. This notebook is for yourself: its check says at once whether you are right. The lab of the
+chapter has the same task with a bug of its own, for marks.
 """
 STUDENT = """
-student = ""  # your name, as your instructor writes it; without one, the bug is drawn by chance
+student = ""  # any name, which gives the same bug each time; without one, it is drawn by chance
 """
 SET_UP = """
 import math
@@ -42,7 +32,7 @@ import torch
 
 from diffusion_lab.grading import hunt
 
-bug = hunt("{chapter}", globals(), student=student, course="{course}")
+bug = hunt("{chapter}", globals(), student=student)
 bug.show()
 """
 LOOK = """
@@ -55,26 +45,21 @@ def bug_folder(chapter: str) -> str:
     return f"{folder_name(chapter)}_bug"
 
 
-def bug_notebook(task: BugTask, course: str = "") -> bytes:
-    """The notebook as a file, without the solution.
-
-    Args:
-        course: `course_text` of the instructor's secret; "" for a learner without an instructor.
-    """
+def bug_notebook(task: BugTask) -> bytes:
+    """The notebook as a file, without the solution."""
     parts = ", ".join(f"{points} for the {part}" if part == "evidence" else f"{points} for {part}"
                       for part, points in task.parts.items())  # fmt: skip
     text = TEXT.format(
         number=CHAPTERS.index(task.chapter) + 1,
         chapter=chapter_record(task.chapter).title,
         statement=task.statement.strip(),
-        name=task.name,
         points=task.points,
         parts=parts,
     )
     cells = [
         new_markdown_cell(text.strip(), id="text"),
         new_code_cell(STUDENT.strip(), id="student"),
-        new_code_cell(SET_UP.format(chapter=task.chapter, course=course).strip(), id="set-up"),
+        new_code_cell(SET_UP.format(chapter=task.chapter).strip(), id="set-up"),
         new_code_cell(LOOK.strip(), id="look"),
         new_code_cell(_blank(task), id=task.name),
         new_code_cell("bug.check()", id="check"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +12,8 @@ from torch import Tensor
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.bugs import BugTask, bug_task
-from diffusion_lab.exercises.owner import Owner
-from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check_bug, told, without_points
+from diffusion_lab.exercises.owner import Owner, by_chance
+from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, told, without_points
 
 BY_CHANCE = (
     "No name is given, so this bug is drawn by chance and is another one the next time. With hunt(..., student='ada') "
@@ -22,21 +21,20 @@ BY_CHANCE = (
 )
 
 
-def hunt(chapter: str | int, namespace: dict[str, Any], student: str = "", course: str = "") -> Hunt:
+def hunt(chapter: str | int, namespace: dict[str, Any], student: str = "") -> Hunt:
     """Begin to look for the bug in a chapter's pipeline.
 
     Args:
         chapter: its name, number or folder.
         namespace: `globals()` of the notebook, where your function is looked up at every check.
-        student: your name, as the folder of your submission has it; "" draws a bug by chance.
-        course: what `diffusion-lab bug` has written into your notebook; "" where you learn by yourself.
+        student: any name, which gives the same bug each time; "" draws one by chance.
 
     Raises:
         LabError: where there is no such chapter, or the name cannot be used.
     """
     if not student:
         print(BY_CHANCE)
-    owner = Owner(student or f"by chance {secrets.token_hex(6)}", course)
+    owner = Owner(student) if student else by_chance()
     return Hunt(bug_task(str(chapter)).drawn_for(owner), namespace)
 
 
@@ -92,7 +90,7 @@ class Hunt:
             note = f"There is no function {self.task.name} yet: {self.task.signature}"
             return without_points(self.task, "missing", note)
         try:
-            return check_bug(self.task, LocalCaller(function), seed)
+            return check(self.task, LocalCaller(function), seed)
         except LabError as error:
             return without_points(self.task, "not run", str(error))
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from diffusion_lab.grading.notebook.documents import Document, Written
 from diffusion_lab.grading.notebook.magics import NOT_PYTHON, python_of
+from diffusion_lab.grading.notebook.naming import typed
+from diffusion_lab.grading.notebook.predicting import predictions
 from diffusion_lab.grading.notebook.statements import Statement, statements
 
 CELL_LIMIT = 5.0
@@ -76,6 +78,10 @@ class Intake:
     """grade_id -> what was answered to a teacher's own question, which is marked by hand."""
     pages: list[str] = field(default_factory=list)
     """The student's own cells as they were written, for whoever wants to read them."""
+    typed: dict[str, str] = field(default_factory=dict)
+    """Whose it is by its own words, as `naming.typed` has it."""
+    predictions: dict[str, float] = field(default_factory=dict)
+    """Variable -> what the student predicted, as `predicting.predictions` reads it."""
 
     @property
     def own(self) -> list[Cell]:
@@ -171,7 +177,9 @@ class _Reading:
         for name, cell in self.written.items():
             intake.solutions.setdefault(name, Cell(cell.place, cell.place, cell.text, cell.text))
         intake.uses = {name: self._closure({name}, lines)[0] & set(self.names) - {name} for name in intake.solutions}
-        intake.notes = _bounded([*self.notes, *naming, *self._settings()])
+        intake.predictions, odd = predictions((line.statement for line in self.lines), self.names)
+        intake.notes = _bounded([*self.notes, *naming, *self._settings(), *odd])
+        intake.typed = typed(line.statement for line in self.lines)
         intake.answers = {name: text for name, text in self.document.answers.items() if name not in self.names}
         own = [cell for cell in self.document.cells if not cell.grade_id and self.document.is_notebook]
         intake.pages = [cell.text for cell in own if not _COURSES.fullmatch(cell.text.strip())][:MOST_PAGES]
@@ -260,7 +268,8 @@ class _Reading:
         new = [lines[i] for i in answers if _is_new(lines[i].statement, name)]
         places = list(dict.fromkeys(map(_where, new)))
         if len(places) > 1:
-            self.notes.append(f"{name} is defined in {_listed(places)}; the last one counts")
+            listed = f"{', '.join(places[:-1])} and {places[-1]}"
+            self.notes.append(f"{name} is defined in {listed}; the last one counts")
         if values and values[-1] > answers[-1]:
             where = _where(lines[values[-1]])
             self.notes.append(f"{name} is given another value in {where}; the function in {_where(last)} counts")
@@ -379,10 +388,6 @@ def _where(line: _Line) -> str:
     if line.cell.place.startswith("cell "):
         return line.cell.place
     return f"line {line.cell.above + line.statement.line}"
-
-
-def _listed(places: list[str]) -> str:
-    return f"{', '.join(places[:-1])} and {places[-1]}"
 
 
 def _syntax(error: BaseException, cell: Written) -> str:

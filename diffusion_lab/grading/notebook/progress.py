@@ -104,5 +104,5 @@ def _which(found: Sequence[Path]) -> tuple[str, ...]:
 
 def _checked(chapter: str, sources: Sources, notes: tuple[str, ...] = ()) -> State:
     names = [exercise.name for exercise in notebook(chapter).exercises]
-    verdicts = check_pieces(sources.namespace, names, faults=sources.faults, pieces=sources.pieces)
+    verdicts = check_pieces(sources.namespace, names, faults=sources.faults, pieces=sources.pieces, owner=sources.owner)
     return State(chapter, tuple(verdicts), notes=notes)

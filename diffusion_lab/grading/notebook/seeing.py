@@ -16,7 +16,9 @@ from torch import Tensor
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Task, exercise, library, task
+from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.grading.judge import WIDTH, Fault, LocalCaller, usual_settings
 from diffusion_lab.grading.notebook.stand_ins import Namespace, missing_note, standing_in, usable_others
 from diffusion_lab.plots import Items, LabFigure, View, beside
@@ -74,6 +76,10 @@ def _elsewhere(item: Task) -> str:
     """Where to look for what has no scene."""
     if isinstance(item, CheckTask):
         return f"{item.name} is a check, and there is a picture of the piece that it checks: {item.exercise.name}"
+    if isinstance(item, BugTask):
+        return f"{item.name} has no picture: what its pipeline gives is in bug.outputs, for you to plot"
+    if isinstance(item, OwnNumber):
+        return f"{item.name} is one number and has no picture: its check shows it beside your guess"
     return f"{item.name} has no picture of its own: run the last cells of its notebook, which train and sample with it"
 
 

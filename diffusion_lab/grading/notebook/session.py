@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,9 +20,13 @@ from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Task, exercise, notebook, task
+from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import home_of
+from diffusion_lab.exercises.own_numbers import OwnNumber
+from diffusion_lab.exercises.owner import Owner, by_chance
 from diffusion_lab.grading.judge import (
     VISIBLE_SEED,
+    WIDTH,
     Verdict,
     as_html,
     points,
@@ -32,6 +37,7 @@ from diffusion_lab.grading.judge import (
     without_points,
 )
 from diffusion_lab.grading.notebook.choosing import Choice, choose
+from diffusion_lab.grading.notebook.hunting import Hunt
 from diffusion_lab.grading.notebook.kernel import watching
 from diffusion_lab.grading.notebook.references import comparison, table
 from diffusion_lab.grading.notebook.seeing import Sight, see
@@ -46,24 +52,41 @@ GRADING_VARIABLE = "NBGRADER_EXECUTION"
 """Set by nbgrader, to "autograde" or "validate", while it runs a notebook."""
 
 
-def start(chapter: str | int, namespace: dict[str, Any]) -> Session:
+BY_CHANCE = (
+    "No name is given, so what is drawn for you is drawn by chance, and is something else the next time. Write your "
+    "name, such as student = 'ada', and it stays."
+)
+
+
+def start(chapter: str | int, namespace: dict[str, Any], student: str = "", course: str = "") -> Session:
     """Begin work on a chapter's exercises.
 
     Args:
         chapter: its name, number or folder; or the name of its lab.
         namespace: `globals()` of the notebook, where its functions are looked up at every check.
+        student: your name, as the folder of your submission has it. What a notebook draws for each student is drawn
+            from it; without a name, by chance.
+        course: what `diffusion-lab release` has written into the notebook, so that another course draws other things;
+            "" where you learn by yourself.
 
     Raises:
-        LabError: where there is no such chapter.
+        LabError: where there is no such chapter, or the name cannot be used.
     """
-    return Session(notebook(chapter).name, namespace)
+    found = notebook(chapter)
+    if not found.is_drawn:
+        return Session(found.name, namespace)
+    if not student:
+        print(BY_CHANCE)
+    return Session(found.name, namespace, Owner(student, course) if student else by_chance(course))
 
 
 class Session:
     """The state of a notebook: its functions, and the points so far."""
 
-    def __init__(self, chapter: str, namespace: dict[str, Any]):
+    def __init__(self, chapter: str, namespace: dict[str, Any], owner: Owner | None = None):
         self.chapter, self.namespace = chapter, namespace
+        self.owner = owner
+        """Whose notebook it is, where something in it is drawn for each student."""
         self.kernel = watching(namespace)
         """What its cells have run, where this is a kernel's namespace."""
         self.verdicts: dict[str, Verdict] = {}
@@ -93,6 +116,35 @@ class Session:
         """
         return shown(exercise(str(name)), number)
 
+    def question(self, name: str) -> None:
+        """Print a question with your own numbers, drawn from your name, for you to guess its answer first.
+
+        Args:
+            name: of the function that is to compute it.
+        """
+        with _to_stdout():
+            try:
+                item = task(str(name))
+                if not isinstance(item, OwnNumber):
+                    raise LabError(f"{item.name} asks for no number of your own; its text says what it asks for")
+                item = item.drawn_for(self.owner or by_chance())
+            except LabError as error:
+                print(f"✗ {error}")
+                return
+            print("\n".join(textwrap.wrap(item.asked, WIDTH)))
+            print(f"Write your guess into the next cell: {item.variable} = ...")
+
+    def hunt(self) -> Hunt:
+        """The pipeline of this lab, in which one piece is wrong: your own, drawn from your name.
+
+        Raises:
+            LabError: where this notebook has no such pipeline.
+        """
+        for item in notebook(self.chapter).exercises:
+            if isinstance(item, BugTask):
+                return Hunt(item.drawn_for(self.owner or by_chance()), self.namespace)
+        raise LabError(f"'{self.chapter}' has no pipeline with a bug; the labs have one")
+
     def grade(self, name: str) -> float:
         """Check a function on fresh cases, print what came of it, and return its points."""
         with _to_stdout():
@@ -121,7 +173,7 @@ class Session:
         stale = self.kernel.stale(item.name) if self.kernel is not None else ""
         if stale:
             return without_points(item, "missing", stale)
-        verdict = check_piece(item.name, self.namespace, seed, pieces=self._pieces(item.name))
+        verdict = check_piece(item.name, self.namespace, seed, pieces=self._pieces(item.name), owner=self.owner)
         if verdict.passed and uses_package(self.namespace[item.name], self.namespace):
             alone = "It uses the package diffusion_lab, which is not there when marks are given."
             verdict = replace(verdict, note=f"{verdict.note} {alone}".strip())

@@ -20,9 +20,11 @@ from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import notebook, tasks
 from diffusion_lab.exercises.catalogue import find, home_of
+from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.judge import Fault, LocalCaller, runnable, settings_kept
 from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
 from diffusion_lab.grading.notebook.intake import CELL_LIMIT, PACKAGE, Cell, Intake, take_in
+from diffusion_lab.grading.notebook.naming import COURSE, STUDENT
 
 MODULE = "diffusion_lab_pieces"
 """What `__name__` is in a file's namespace; not "__main__", which is this program's."""
@@ -55,6 +57,8 @@ class Sources:
     notes: tuple[str, ...] = ()
     pieces: Collection[str] = field(default_factory=tasks)
     """The exercises that may stand in for each other: those of the chapter, and for a Python file all."""
+    owner: Owner | None = None
+    """By the name in the file, where there is one."""
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +90,17 @@ def load(path: str | Path, chapter: str | None = None) -> Sources:
                 fault = f"{submission.path.name} has no function {name} and no cell for it any more."
                 faults.setdefault(name, f"{fault} Take it from a fresh notebook.")
     pieces = tasks() if submission.chapter is None else _exercises(submission.chapter)
-    return Sources(submission.path, namespace, faults, chapter or submission.chapter, submission.notes, pieces)
+    namespace.update(submission.intake.predictions)  # what a notebook predicts is no part of what its functions need
+    owner = _owner(submission)
+    return Sources(submission.path, namespace, faults, chapter or submission.chapter, submission.notes, pieces, owner)
+
+
+def _owner(submission: Submission) -> Owner | None:
+    said = submission.intake.typed
+    try:
+        return Owner(said[STUDENT], said.get(COURSE, "")) if said.get(STUDENT) else None
+    except LabError as error:
+        raise SourceError(f"{submission.path}: {error}") from error
 
 
 def read(path: str | Path) -> Submission:

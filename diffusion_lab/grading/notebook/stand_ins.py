@@ -15,7 +15,16 @@ from typing import Any
 
 from diffusion_lab.exercises import library, task, tasks
 from diffusion_lab.exercises.driving import driver_of, piece_of
-from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, usual_settings, without_points
+from diffusion_lab.exercises.owner import Owner, drawn_for, lacks_owner
+from diffusion_lab.grading.judge import (
+    VISIBLE_SEED,
+    LocalCaller,
+    Verdict,
+    check,
+    usual_settings,
+    with_prediction,
+    without_points,
+)
 from diffusion_lab.grading.notebook.statements import imported, looked_up
 
 Namespace = dict[str, Any]
@@ -23,6 +32,10 @@ Site = tuple[int, str]
 """Which dictionary of globals, and which name in it."""
 
 PACKAGE = Path(__file__).resolve().parents[2]
+NAMELESS = (
+    "Part of this exercise is drawn for you, from your name, and the file does not say it: write it into the "
+    "notebook's first cell, as in student = 'ada'."
+)
 LIBRARIES = (Path(sysconfig.get_paths()["stdlib"]), PACKAGE)
 
 
@@ -32,6 +45,7 @@ def check_pieces(
     seed: int = VISIBLE_SEED,
     faults: Mapping[str, str] | None = None,
     pieces: Collection[str] | None = None,
+    owner: Owner | None = None,
 ) -> list[Verdict]:
     """Check each of these exercises' functions, as far as `namespace` has them.
 
@@ -40,9 +54,9 @@ def check_pieces(
         names: exercises.
         seed: of the cases.
         faults: exercise -> why it is not there, from `sources.load`.
-        pieces: as in `check_piece`.
+        pieces, owner: as in `check_piece`.
     """
-    return [check_piece(name, namespace, seed, (faults or {}).get(name, ""), pieces) for name in names]
+    return [check_piece(name, namespace, seed, (faults or {}).get(name, ""), pieces, owner) for name in names]
 
 
 def check_piece(
@@ -51,6 +65,7 @@ def check_piece(
     seed: int = VISIBLE_SEED,
     fault: str = "",
     pieces: Collection[str] | None = None,
+    owner: Owner | None = None,
 ) -> Verdict:
     """Check one exercise's function.
 
@@ -60,9 +75,10 @@ def check_piece(
     Args:
         pieces: the exercises that this is done with, such as a notebook's own: a helper in it may well have the name of
             another chapter's exercise. By default all.
+        owner: whose function it is, where something of the exercise is drawn for each student.
     """
     with usual_settings():
-        return _Checking(namespace, seed, library() if pieces is None else pieces).verdict(name, fault)
+        return _Checking(namespace, seed, library() if pieces is None else pieces, owner).verdict(name, fault)
 
 
 def usable_others(
@@ -122,11 +138,12 @@ class _Checking:
     namespace: Namespace
     seed: int
     pieces: Collection[str]
+    owner: Owner | None = None
     open: list[str] = field(default_factory=list)
     """Exercises whose check has begun: where two call each other, ours stands in for the first."""
 
     def verdict(self, name: str, fault: str = "") -> Verdict:
-        item = task(name)
+        item = drawn_for(task(name), self.owner)
         function = self.namespace.get(name)
         if not callable(function):
             there = [key for key, value in self.namespace.items() if inspect.isroutine(value)]
@@ -134,6 +151,8 @@ class _Checking:
             return without_points(
                 item, "missing", fault or (what if function is not None else self._missing(name, there))
             )
+        if lacks_owner(item):
+            return without_points(item, "open", NAMELESS)
         self.open.append(name)
         used = reached(function, self.namespace)
         others = [other for other in _exercises(used, name) if other in self.pieces]
@@ -143,7 +162,7 @@ class _Checking:
         self.open.remove(name)
         _known[name, self.seed] = _Known(function, _values(used), result.passed)
         note = " ".join(part for part in (result.note, stand_in_note(wrong)) if part)
-        return replace(result, note=note)
+        return with_prediction(item, replace(result, note=note), self.namespace)
 
     def _missing(self, name: str, there: list[str]) -> str:
         note = missing_note(name, there)

@@ -11,6 +11,10 @@ _HOME = {
     "plain": "verdict_notebook",
     "release": "exchanging",
     "collect": "exchanging",
+    "settings_of": "assignment",
+    "moment": "moments",
+    "MomentError": "moments",
+    "drawn_from": "inscription",
 }
 
 __all__ = list(_HOME)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,27 @@ class Assignment:
         """The students of whom formgrader asks for a mark by hand, or for a second look at one."""
         with self._submissions() as submissions:
             return {s.student.id for s in submissions if s.needs_manual_grade}
+
+    def students(self) -> list[tuple[str, str, str, str, str]]:
+        """Who is in the gradebook: the name of their folder, first and last name, email, and number on the platform."""
+        if not self._has_gradebook():
+            return []
+        with self.gradebook() as gradebook:
+            return [
+                (s.id, s.first_name or "", s.last_name or "", s.email or "", s.lms_user_id or "")
+                for s in gradebook.students
+            ]
+
+    def enter_students(self, people: Mapping[str, Mapping[str, str]]) -> None:
+        """Enter students, or what is newly known of them; what is empty leaves alone what the gradebook has.
+
+        Args:
+            people: the name of the folder -> first_name, last_name, email, lms_user_id.
+        """
+        with self.gradebook() as gradebook:
+            for student, told in people.items():
+                known = {name: value for name, value in told.items() if value}
+                gradebook.update_or_create_student(student, **known)
 
     @contextlib.contextmanager
     def _submissions(self) -> Iterator[list[Any]]:

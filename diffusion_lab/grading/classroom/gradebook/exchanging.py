@@ -12,11 +12,16 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
+from diffusion_lab.grading.classroom.gradebook.inscription import inscribing, to_release
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import misfits
 
 
-def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
+def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | None]:
     """Make the notebook without solutions, and put it into the exchange where there is one.
+
+    Args:
+        secret: of the course, from which and a student's name is drawn what each student has of their own; without
+            one, that of the release before, or a new one.
 
     Returns:
         The notebook, and the exchange's folder or None.
@@ -34,6 +39,9 @@ def release(course: Path, chapter: str) -> tuple[Path, Path | None]:
             f"there is no {source}, of which the notebook for students is made; start this in the course's folder, or "
             "name that with --course"
         )
+    text = to_release(course, chapter, secret)
+    if text:
+        api, settings = _nbgrader(course, text)
     _expect(api.generate_assignment(name))
     place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
     wrong = misfits(nbformat.read(place / f"{name}.ipynb", as_version=4), notebook(find(chapter)))
@@ -54,18 +62,18 @@ def collect(course: Path, chapter: str) -> int:
     api, settings = _nbgrader(course)
     if _exchange(settings) is None:
         raise LabError(
-            f"there is no exchange folder at {_root(settings)}; set c.Exchange.root in nbgrader_config.py, or put the "
-            f"notebooks into submitted/STUDENT/{folder_name(chapter)}/ yourself"
+            f"there is no exchange folder at {_root(settings)}; --from takes a platform's zip or a folder of "
+            "notebooks, and c.Exchange.root in nbgrader_config.py names an exchange"
         )
     _expect(api.collect(folder_name(chapter), update=True))
     return len(api.get_submitted_students(folder_name(chapter)))
 
 
-def _nbgrader(course: Path) -> tuple[Any, Any]:
+def _nbgrader(course: Path, text: str = "") -> tuple[Any, Any]:
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Application
 
-    settings = settings_of(course)
+    settings = inscribing(settings_of(course), text) if text else settings_of(course)
     return NbGraderAPI(parent=Application(config=settings)), settings
 
 

@@ -16,6 +16,9 @@ from nbformat import NotebookNode
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 
+NAME = 'student = ""'
+"""How the cell of a release begins in which students write their name."""
+
 
 class Rebuild(NbGraderPreprocessor):
     """Comes first among `Autograde.sanitize_preprocessors`."""
@@ -24,7 +27,7 @@ class Rebuild(NbGraderPreprocessor):
         course, about = CourseDirectory(parent=self), resources["nbgrader"]
         folder = course.format_path(course.release_directory, ".", about["assignment"])
         release = nbformat.read(Path(folder) / f"{about['notebook']}.ipynb", as_version=4)
-        return rebuilt(release, nb), resources
+        return named(rebuilt(release, nb), about["student"]), resources
 
 
 def rebuilt(release: NotebookNode, submission: NotebookNode) -> NotebookNode:
@@ -54,6 +57,14 @@ def rebuilt(release: NotebookNode, submission: NotebookNode) -> NotebookNode:
         cell.id = f"cell-{number}"
     result.cells = cells
     return result
+
+
+def named(document: NotebookNode, student: str) -> NotebookNode:
+    """The same with the student's name, as their folder has it, in the cell that asks for it; changed in place."""
+    for cell in document.cells:
+        if cell.cell_type == "code" and cell.source.startswith(NAME) and not _name(cell):
+            cell.source = f"student = {student!r}"
+    return document
 
 
 def _name(cell: NotebookNode) -> str:

@@ -29,6 +29,7 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
+from diffusion_lab.grading.classroom.gradebook.inscription import drawn_from, inscribing
 from diffusion_lab.grading.classroom.gradebook.moments import MomentError, moment
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
 
@@ -145,7 +146,8 @@ class Book(Assignment):
                 raise RecordingError(f"there is no {source}, from which nbgrader makes the release and the gradebook")
             from nbgrader.converters import GenerateAssignment
 
-            self.run(GenerateAssignment, create_assignment=True)
+            text = drawn_from(self.course, self.chapter)  # students have the release, as far as there was one
+            self.run(GenerateAssignment, inscribing(self.settings, text), create_assignment=True)
         expected = points_of(notebook(self.chapter))
         wrong = misfits(self.release, notebook(self.chapter))
         if wrong:

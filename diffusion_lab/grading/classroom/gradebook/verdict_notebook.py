@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_output
 from diffusion_lab.exercises import Notebook
 from diffusion_lab.grading.classroom import REFUSED, RecordingError, Result
 from diffusion_lab.grading.classroom.gradebook.colouring import without_blanks
+from diffusion_lab.grading.classroom.gradebook.rebuilding import named
 from diffusion_lab.grading.isolation import printable
 from diffusion_lab.grading.judge import points
 
@@ -31,7 +32,7 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
     Raises:
         RecordingError: where the result does not hold marks for every test of the release.
     """
-    document = copy.deepcopy(release)
+    document = named(copy.deepcopy(release), result.student)
     told = {item["name"]: item for item in result.exercises}
     for cell in document.cells:
         name = name_of(cell)
@@ -54,7 +55,8 @@ def rebuilt(release: NotebookNode, result: Result) -> NotebookNode:
         notice = new_code_cell("# This file was not graded.", id="refused")
         notice.outputs = [_stream(f"It holds no submission: {plain(result.reason)}")]
         document.cells.insert(0, notice)
-    for page in result.pages:
+    ours = {cell.source.strip() for cell in release.cells}
+    for page in (page for page in result.pages if page.strip() not in ours):
         own = new_code_cell(_cut(plain(page)), metadata={"diffusion_lab": "own"})
         document.cells.append(own)
     for number, cell in enumerate(document.cells):

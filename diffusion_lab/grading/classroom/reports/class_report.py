@@ -6,7 +6,6 @@ hand in is text.
 
 from __future__ import annotations
 
-import html
 import math
 import statistics
 from collections import Counter
@@ -14,22 +13,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import diffusion_lab
 from diffusion_lab.chapters.catalogue import get as chapter_record
-from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises import Exercise, Task, notebook
+from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import chapter_of, find, number_of
+from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
-from diffusion_lab.grading.classroom.gradebook import Book, plain
+from diffusion_lab.grading.classroom.gradebook import Book
 from diffusion_lab.grading.classroom.page import PAGE
-from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE
+from diffusion_lab.grading.classroom.reports.bugs_found import bugs_found
+from diffusion_lab.grading.classroom.reports.class_report_frame import STYLE, WIDTH
+from diffusion_lab.grading.classroom.reports.class_report_frame import figure as _figure
+from diffusion_lab.grading.classroom.reports.class_report_frame import number as _number
+from diffusion_lab.grading.classroom.reports.class_report_frame import svg as _svg
+from diffusion_lab.grading.classroom.reports.class_report_frame import text as _text
 from diffusion_lab.grading.classroom.reports.exports import write_exports
+from diffusion_lab.grading.classroom.reports.predictions import predictions
+from diffusion_lab.grading.classroom.reports.written_checks import written_checks
 from diffusion_lab.grading.judge import points
 
-WIDTH = 360
-"""Of a figure, in its own units; text in it stays readable on a telephone."""
 MOST_BARS = 10
 SLOWEST = 8
 MOST_NAMES = 60
@@ -37,8 +43,13 @@ MOST_NOTES = 6
 """Of one student."""
 FOUND = "edit: "
 """How the name of an idea begins that no list has: a small change of the code explains the wrong answers."""
-LONGEST = 600
-"""Characters of a hint, reason or note."""
+KINDS = (
+    (Exercise, "Functions", None),
+    (CheckTask, "Checks written", written_checks),
+    (BugTask, "Bugs to find", bugs_found),
+    (OwnNumber, "Numbers of one's own", predictions),
+)
+"""Kinds of tasks, the heading of each, and what there is to tell of it beside points."""
 
 
 def write_reports(
@@ -170,10 +181,24 @@ def _histogram(marks: list[float], most: int) -> str:
 
 
 def _exercises(chapter: str, graded: list[Result]) -> list[str]:
+    """A section for each kind of task; one for all where there is only one kind, as in a chapter's first notebook."""
     if not graded:
         return []
+    lines, tasks = [], notebook(chapter).exercises
+    for kind, heading, more in KINDS:
+        of_kind = [task for task in tasks if isinstance(task, kind)]
+        if of_kind:
+            lines.append(f"<section><h2>{'Exercises' if len(of_kind) == len(tasks) else heading}</h2>")
+            lines += _bars(of_kind, graded)
+            lines += more(of_kind, graded) if more is not None else []
+            lines.append("</section>")
+    return lines
+
+
+def _bars(tasks: Sequence[Task], graded: list[Result]) -> list[str]:
+    """How many have each of these right."""
     shapes, words = [], []
-    for place, exercise in enumerate(notebook(chapter).exercises):
+    for place, exercise in enumerate(tasks):
         items = [item for result in graded for item in result.exercises if item["name"] == exercise.name]
         right = sum(item["state"] == "passed" for item in items)
         partly = sum(item["state"] != "passed" and item["points"] > 0 for item in items)
@@ -199,11 +224,10 @@ def _exercises(chapter: str, graded: list[Result]) -> list[str]:
     )
     rows = [f"<li>{_text(line)}</li>" for line in words]
     return [
-        "<section><h2>Exercises</h2>",
         _figure(_svg("Exercises", alt, height, shapes), legend),
         "<details><summary>In numbers</summary><ul>",
         *rows,
-        "</ul></details></section>",
+        "</ul></details>",
     ]
 
 
@@ -320,25 +344,3 @@ def _slowest(graded: list[Result]) -> list[str]:
         *rows,
         "</tbody></table></section>",
     ]
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
-
-
-def _svg(title: str, alt: str, height: int, shapes: list[str]) -> str:
-    label = _text(alt, longest=20_000)
-    return (
-        f'<svg role="img" viewBox="0 0 {WIDTH} {height}" aria-label="{label}">'
-        f"<title>{_text(title)}</title>{''.join(shapes)}</svg>"
-    )
-
-
-def _text(value: Any, longest: int = LONGEST) -> str:
-    """Text of any origin, as text of the page."""
-    text = " ".join(plain(str(value)).split())
-    return html.escape(text if len(text) <= longest else f"{text[:longest]}…", quote=True)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,7 +1,18 @@
-"""The style of the class report, beside what all pages share."""
+"""The style of the class report, beside what all pages share, and what its parts are made with."""
 
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import Any
+
+from diffusion_lab.grading.classroom.gradebook import plain
 from diffusion_lab.grading.classroom.page import STYLE as SHARED
 
+WIDTH = 360
+"""Of a figure, in its own units; text in it stays readable on a telephone."""
+LONGEST = 600
+"""Characters of a hint, reason or note."""
 STYLE = (
     SHARED
     + """
@@ -35,3 +46,28 @@ summary { cursor: pointer; }
 .warning h2 { margin-top: 0.6rem; }
 """
 )
+
+
+def figure(picture: str, caption: str) -> str:
+    """A picture and what it shows, both HTML."""
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def svg(title: str, alt: str, height: int, shapes: Iterable[str]) -> str:
+    """A picture of these shapes; `alt` says in words what it shows."""
+    label = text(alt, longest=20_000)
+    return (
+        f'<svg role="img" viewBox="0 0 {WIDTH} {height}" aria-label="{label}">'
+        f"<title>{text(title)}</title>{''.join(shapes)}</svg>"
+    )
+
+
+def text(value: Any, longest: int = LONGEST) -> str:
+    """Text of any origin, as text of the page."""
+    text = " ".join(plain(str(value)).split())
+    return html.escape(text if len(text) <= longest else f"{text[:longest]}…", quote=True)
+
+
+def number(count: int, what: str) -> str:
+    """Such as "1 submission" and "3 submissions"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

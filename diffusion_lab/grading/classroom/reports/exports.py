@@ -55,6 +55,19 @@ def write_exports(book: Book, results: Iterable[Result], folder: Path) -> list[P
     return [write_atomically(folder / name, _csv(table)) for name, table in tables.items()]
 
 
+def marks(book: Book, results: Iterable[Result]) -> tuple[dict[str, float], float]:
+    """Each student's mark for this chapter, penalties taken off, of those who have one; and the most there is.
+
+    Args:
+        book: the chapter's gradebook.
+        results: of this chapter; who waits for a grader that failed has no mark.
+    """
+    waiting = {result.student for result in results if result.state == NOT_GRADED}
+    rows, people = _rows(book, waiting)
+    own = {row["student_id"]: row for row in rows if row["assignment"] == book.name}
+    return {name: own[name]["score"] for name in people}, max((row["max_score"] for row in own.values()), default=0.0)
+
+
 def harmless(cell: Any) -> Any:
     """The cell, with an apostrophe before text that a spreadsheet would take for a formula."""
     if not isinstance(cell, str):

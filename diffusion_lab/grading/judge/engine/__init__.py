@@ -16,6 +16,7 @@ _HOME = {
     "SHELL": "rebuilding",
     "Edit": "edits",
     "MIRROR": "edits",
+    "suppose": "supposing",
     "right_sources": "fingerprints",
     "without": "fingerprints",
 }

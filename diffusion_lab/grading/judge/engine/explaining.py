@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import permutations
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, leaves
-from diffusion_lab.grading.judge.comparing import agrees, as_tensor
+from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
+from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
+from diffusion_lab.grading.judge.engine.evidence import (
+    ENOUGH,
+    RICH,
+    bits,
+    different,
+    keeps_its_shape,
+    says_something,
+    wrong_numbers,
+)
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
-from diffusion_lab.grading.judge.engine.nodes import CASTS
+from diffusion_lab.grading.judge.engine.plausible import (
+    CASES,
+    REMOVED,
+    VALUES,
+    contrary,
+    counts,
+    may_be_half,
+    of_a_count,
+    orders_words,
+    out_of_place,
+    throws_away,
+    turns_a_one,
+)
 from diffusion_lab.grading.judge.engine.quoting import VAGUE
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
-from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, same_returned, size
-from diffusion_lab.grading.judge.engine.wording import Mistake, meanings, mistake
+from diffusion_lab.grading.judge.engine.searching import (
+    CALL,
+    Clock,
+    edited,
+    is_right,
+    length,
+    lines_run,
+    same_returned,
+    size,
+    touches,
+)
+from diffusion_lab.grading.judge.engine.vocabulary import meanings
+from diffusion_lab.grading.judge.engine.wording import Mistake, mistake, together
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 
-ONE, TWO = 0.4, 0.4
-"""Seconds of processor time to look for one edit of the student's code, and for a pair."""
+ONE, APART, ALL = 0.35, 0.15, 0.85
+"""Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
+what is left goes to two that do not."""
+OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
+"""Edits of the student's code that undo what people often forget: they are tried early."""
+EACH = 5
+"""Edits that are kept of those that put the same right: one of them may not go together with what the rest needs."""
+SURE = 8
+"""Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
+HEEDED = 4
+"""Cases in which is looked at whether an argument has an effect."""
 PLAIN = 2
 """An explanation that costs no more is good enough to stop at."""
-RICH = 20
-"""Different numbers that answers must hold before two edits at once are read from them."""
-ENOUGH, DIGITS = 64.0, 10.0
-"""Bits that answers must hold before an edit beside a listed mistake is read from them, and what one number with
-digits of its own counts for. All edits with all listed mistakes are some thousands of guesses, 14 bits; but four
-shares, 40 bits, were seen to fit pairs that nobody had made.
-"""
 PROOF_SEED = 1
 """Other cases, on which an explanation must hold too: a fit to a few numbers can be chance."""
 FEW = 4
@@ -60,11 +91,21 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     search = _Search(exercise, caller, trials)
     if all(t.returned.fault is not None for t in trials if not t.passed):
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
-    found = [*search.made(), *search.undone()]
+    made = search.made()
+    found = [*made, *search.undone({k for m in made for k in (m.kind, MIRROR.get(m.kind))})]
     best = min(found, key=lambda m: (m.cost, not m.line), default=None)
-    if best is not None and best.cost <= FAR:
-        return (best,)
-    return search.pair() or ((best,) if best else ())
+    if best is None or best.cost > FAR:
+        both, some = search.apart()
+        return both or search.pair() or ((best,) if best else some)
+    wrong, values = wrong_values(trials, exercise.trains)
+    if 0 < len(wrong) < values:
+        others = "the other is right" if values == 2 else "the others are right"
+        best = (
+            replace(best, hint=f"{best.hint} Only value {wrong[0]} of the {values} is wrong, {others}.")
+            if len(wrong) == 1
+            else best
+        )
+    return (best,)
 
 
 class _Search:
@@ -74,9 +115,11 @@ class _Search:
         self.exercise, self.caller, self.trains = exercise, caller, exercise.trains
         self.trials = sorted(trials, key=lambda t: (t.passed, size(t.question)))
         self.table: Table | None = fingerprints.load(exercise)
-        self.entries, self.different = _wrong_numbers(self.trials)
-        self.counts = _counts(exercise, trials)
+        self.entries, self.different = wrong_numbers(self.trials)
+        self.counts = counts(exercise, trials)
         self.meanings = meanings(exercise)
+        self.clock = Clock(ALL)
+        self.calls: dict[Edit, LocalCaller | None] = {}
         self.source: Source | None = None
         function = getattr(caller, "function", None)
         if isinstance(caller, LocalCaller) and function is not None:
@@ -87,7 +130,7 @@ class _Search:
 
     def made(self) -> list[Mistake]:
         """An edit of right code that gives the student's answers."""
-        if self.table is None or not any(_says_something(t) for t in self.trials if not t.passed):
+        if self.table is None or not any(says_something(t) for t in self.trials if not t.passed):
             return []
         known = {id(t.question): t.returned for t in self.trials}
         small, others = fingerprints.asked(self.exercise)
@@ -102,42 +145,93 @@ class _Search:
                 return [found]
         return []
 
-    def undone(self) -> list[Mistake]:
-        """An edit of the student's code that makes it right."""
+    def undone(self, kinds: Collection[str | None] = ()) -> list[Mistake]:
+        """An edit of the student's code that makes it right. Those of these kinds are tried first: where the answers
+        speak for one, several places may come to the same, and the code tells which it is."""
         found: list[Mistake] = []
         clock = Clock(ONE)
-        for edit, call in self._edits_of_student(clock):
-            if self._enough_for(edit) and self._right(call):
+        lines = self._lines(self.trials[0].question)
+        for edit, call in self._edits_of_student(
+            clock, only=lambda e: touches(e, lines) and self._enough_for(e), kinds=kinds
+        ):
+            if self._right(call) and not self.source.cancels(edit):
                 found.append(self._told(edit))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
         return found
+
+    def apart(self) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+        """Two edits of the student's code that make it right together, each of them some cases or some values of the
+        answer; and one that does so alone, where no other is found for the rest."""
+        parts = Apart.of(self.trials, self.trains)
+        found: list[tuple[Edit, LocalCaller, frozenset[Unit]]] = []
+        if len(parts.wrong) < 2 or self.source is None:
+            return (), ()
+        lines = [self._lines(question) for question in parts.asked]
+        for edit, call in self._edits_of_student(Clock(APART)):
+            if edit.cost >= FAR:
+                break
+            right = parts.put_right(call, [touches(edit, run) for run in lines])
+            if not right or self.source.cancels(edit) or sum(right <= its for _, _, its in found) >= EACH:
+                continue
+            for other, _, its in found:
+                if right | its == parts.wrong and its - right and self._together(other, edit):
+                    both = (self._told(other), self._told(edit))
+                    if not contrary(*both):
+                        return both, ()
+            found.append((edit, call, right))
+        best = max(found, key=lambda f: (len(f[2]), -f[0].cost), default=None)
+        if best is None or not self._sure_of_some(best[1], best[2], parts, best[0].cost):
+            return (), ()
+        some = self._told(best[0])
+        return (), (replace(some, hint=f"One of the things that are wrong: {some.hint}", uncertain=True),)
+
+    def _together(self, one: Edit, other: Edit) -> bool:
+        """Whether both edits at once make the function right."""
+        try:
+            return self._right(LocalCaller(self.source.with_edits([one, other]), CALL)) if self.source else False
+        except (SyntaxError, ValueError, TypeError, RecursionError):
+            return False
+
+    def _sure_of_some(self, call: LocalCaller, units: frozenset[Unit], parts: Apart, cost: int) -> bool:
+        """Whether the values that an edit puts right are right in all cases of these kinds, and are many."""
+        entries = 0
+        for question in (*(t.question for t in self.trials), *questions(self.exercise, PROOF_SEED)):
+            asked = parts.only(units, question)
+            if asked:
+                right = right_values(self._call(call, question), question, self.trains)
+                if not all(right[j] for j in asked):
+                    return False
+                entries += sum(question.expected.leaves[j].value.numel() for j in asked)
+        return entries >= SURE * max(cost, 1) and all(
+            is_right(self._call(call, t.question), t.question, self.trains) for t in self.trials if t.passed
+        )
 
     def pair(self) -> tuple[Mistake, ...]:
         """An edit of the student's code that makes it the same as an edit of right code: two mistakes."""
         if self.table is None:
             return ()
         small, others = fingerprints.asked(self.exercise)
-        clock = Clock(TWO)
+        clock = self.clock
         best: tuple[Mistake, ...] = ()
         for edit, call in self._edits_of_student(clock, whole_first=True):
-            if not _may_be_half(edit):
+            if not may_be_half(edit):
                 continue
             if edit.cost >= FAR or (best and edit.cost + 1 >= sum(m.cost for m in best)):
                 break
-            first = [self._call(call, q) for q in small]
-            if not all(_keeps_its_shape(r, q) for r, q in zip(first, small, strict=True)):
+            first = self._in_shape(call, small)
+            if first is None:
                 continue
             rows = self.table.at_first(*fingerprints.projection(first, self.trains))
             if not len(rows):
                 continue
-            rest = [self._call(call, q) for q in others]
-            if not all(_keeps_its_shape(r, q) for r, q in zip(rest, others, strict=True)):
+            rest = self._in_shape(call, others)
+            if rest is None:
                 continue
             hits = self.table.among(rows, *fingerprints.projection(rest, self.trains))
             known = {id(q): r for q, r in zip((*small, *others), (*first, *rest), strict=True)}
             answers = (*first, *rest)
-            rich, told = _different(answers) >= RICH, _bits(answers) >= ENOUGH
+            rich, told = different(answers) >= RICH, bits(answers) >= ENOUGH
             for other, second in self._by_cost(hits, halves=True):
                 cost = edit.cost + second.cost
                 if cost > FAR or (best and cost >= sum(m.cost for m in best)):
@@ -145,25 +239,55 @@ class _Search:
                 if not rich and not (second.known and told):
                     continue
                 one = self._told(edit)
-                if min(edit.cost, second.cost) > 1 or _contrary(one, second) or self._says_nothing(edit, second):
+                if min(edit.cost, second.cost) > 1 or contrary(one, second) or self._says_nothing(edit, second):
                     continue
-                if not self._hidden_where_it_passes(other):
+                if not self._hidden_where_it_passes(other) or self._heeds_what_is_ignored(other):
                     continue
-                if self._same(other, call, known) and not self._whatever_its_value(edit, call):
-                    best = (one, second)
+                if self._same(other, call, known) and not (
+                    self._whatever_its_value(edit, call) or self.source.cancels(edit)
+                ):
+                    best = (second,) if second.known and one.kind in CASES else together(one, second)
                     if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
-                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}"))
+                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}", uncertain=True))
                     break
         return best
 
-    def _edits_of_student(self, clock: Clock, whole_first: bool = False) -> Iterator[tuple[Edit, LocalCaller]]:
+    def _lines(self, question: Question) -> set[int] | None:
+        """The lines of the student's file that this question runs."""
+        if self.source is None:
+            return None
+        try:
+            return lines_run(self.source.function, question.arguments)
+        except Exception:  # a function that is odd to watch is searched as a whole
+            return None
+
+    def _edits_of_student(
+        self,
+        clock: Clock,
+        whole_first: bool = False,
+        only: Callable[[Edit], bool] = lambda edit: True,
+        kinds: Collection[str | None] = (),
+    ) -> Iterator[tuple[Edit, LocalCaller]]:
         repairs = self.source.repairs() if self.source else ()
-        for edit in sorted(repairs, key=lambda e: (e.cost, (e.function == SHELL) != whole_first)):
+
+        def order(edit: Edit) -> tuple:
+            cost = 0 if edit.kind in kinds else edit.cost - (edit.kind in OFTEN)
+            return cost, (edit.function == SHELL) != whole_first, length(edit)
+
+        for edit in sorted(repairs, key=order):
             if clock.over:
                 return
-            if _of_a_count(edit, self.counts):
+            if (
+                of_a_count(edit, self.counts)
+                or out_of_place(edit)
+                or turns_a_one(edit)
+                or orders_words(edit)
+                or not only(edit)
+            ):
                 continue
-            call = edited(self.source, edit)
+            if edit not in self.calls:
+                self.calls[edit] = edited(self.source, edit)
+            call = self.calls[edit]
             if call is not None:
                 yield edit, call
 
@@ -178,8 +302,10 @@ class _Search:
                 found.append((1, LocalCaller(wrong.function, CALL), what))
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
+                if (halves and throws_away(edit)) or of_a_count(edit, self.counts) or out_of_place(edit):
+                    continue
                 call = edited(source, edit)
-                if call is None or (halves and _throws_away(edit)) or _of_a_count(edit, self.counts):
+                if call is None:
                     continue
                 if halves or self._enough_for(edit):
                     what = self._told(edit, source)
@@ -194,7 +320,7 @@ class _Search:
         source = right or self.source
         body = source.trees.get(edit.function) if source else None
         what = mistake(edit, right is not None, body, self.meanings, self.exercise.parameters)
-        return replace(what, hint=f"Probably: {what.hint}") if self.different < FEW else what
+        return replace(what, hint=f"Probably: {what.hint}", uncertain=True) if self.different < FEW else what
 
     def _enough_for(self, edit: Edit) -> bool:
         """Whether so much was wrong that an edit as far-fetched as this does not put all of it right by chance."""
@@ -211,6 +337,35 @@ class _Search:
         """Whether a mistake spares the cases that the student's function gets right, as one that is there must."""
         passed = [t.question for t in self.trials if t.passed]
         return all(is_right(self._call(call, q), q, self.trains) for q in passed)
+
+    def _in_shape(self, call: LocalCaller, asked: Sequence[Question]) -> list[Returned] | None:
+        """Its answers, as long as they have the shapes of right ones; None once one has not."""
+        found = []
+        for question in asked:
+            found.append(self._call(call, question))
+            if not keeps_its_shape(found[-1], question):
+                return None
+        return found
+
+    def _heeds_what_is_ignored(self, other: LocalCaller) -> bool:
+        """Whether a mistake takes the effect from an argument that has one in the student's function: then it is not
+        there."""
+        asked = [t.question for t in self.trials][:HEEDED]
+        for place, name in enumerate(self.exercise.parameters):
+            changed = [(q, changed_at(q.arguments, place)) for q in asked]
+            changed = [(q, given) for q, given in changed if given is not None]
+            if not changed or name in self.counts:
+                continue
+
+            def ignores(call: Caller, changed: list = changed) -> bool:
+                return all(
+                    same_returned(self._call(call, q), call(given, gradients=self.trains), self.trains)
+                    for q, given in changed
+                )
+
+            if ignores(other) and not ignores(self.caller):
+                return True
+        return False
 
     def _whatever_its_value(self, edit: Edit, call: LocalCaller) -> bool:
         """Whether the answers stay what they are where the edited value is three times as large: it does not count."""
@@ -243,155 +398,3 @@ class _Search:
             if not same_returned(self._call(one, q), known.get(id(q)) or self._call(other, q), self.trains):
                 return False
         return True
-
-
-VALUES = {"sign", "upside down", "root missing", "root too many", "square missing", "square too many"} | {
-    "complement missing",
-    "complement too many",
-}
-"""Edits that put another number in the place of one."""
-
-
-def _wrong_numbers(trials: Sequence[Trial]) -> tuple[int, int]:
-    """How many entries of the right answers the student's do not have, and how many different ones."""
-    found: list[Tensor] = []
-    surplus = 0
-    for trial in trials:
-        if trial.passed:
-            continue
-        given = leaves(trial.returned.value) if trial.returned.fault is None else ()
-        for place, leaf in enumerate(trial.expected.leaves):
-            value = as_tensor(given[place]) if place < len(given) else None
-            alike = value is not None and not value.is_complex() and value.shape == leaf.value.shape
-            found.append((leaf.value[~agrees(value, leaf)] if alike else leaf.value).double().flatten())
-            if value is not None and not alike:
-                surplus += max(0, value.numel() - leaf.value.numel())  # all of these must come together
-    numbers = torch.cat(found) if found else torch.zeros(0)
-    if trials and not len(numbers):  # values are right, and gradients are not
-        return RICH, RICH
-    return len(numbers) + surplus, len(numbers.unique())
-
-
-def _counts(exercise: Exercise, trials: Sequence[Trial]) -> set[str]:
-    """The parameters that are whole numbers: of steps, of axes, of samples."""
-    values = zip(exercise.parameters, *(t.arguments for t in trials), strict=False)
-    return {name for name, *given in values if all(type(value) is int for value in given)}
-
-
-def _of_a_count(edit: Edit, counts: Collection[str]) -> bool:
-    """Whether an edit treats a count as a number that has a sign, a root or a complement; no one does that."""
-    return edit.kind in VALUES and _is_count(edit.about if edit.about is not None else edit.old, counts)
-
-
-def _is_count(node: ast.AST, counts: Collection[str]) -> bool:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
-        return any(_is_count(n, counts) for n in (node.left, node.right)) and all(
-            _is_count(n, counts) or isinstance(n, ast.Constant) for n in (node.left, node.right)
-        )
-    if isinstance(node, ast.Subscript):
-        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
-    if isinstance(node, ast.Call):
-        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        return name in ("len", "range", "arange", "numel", "size", "dim") or (
-            isinstance(node.func, ast.Attribute) and name in CASTS and _is_count(node.func.value, counts)
-        )
-    return (isinstance(node, ast.Name) and node.id in counts) or (
-        isinstance(node, ast.Attribute) and node.attr == "ndim"
-    )
-
-
-def _says_something(trial: Trial) -> bool:
-    """Whether an answer holds numbers, and not the same one everywhere: nothing can be read from nan and zeros."""
-    if trial.returned.fault is not None:
-        return False
-    tensors = [t for t in map(as_tensor, leaves(trial.returned.value)) if t is not None and not t.is_complex()]
-    numbers = [t.double().flatten() for t in tensors]
-    return any(len(n) and bool(n.isfinite().any()) and (len(n) == 1 or bool((n != n[0]).any())) for n in numbers)
-
-
-def _may_be_half(edit: Edit) -> bool:
-    """Whether an edit of the student's code may be half of an explanation.
-
-    One that changes an argument for all that follows would be made in right code too, and cancel out; so would one
-    that throws away all entries but one.
-    """
-    if edit.function == SHELL and not isinstance(edit.old, ast.Call):
-        return False
-    return not _throws_away(edit) and edit.kind != "shape"
-
-
-def _throws_away(edit: Edit) -> bool:
-    """Whether an edit makes answers say less: what is said less, less contradicts."""
-    if edit.kind == "cases exchanged" and isinstance(edit.about, ast.Compare):
-        return isinstance(edit.about.ops[0], (ast.Is, ast.IsNot))  # the same in all calls, as a rule
-    constant = isinstance(edit.new, ast.Subscript) and isinstance(edit.new.slice, (ast.Constant, ast.UnaryOp))
-    if _called(edit.old) - _called(edit.new):
-        return True
-    if isinstance(edit.old, ast.BinOp) and isinstance(edit.new, ast.Constant):
-        return True  # what was calculated is a constant then
-    return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
-
-
-def _called(node: ast.AST) -> set[str]:
-    """The functions, such as a network, that are called there by a name of their own."""
-    return {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-
-
-def _different(answers: Sequence[Returned]) -> int:
-    """How many different numbers these answers hold."""
-    tensors = [as_tensor(leaf) for r in answers for leaf in leaves(r.value)]
-    return len(torch.cat([t.double().flatten() for t in tensors if t is not None]).unique())
-
-
-def _bits(answers: Sequence[Returned]) -> float:
-    """How much these answers tell, so that agreement is no chance: many bits, or few numbers with many digits."""
-    total = 0.0
-    for tensor in (as_tensor(leaf) for r in answers for leaf in leaves(r.value)):
-        if tensor is None or not tensor.numel():
-            continue
-        _, counts = tensor.flatten().unique(return_counts=True)
-        shares = counts / tensor.numel()
-        entropy = float(-(shares * shares.log2()).sum()) * tensor.numel()
-        total += max(entropy, DIGITS * len(counts) if tensor.is_floating_point() else 0.0)
-    return total
-
-
-REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
-TURNED = ("upside down", "inverse")
-
-
-def _contrary(one: Mistake, other: Mistake) -> bool:
-    """Whether two mistakes say the same, or cancel out."""
-    same_case = {one.kind, other.kind} <= {"case ignored", "case too many", "condition ignored", "condition too many"}
-    subjects = [m.name.removeprefix(f"edit: {m.kind}") for m in (one, other)]
-    if (
-        one.kind in TURNED
-        and other.kind in TURNED
-        and any(one.strip() in other for one, other in permutations(subjects))
-    ):
-        return True
-    undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
-    return one.name == other.name or same_case or undone
-
-
-def _keeps_its_shape(returned: Returned, question: Question) -> bool:
-    """Whether an answer has the shapes of the right one, and different numbers where that has different numbers."""
-    if returned.fault is not None:
-        return False
-    given = leaves(returned.value)
-    if len(given) != len(question.expected.leaves):
-        return False
-    for value, leaf in zip(given, question.expected.leaves, strict=True):
-        tensor = as_tensor(value)
-        if tensor is None or tensor.is_complex() or tensor.shape != leaf.value.shape:
-            return False
-        if any(
-            isinstance(a, Tensor) and a.shape == tensor.shape and bool((a == tensor).all()) for a in question.arguments
-        ):
-            return False
-        flat = leaf.value.double().flatten()
-        if flat.numel() > 1 and bool((flat != flat[0]).any()) and not bool((tensor != tensor.flatten()[0]).any()):
-            return False
-        if not bool((tensor.double().isfinite() | ~leaf.value.double().isfinite()).all()):
-            return False
-    return True

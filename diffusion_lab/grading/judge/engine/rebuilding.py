@@ -76,8 +76,10 @@ class Source:
                 waiting += [f for f in found if _is_neighbour(f, function) and f.__name__ not in self.trees]
         parameters = list(inspect.signature(function).parameters)
         self._shell = _shell(self.name, parameters)
-        self._codes = {name: _compiled(tree) for name, tree in self.trees.items()}
+        self._delicate = {name: _is_delicate(tree) for name, tree in (*self.trees.items(), (SHELL, self._shell))}
+        self._codes = {name: _compiled(tree, self._delicate[name]) for name, tree in self.trees.items()}
         self._edits: list[Edit] | None = None
+        self._repairs: list[Edit] | None = None
 
     def edits(self) -> list[Edit]:
         """All small edits, in an order that depends on the code alone."""
@@ -87,21 +89,37 @@ class Source:
 
     def repairs(self) -> list[Edit]:
         """All small edits and those that make sense on wrong code only."""
-        return self.edits() + [e for tree in (self._shell, *self.trees.values()) for e in repairs(tree)]
+        if self._repairs is None:
+            self._repairs = []
+            for tree in (self._shell, *self.trees.values()):
+                self._repairs += repairs(tree, [name for name in self.trees if name not in (tree.name, self.name)])
+        return self.edits() + self._repairs
 
     def with_edits(self, chosen: Iterable[Edit]) -> Callable:
         """The function with these edits made. Raises SyntaxError or ValueError where that is no function."""
         chosen = list(chosen)
         changed = {edit.function for edit in chosen}
+        fresh = any(_is_delicate(new) for edit in chosen for _, new in edit.changes)
         with _made(chosen):
-            codes = {**self._codes, **{name: _compiled(self.trees[name]) for name in changed - {SHELL}}}
-            shell = _compiled(self._shell) if SHELL in changed else None
+            made = {n: _compiled(self.trees[n], fresh or self._delicate[n]) for n in changed - {SHELL}}
+            shell = _compiled(self._shell, fresh or self._delicate[SHELL]) if SHELL in changed else None
+        codes = {**self._codes, **made}
         namespace = dict(self.namespace)
         for code in codes.values():
             exec(code, namespace)
         if shell is not None:
             exec(shell, namespace)
         return namespace[SHELL if shell is not None else self.name]
+
+    def cancels(self, edit: Edit) -> bool:
+        """Whether an edit makes something be divided by itself, or taken from itself: what stood there is away then,
+        and nothing is said of what belongs there."""
+        tree = self.trees.get(edit.function)
+        if tree is None:
+            return False
+        before = _cancelled(tree)
+        with _made([edit]):
+            return _cancelled(tree) > before
 
     def written(self, chosen: Iterable[Edit]) -> Callable:
         """The same with source code that Python finds, as a student would have it; edits of the shell are left out.
@@ -119,6 +137,12 @@ class Source:
     def line(self, number: int) -> str:
         """That line of the file or the cell, or nothing."""
         return linecache.getline(self.function.__code__.co_filename, number).strip()
+
+
+def _cancelled(tree: ast.AST) -> int:
+    """How many quotients and differences of equal code there are."""
+    both = [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Div, ast.Sub))]
+    return sum(ast.dump(n.left) == ast.dump(n.right) for n in both)
 
 
 @contextlib.contextmanager
@@ -230,8 +254,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _compiled(tree: ast.FunctionDef) -> types.CodeType:
-    if any(_is_root(n) or (isinstance(n, ast.Attribute) and n.attr in FRAGILE) for n in ast.walk(tree)):
+def _is_delicate(tree: ast.AST) -> bool:
+    return any(_is_root(n) or (isinstance(n, ast.Attribute) and n.attr in FRAGILE) for n in ast.walk(tree))
+
+
+def _compiled(tree: ast.FunctionDef, delicate: bool) -> types.CodeType:
+    if delicate:
         tree = ast.fix_missing_locations(_Guarded().visit(copy.deepcopy(tree)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd code, which edits make

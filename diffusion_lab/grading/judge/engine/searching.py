@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from diffusion_lab.grading.judge.calling import LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import agrees, as_tensor, same_answer
-from diffusion_lab.grading.judge.engine.edits import Edit
-from diffusion_lab.grading.judge.engine.rebuilding import Source
+from diffusion_lab.grading.judge.engine.edits import Edit, at
+from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
 from diffusion_lab.grading.judge.expecting import Leaf
 from diffusion_lab.grading.judge.questions import Question
 
@@ -65,9 +66,57 @@ def size(question: Question) -> int:
     return sum(a.numel() for a in question.arguments if isinstance(a, Tensor))
 
 
+def lines_run(function: Callable, arguments: tuple) -> set[int] | None:
+    """The lines of its file that a function runs for these arguments; None while a debugger or the like is at work."""
+    if sys.gettrace() is not None:
+        return None
+    seen: set[int] = set()
+    file = function.__code__.co_filename
+
+    def watch(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != file:
+            return None
+        if event == "line":
+            seen.add(frame.f_lineno)
+        return watch
+
+    def watched(*given: Any) -> Any:
+        sys.settrace(watch)
+        try:
+            return function(*given)
+        finally:
+            sys.settrace(None)
+
+    LocalCaller(watched, 4 * CALL)(arguments)
+    return seen
+
+
+def touches(edit: Edit, lines: set[int] | None) -> bool:
+    """Whether an edit changes code on these lines, or all answers."""
+    nodes = [at(slot) for slot, _ in edit.changes]
+    return (
+        lines is None
+        or edit.function == SHELL
+        or any(
+            not hasattr(n, "lineno") or any(line in lines for line in range(n.lineno, n.end_lineno + 1)) for n in nodes
+        )
+    )
+
+
+def length(edit: Edit) -> int:
+    """Of the code that it changes, in characters: what is said of a short piece says more. What is put around a value
+    comes after what changes an operation, and names, which are many, come last."""
+    old = edit.old
+    if edit.kind == "name" or not hasattr(old, "lineno"):
+        return 2_000_000
+    if edit.about is old:
+        return 1_000_000
+    return 1_000 * (old.end_lineno - old.lineno) + old.end_col_offset - old.col_offset
+
+
 def edited(source: Source, edit: Edit) -> LocalCaller | None:
     """The function with one edit made, to be called; None where that is no function."""
     try:
-        return LocalCaller(source.with_edits([edit]), CALL)
+        return LocalCaller(source.with_edits([edit]), CALL, lines=False)
     except (SyntaxError, ValueError, TypeError, RecursionError):
         return None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 
-from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
+from diffusion_lab.grading.judge.engine.ideas import idea_behind
 from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES
 from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
@@ -43,6 +42,7 @@ SENTENCES = {
     "dtype": "{yours} and {about} can have different dtypes: bring them to the same one before you calculate.",
     "constant": "The number {yours} is not the right one{where}.",
     "constant of ours": "Where the number {right} belongs{where}, it looks as if you had {yours}.",
+    "entry": "Entry {yours} is taken where entry {right} belongs.",
     "one in front": "There is a 1 in front of the answer that must not be there.",
     "one entry": "Only one entry of {about} counts here, and all of them must.",
     "first entry missing": "The first entry of {about} is missing.",
@@ -64,7 +64,12 @@ SENTENCES = {
     "call too many": "{about} is too many.",
     "power missing": "{about} is not raised to its power.",
     "power too many": "{about} is raised to a power, and must not be.",
-    "inverse": "{about} stands where one over it belongs: was it to be divided by, and not multiplied, or the reverse?",
+    "inverse": "{about} stands where one over it belongs{where}.",
+    "number": "The number {yours} is written where {right} belongs.",
+    "numbers": "The numbers {yours} are written where {right} belong.",
+    "axes": "{yours} must go over all axes but the first, however many there are.",
+    "condition turned": "The condition {yours} is the wrong way round.",
+    "parts in another order": "The parts of the answer are in the wrong order.",
     "exchanged": "{about} have changed places.",
     "factor of the answer": "The factor {about} is in it once too often, or it is to be divided by it.",
     "half": "The number {yours}{where} is twice what it should be.",
@@ -94,6 +99,8 @@ class Mistake:
     """Whether it is one of the exercise's own wrong answers."""
     line: int = 0
     """In the student's file or cell; 0 where it was found in the answers alone."""
+    uncertain: bool = False
+    """Whether it explains a part of what is wrong, or by few numbers alone."""
 
 
 def mistake(
@@ -115,7 +122,7 @@ def mistake(
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
     known = local_names(body) if body is not None else {}
-    say = partial(quoted, known=known, seen=seen) if of_reference else quoted
+    say = partial(quoted, known=known, seen=seen) if of_reference else partial(_own, whole=_whole_of(edit))
     right, yours = (edit.old, edit.new) if of_reference else (edit.new, edit.old)
     about = edit.about if edit.about is not None else edit.old
     if kind in ("line missing", "line too many"):
@@ -137,7 +144,7 @@ def mistake(
         words["about"] += _meaning(words["about"], meanings or {})
     if kind in ("factor missing", "term missing") and re.search(r"\bndim\b|\bdim\(\)", words["about"]):
         kind = "shape"
-    if kind == "axis":
+    if kind in ("axis", "axes"):
         words["yours"] = _name_of_call(yours) or words["yours"]
     if kind == "constant":
         words["where"] = _around_it(edit, say)
@@ -149,7 +156,7 @@ def mistake(
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
     if " and `" in words["about"] and kind.startswith(("root", "square")):
         sentence = _in_plural(sentence)
-    elif len(edit.changes) > 1 and " and " not in words["about"]:
+    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ("exchanged", "numbers"):
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
     if edit.case is not None and kind != "case too many":
@@ -165,6 +172,52 @@ def mistake(
     return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
 
 
+REPLACED = {
+    "divisor": "It is divided by `{yours}`, and must be divided by `{right}`.",
+    "factor": "It is multiplied by `{yours}`, and must be multiplied by `{right}`.",
+}
+
+
+def together(one: Mistake, other: Mistake) -> tuple[Mistake, ...]:
+    """Two mistakes as they are told: one, where one thing stands in the place of another; and where both have the same
+    words, it is said that they are two."""
+    for what, sentence in REPLACED.items():
+        kinds = (f"{what} too many", f"{what} missing")
+        if (one.kind, other.kind) == kinds:
+            yours, right = (m.name.removeprefix(f"edit: {m.kind}").strip() for m in (one, other))
+            if yours and right:
+                start = f"Line {one.line}: " if one.line else ""
+                hint = start + sentence.format(yours=yours, right=right)
+                return (
+                    Mistake(what, hint, f"edit: {what} {yours} for {right}"[:80], one.cost + other.cost, line=one.line),
+                )
+    if one.hint.endswith(other.hint):
+        return (one,)
+    if one.kind == other.kind == "function":
+        other = replace(other, hint=f"In another place: {other.hint}")
+    return (one, other)
+
+
+def _whole_of(edit: Edit) -> tuple[ast.AST, str] | None:
+    """The code that an edit changes, where it is all that is assigned or returned there, and how the student calls it:
+    by the name that it is given, or the answer."""
+    parent, field, _ = edit.changes[0][0]
+    if field != "value":
+        return None
+    if isinstance(parent, ast.Return) and edit.function != SHELL:
+        return edit.old, WHOLE
+    named = isinstance(parent, ast.Assign) and len(parent.targets) == 1 and isinstance(parent.targets[0], ast.Name)
+    return (edit.old, f"`{parent.targets[0].id}`") if named else None
+
+
+def _own(node: ast.AST, whole: tuple[ast.AST, str] | None) -> str:
+    """The student's own code; what is long by its name."""
+    text = quoted(node)
+    if whole is not None and node is whole[0] and not text.startswith("`"):
+        return whole[1]
+    return text
+
+
 def _clearer(
     kind: str, words: dict[str, str], edit: Edit, right: ast.AST, yours: ast.AST, say: Callable[[ast.AST], str]
 ) -> tuple[str, dict[str, str]]:
@@ -176,20 +229,39 @@ def _clearer(
         else:
             words = {**words, "right": VAGUE}  # two quantities that cannot be told apart in words
     elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
-        kind = "name"
-    elif kind == "upside down" and not isinstance(edit.old, ast.BinOp):
-        kind = "inverse"
+        kind = "index" if edit.changes[0][0][1] == "slice" else "name"
+    elif kind == "reversed" and any(isinstance(n, ast.Constant) for n in (edit.old.left, edit.old.right)):
+        kind, words = "sign", {**words, "about": say(edit.old)}
+    elif kind == "upside down" and not (isinstance(edit.old, ast.BinOp) and isinstance(edit.old.op, ast.Div)):
+        kind, words = "inverse", {**words, "where": _around_it(edit, say)}
+    elif kind == "numbers" and isinstance(right, ast.Tuple) and isinstance(yours, ast.Tuple):
+        both = {name: " and ".join(map(say, node.elts)) for name, node in (("right", right), ("yours", yours))}
+        words = {**words, **both}
+    elif kind == "exchanged" and isinstance(about, ast.Tuple):
+        words = {**words, "about": " and ".join(say(name) for name in about.elts)}
+    elif kind == "order" and isinstance(right, ast.Tuple) and isinstance(edit.changes[0][0][0], ast.Return):
+        kind = "parts in another order"
+    elif kind == "comparison" and isinstance(right, ast.Compare) and isinstance(yours, ast.Compare):
+        turned = {type(right.ops[0]), type(yours.ops[0])}
+        if turned in ({ast.Eq, ast.NotEq}, {ast.Lt, ast.GtE}, {ast.LtE, ast.Gt}):
+            kind, words = "cases exchanged", {**words, "about": words["yours"]}
+        elif turned in ({ast.Lt, ast.Gt}, {ast.LtE, ast.GtE}):
+            kind = "condition turned"
     elif kind == "order" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
         pairs = zip(right.args, yours.args, strict=True)
         both = [say(one) for one, other in pairs if ast.dump(one) != ast.dump(other)]
         if len(both) == 2 and all(text.startswith("`") for text in both):
             kind, words = "exchanged", {**words, "about": " and ".join(both)}
-    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and isinstance(about, ast.Name):
+    elif kind == "divisor missing" and edit.function != SHELL and right is edit.new and _is_in(about, edit.old):
         kind = "factor of the answer"
-    elif kind == "constant" and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
+    elif kind.startswith("constant") and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
         parent = edit.changes[0][0][0]
-        product = isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
-        if (product or isinstance(parent, ast.UnaryOp)) and isinstance(right.value, (int, float)):
+        if isinstance(parent, (ast.Subscript, ast.Tuple)) and type(right.value) is type(yours.value) is int:
+            kind = "entry"
+        product = kind == "constant" and isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
+        if (product or (kind == "constant" and isinstance(parent, ast.UnaryOp))) and isinstance(
+            right.value, (int, float)
+        ):
             kind = {2.0: "twice", 0.5: "half"}.get(right.value / yours.value if yours.value else 0.0, kind)
     if kind.startswith(("term", "factor")):
         words = {**words, "about": words["about"].removeprefix("the expression ")}
@@ -209,25 +281,6 @@ def _in_plural(sentence: str) -> str:
     return sentence
 
 
-@lru_cache(maxsize=128)
-def meanings(exercise: Exercise) -> dict[str, str]:
-    """parameter -> what it is, in the few words that the exercise's docstring has for it."""
-    text = inspect.getdoc(exercise.reference) or ""
-    found = {}
-    for name in exercise.parameters:
-        line = re.search(rf"^ +{re.escape(name)}: (.*)$", text, re.M)
-        words = re.sub(r"^\([^)]*\)( int64)?[,.]? *", "", line.group(1)) if line else ""
-        words = re.split(r"[.;:(]|, ", words)[0].strip()
-        if (
-            3 < len(words) < 45
-            and " is " not in words
-            and words[0].islower()
-            and not words.startswith(("in ", "of ", "as ", "with ", "called"))
-        ):
-            found[name] = words
-    return found
-
-
 def _meaning(quote: str, known: Mapping[str, str]) -> str:
     words = known.get(quote.strip("`"))
     return f" ({words})" if words else ""
@@ -241,7 +294,7 @@ def _name_of_call(node: ast.AST) -> str:
 def _around_it(edit: Edit, say: Callable[[ast.AST], str]) -> str:
     """The expression in which a number stands."""
     parent = edit.changes[0][0][0]
-    text = say(parent) if isinstance(parent, ast.expr) else ""
+    text = say(parent) if isinstance(parent, (ast.BinOp, ast.UnaryOp, ast.Call)) else ""
     return f" in {text}" if text.startswith("`") and len(text) > 5 else ""
 
 
@@ -290,34 +343,6 @@ def _of_range(kind: str, right: ast.AST, yours: ast.AST) -> str:
     return "one entry" if missing else kind
 
 
-def idea_behind(kind: str, text: str) -> str:
-    """The idea that usually stands behind such a mistake, or nothing."""
-    if kind == "root missing" and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
-        return "A variance is not a standard deviation: what multiplies data or noise is the root of a variance."
-    if kind in ("root too many", "square missing") and re.search(r"\b(std|sigma|sd)", text):
-        return "A standard deviation is not a variance: variances add, and they are the squares."
-    if kind == "index" and re.search(r"\[[^\]]*(t|i|s|n)\b[^\]]*\]|range|arange", text):
-        return "Watch which step it belongs to, and that steps count from 0."
-    if kind.startswith("complement") and re.search(r"alpha|abar|kept|beta", text):
-        return "Ask which share belongs to the data and which to the noise."
-    if kind == "axis":
-        return "Which axis is the batch, and which stays?"
-    if kind in ("function", "call missing", "call too many"):
-        if re.search(r"`mean`.*`sum`|`sum`.*`mean`", text):
-            return "A sum grows with the number of entries, a mean does not."
-        if re.search(r"cumprod|prod", text):
-            return "Shares of the signal multiply up from step to step."
-        if "detach" in text or "no_grad" in text:
-            return "Think of where gradients must flow, and where they must not."
-        if "clamp" in text or "clip" in text:
-            return "Ask which values are possible here."
-    if kind in ("condition ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
-        return "Think the first and the last step through by hand."
-    if kind == "shape":
-        return "It needs an axis of size 1 for every axis of the data but the first."
-    return ""
-
-
 def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST) -> tuple[str, dict[str, str]]:
     """Where only a function's name differs, that is what is told, not the whole expression."""
     if kind == "function" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
@@ -330,6 +355,11 @@ def _sharpened(kind: str, words: dict[str, str], right: ast.AST, yours: ast.AST)
     if kind == "constant" and isinstance(getattr(right, "value", None), str):
         return "text", words
     return kind, words
+
+
+def _is_in(about: ast.AST | None, code: ast.AST) -> bool:
+    """Whether it is a name that stands in this code already."""
+    return isinstance(about, ast.Name) and any(isinstance(n, ast.Name) and n.id == about.id for n in ast.walk(code))
 
 
 def _target(node: ast.AST) -> ast.AST:

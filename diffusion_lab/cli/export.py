@@ -1,0 +1,159 @@
+"""The commands that make files for learning platforms: marks in their own tables, and graders that run there."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffusion_lab.cli.grading import NOT_ALL_GRADED, ChapterArgument, CourseOption
+from diffusion_lab.cli.terminal import mistakes_told, seed_text
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.classroom.platforms import Settings
+
+
+class PlatformIsolation(str, enum.Enum):
+    bubblewrap = "bubblewrap"
+    account = "account"
+    none = "none"
+
+
+class Visibility(str, enum.Enum):
+    visible = "visible"
+    after_due_date = "after_due_date"
+    after_published = "after_published"
+    hidden = "hidden"
+
+
+IsolationOption = Annotated[
+    PlatformIsolation,
+    typer.Option(
+        help="What keeps students' code apart on the platform. Where bubblewrap cannot work there, nothing is graded "
+        "and the reason is told; account needs root and has no walls but the system's own; none has no walls."
+    ),
+]
+HintsOption = Annotated[Visibility, typer.Option(help="When students see what went wrong, hints among it.")]
+PlatformSeed = Annotated[
+    Path | None, typer.Option(help="Any text: all submissions get the same cases. By default each gets new ones.")
+]
+IndexOption = Annotated[
+    str,
+    typer.Option(help="https://… of an index of packages beside pip's, such as PyTorch's for machines without CUDA."),
+]
+app = typer.Typer(no_args_is_help=True, help="Make files for learning platforms: marks, and graders that run there.")
+
+
+@app.command()
+def marks(
+    chapter: ChapterArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What the platform exported: CSV, .xls with tabs, .xlsx.")
+    ],
+    to: Annotated[Path | None, typer.Option(help="The copy. By default FILE with _marks in its name.")] = None,
+    column: Annotated[str, typer.Option(help="The column's name, where it is not called after the chapter.")] = "",
+    scale: Annotated[bool, typer.Option("--scale", help="Turn the chapter's points into the platform's.")] = False,
+    encoding: Annotated[str, typer.Option(help="Of the file. By default it is found out.")] = "",
+    course: CourseOption = Path("."),
+) -> None:
+    """Fill a chapter's marks into a platform's own table and leave all else in it alone.
+
+    Exit status 0: every mark is in its row. 2: nothing was written. 3: some marks found no row; lines say whose.
+    """
+    with mistakes_told():
+        from diffusion_lab.grading.classroom.platforms import fill_in
+
+        to = to or file.with_name(f"{file.stem}_marks{file.suffix}")
+        filled = fill_in(course, chapter, file, to, column=column, scale=scale, encoding=encoding)
+    for words in filled.left_alone:
+        typer.echo(f"left alone: {words}")
+    changed = f", {filled.changed} of them in the place of another mark" if filled.changed else ""
+    typer.echo(f"{len(filled.marks)} marks are in '{filled.column}' of {filled.file}{changed}")
+    for words in filled.unplaced:
+        typer.echo(f"error: no mark for {words}", err=True)
+    if filled.unplaced:
+        raise typer.Exit(NOT_ALL_GRADED)
+
+
+@app.command()
+def gradescope(
+    chapter: ChapterArgument,
+    to: Annotated[Path | None, typer.Option(help="The zip. By default NN_name_gradescope.zip here.")] = None,
+    isolation: IsolationOption = PlatformIsolation.bubblewrap,
+    visibility: Annotated[Visibility, typer.Option(help="When students see their points.")] = Visibility.visible,
+    hints: HintsOption = Visibility.visible,
+    seed_file: PlatformSeed = None,
+    index: IndexOption = "",
+) -> None:
+    """Make the zip that Gradescope takes as an autograder."""
+    with mistakes_told():
+        from diffusion_lab.grading.classroom.platforms import gradescope_zip
+
+        settings = _settings(chapter, isolation, visibility, hints, seed_file)
+        file = gradescope_zip(settings, to or Path(f"{_folder(chapter)}_gradescope.zip"), index)
+    typer.echo(f"{file}, for Gradescope: Configure Autograder, Zip file upload")
+
+
+@app.command()
+def prairielearn(
+    chapter: ChapterArgument,
+    to: Annotated[Path, typer.Option(help="The folder of the PrairieLearn course.")],
+    image: Annotated[str, typer.Option(help="The image to grade in, built from diffusion_lab_image/.")],
+    isolation: IsolationOption = PlatformIsolation.bubblewrap,
+    hints: HintsOption = Visibility.visible,
+    seed_file: PlatformSeed = None,
+    index: IndexOption = "",
+) -> None:
+    """Write a question with an external grader into a PrairieLearn course."""
+    with mistakes_told():
+        from diffusion_lab.errors import LabError
+        from diffusion_lab.grading.classroom.platforms import prairielearn_question
+
+        if hints not in (Visibility.visible, Visibility.hidden):
+            raise LabError(f"PrairieLearn shows hints at once or never: visible or hidden, not {hints.value}")
+        settings = _settings(chapter, isolation, Visibility.visible, hints, seed_file)
+        written = prairielearn_question(settings, to, image, index)
+    question = next(file.parent for file in written if file.name == "info.json")
+    typer.echo(
+        f"{question}, with {len(written)} files; build the image with docker build -t {image} diffusion_lab_image"
+    )
+
+
+@app.command()
+def github(
+    chapter: ChapterArgument,
+    to: Annotated[Path, typer.Option(help="The folder of the repository that students send pull requests to.")],
+    hints: HintsOption = Visibility.visible,
+    index: IndexOption = "",
+) -> None:
+    """Write a workflow that grades pull requests and comments on them."""
+    with mistakes_told():
+        from diffusion_lab.errors import LabError
+        from diffusion_lab.grading.classroom.platforms import github_workflow
+
+        if hints not in (Visibility.visible, Visibility.hidden):
+            raise LabError(f"a comment shows hints at once or never: visible or hidden, not {hints.value}")
+        settings = _settings(chapter, PlatformIsolation.bubblewrap, Visibility.visible, hints, None)
+        for file in github_workflow(settings, to, index):
+            typer.echo(str(file))
+
+
+def _settings(
+    chapter: str, isolation: PlatformIsolation, visibility: Visibility, hints: Visibility, seed_file: Path | None
+) -> Settings:
+    from diffusion_lab.exercises.catalogue import find
+    from diffusion_lab.grading.classroom.platforms import Settings
+
+    if isolation is PlatformIsolation.none:
+        from diffusion_lab.grading.isolation import NONE_GIVES_UP
+
+        typer.echo(NONE_GIVES_UP)
+    return Settings(find(chapter), isolation.value, visibility.value, hints.value, seed_text(seed_file))
+
+
+def _folder(chapter: str) -> str:
+    from diffusion_lab.exercises.catalogue import find, folder_name
+
+    return folder_name(find(chapter))
