@@ -7,6 +7,8 @@ import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from diffusion_lab.addresses import web_page
+
 WIDTH = 88
 
 
@@ -33,7 +35,7 @@ class Finding:
         lines = [
             *textwrap.wrap(f"{self.piece}: {self.says}", WIDTH),
             *textwrap.wrap(numbers, WIDTH - 4, initial_indent="    ", subsequent_indent="    "),
-            f"    read on in the book: {link(self.page)}",
+            f"    read on: {link(self.page)}",
         ]
         return "\n".join(lines)
 
@@ -89,9 +91,17 @@ class Checkup:
 
 
 def link(page: str) -> str:
-    """Where to read on: "01_normal_1d#walking-back" -> 01_normal_1d.html#walking-back, a page of the book."""
+    """Where to read on: the section's address, or without a published book the command that opens the page.
+
+    Args:
+        page: a page and a section, such as "01_normal_1d#walking-back".
+    """
     name, _, section = page.partition("#")
-    return f"{name}.html" + (f"#{section}" if section else "")
+    address = web_page(name)
+    if address:
+        return f"{address}#{section}" if section else address
+    words = section.replace("-", " ")
+    return f"`diffusion-lab book {name}`" + (f", section '{words}'" if words else "")
 
 
 def _number(value: float) -> str:

@@ -73,7 +73,9 @@ def test_a_missing_file_and_another_kind_of_file(tmp_path: Path):
         read(write(tmp_path, "{}", "mine.ipynb"))
 
 
-def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path):
+def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("diffusion_lab.addresses.BOOK", "")
+    monkeypatch.setattr("diffusion_lab.addresses.REPOSITORY", "")
     write(tmp_path, "T = 60\n", "helper.py")
     done = CliRunner().invoke(app, ["doctor", str(write(tmp_path, RIGHT))])
     assert done.exit_code == 0, done.output
@@ -85,7 +87,9 @@ def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path):
     assert done.exit_code == 1
     (finding,) = json.loads(done.output)["findings"]
     assert (finding["code"], finding["piece"]) == ("variance-for-deviation", "q_sample")
-    assert "html#drowning-a-number" in CliRunner().invoke(app, ["doctor", str(broken)]).output
+    assert "`diffusion-lab book 01_normal_1d`, section 'drowning a number'" in examine(broken).as_text()
+    monkeypatch.setattr("diffusion_lab.addresses.BOOK", "https://example.org/book/")
+    assert "https://example.org/book/01_normal_1d.html#drowning-a-number" in examine(broken).as_text()
 
 
 def test_an_error_of_a_function_is_a_finding_with_its_line(tmp_path: Path):
