@@ -153,7 +153,7 @@ def _tables(e: _Examination) -> Path | None:
         e.probe("betas", "range and order", tables.examine_betas(subject))
     if subject.alpha_bar is not None:
         e.probe("alpha_bar", "against the product of 1 - beta", tables.examine_alpha_bar(subject, e.reader))
-    path, given = tables.path_of(subject, e.reader)
+    path, given = tables.path_of(subject)
     if given:
         e.probe("schedule", "both ends", tables.examine_ends(path))
         if not bool((path.alpha_bar.diff() < 0).all()):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from diffusion_lab.addresses import web_page
 
 WIDTH = 88
 
@@ -32,7 +35,7 @@ class Finding:
         lines = [
             *textwrap.wrap(f"{self.piece}: {self.says}", WIDTH),
             *textwrap.wrap(numbers, WIDTH - 4, initial_indent="    ", subsequent_indent="    "),
-            f"    read on in the book: {link(self.page)}",
+            f"    read on: {link(self.page)}",
         ]
         return "\n".join(lines)
 
@@ -60,8 +63,11 @@ class Checkup:
         return tuple(dict.fromkeys(finding.code for finding in self.findings))
 
     def as_data(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers, for JSON."""
-        return asdict(self)
+        """Plain lists, strings and numbers, for JSON; a number that is not finite is None there."""
+        data = asdict(self)
+        for finding in data["findings"]:
+            finding.update({k: None for k in ("measured", "expected") if not math.isfinite(finding[k])})
+        return data
 
     def as_text(self) -> str:
         """The whole report."""
@@ -85,9 +91,17 @@ class Checkup:
 
 
 def link(page: str) -> str:
-    """Where to read on: "01_normal_1d#walking-back" -> 01_normal_1d.html#walking-back, a page of the book."""
+    """Where to read on: the section's address, or without a published book the command that opens the page.
+
+    Args:
+        page: a page and a section, such as "01_normal_1d#walking-back".
+    """
     name, _, section = page.partition("#")
-    return f"{name}.html" + (f"#{section}" if section else "")
+    address = web_page(name)
+    if address:
+        return f"{address}#{section}" if section else address
+    words = section.replace("-", " ")
+    return f"`diffusion-lab book {name}`" + (f", section '{words}'" if words else "")
 
 
 def _number(value: float) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
+from diffusion_lab.levels import Level
 from diffusion_lab.targets import TARGETS
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -157,7 +158,5 @@ def _plain(value: Any) -> Any:
 
 def said(prediction: str, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """What a network with this prediction says of x = alpha x0 + sigma eps; alpha and sigma broadcast with x0."""
-    from diffusion_lab.levels import Level
-
     nothing = torch.zeros_like(alpha)
     return TARGETS[prediction].of(x0, eps, Level(nothing, alpha, sigma, nothing, nothing))

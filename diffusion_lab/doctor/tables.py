@@ -22,12 +22,8 @@ PAGE = "01_normal_1d#drowning-a-number"
 ZERO_PAGE = "07_cifar10#a-last-level-that-is-pure-noise"
 
 
-def path_of(subject: Diffusion, reader: Reader) -> tuple[Path, bool]:
-    """The levels that the subject's table stands for, and whether it has one; else the linear betas of DDPM.
-
-    Raises:
-        Raised: where a function for `alpha_bar` raises or does not return a tensor.
-    """
+def path_of(subject: Diffusion) -> tuple[Path, bool]:
+    """The levels that the subject's table stands for, and whether it has one; else the linear betas of DDPM."""
     given = True
     if subject.sigmas is not None:
         sigma = subject.sigmas.double()

@@ -59,6 +59,13 @@ def test_what_cannot_be_read_ends_with_2_and_its_reason(case: str, tmp_path: Pat
     assert re.search(message, done.output)
 
 
+def test_a_number_that_is_not_finite_is_none_as_data():
+    checkup = examine(betas=[0.1, 0.9, 0.99], data=torch.tensor([[1.0, float("nan")]]), ddim_step=lambda x, t, s: x / 0)
+    found = {finding["code"]: finding for finding in checkup.as_data()["findings"]}
+    assert found["not-finite"]["piece"] in ("data", "ddim_step")
+    json.loads(json.dumps(checkup.as_data(), allow_nan=False))
+
+
 def test_a_missing_file_and_another_kind_of_file(tmp_path: Path):
     with pytest.raises(SourceError, match="no such file"):
         read(tmp_path / "none.py")
@@ -66,7 +73,9 @@ def test_a_missing_file_and_another_kind_of_file(tmp_path: Path):
         read(write(tmp_path, "{}", "mine.ipynb"))
 
 
-def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path):
+def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("diffusion_lab.addresses.BOOK", "")
+    monkeypatch.setattr("diffusion_lab.addresses.REPOSITORY", "")
     write(tmp_path, "T = 60\n", "helper.py")
     done = CliRunner().invoke(app, ["doctor", str(write(tmp_path, RIGHT))])
     assert done.exit_code == 0, done.output
@@ -78,7 +87,9 @@ def test_nothing_found_ends_with_0_and_something_with_1(tmp_path: Path):
     assert done.exit_code == 1
     (finding,) = json.loads(done.output)["findings"]
     assert (finding["code"], finding["piece"]) == ("variance-for-deviation", "q_sample")
-    assert "html#drowning-a-number" in CliRunner().invoke(app, ["doctor", str(broken)]).output
+    assert "`diffusion-lab book 01_normal_1d`, section 'drowning a number'" in examine(broken).as_text()
+    monkeypatch.setattr("diffusion_lab.addresses.BOOK", "https://example.org/book/")
+    assert "https://example.org/book/01_normal_1d.html#drowning-a-number" in examine(broken).as_text()
 
 
 def test_an_error_of_a_function_is_a_finding_with_its_line(tmp_path: Path):
