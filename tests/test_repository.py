@@ -114,6 +114,17 @@ def test_constraints_pin_every_direct_dependency(python: str, platform: str):
             assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
+def test_another_torch_changes_its_own_pins_and_no_others():
+    command = [sys.executable, str(ROOT / "scripts" / "torch_set.py"), "2.6"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    found = {canonicalize_name(pin.name): pin.specifier for pin in map(Requirement, done.stdout.splitlines()[2:])}
+    torch = {"torch": "2.6.0", "torchvision": "0.21.0", "torchaudio": "2.6.0"}
+    assert all(found[name].contains(release) for name, release in torch.items())
+    others = {canonicalize_name(pin.name) for pin in pins()} - found.keys()
+    assert others <= {"setuptools", "sympy", "triton"}, others
+    assert subprocess.run([*command[:2], "newest"], capture_output=True).returncode == 1
+
+
 def test_hooks_use_the_pinned_tools():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     tools = set(re.findall(r'"([\w-]+==[\d.]+)"', hooks))

@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 from diffusion_lab import addresses
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Exercise, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
+from diffusion_lab.exercises.catalogue import CHAPTERS, LAB, find, folder_name
 
 from .code import COLUMNS, narrow, wrapped_text
 
@@ -37,6 +37,9 @@ HOW = """
   diffusion-lab check {path}
   diffusion-lab check my_pieces.py --chapter {chapter}
   ```
+
+- A second notebook, {{download}}`the chapter's lab </../{lab}>`, asks you for one of the predictions again, with
+  numbers of your own. There you also write the check of a piece, and find a bug.
 """
 IN_COLAB = """, or
   [open it in Colab]({address}); there, first run
@@ -83,6 +86,7 @@ def how_to_work(chapter: str) -> str:
         count=len(records.exercises),
         points=records.points,
         path=path,
+        lab=path.replace(folder, folder_name(f"{chapter}{LAB}")),
         chapter=chapter,
         colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab.cli.terminal import (
+    Isolation,
     RootOption,
     SourceName,
     SourceOption,
@@ -22,12 +23,6 @@ from diffusion_lab.cli.terminal import (
 class ChallengeBudget(str, enum.Enum):
     smoke = "smoke"
     full = "full"
-
-
-class IsolationName(str, enum.Enum):
-    bubblewrap = "bubblewrap"
-    container = "container"
-    none = "none"
 
 
 def challenge(
@@ -46,8 +41,8 @@ def challenge(
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,
     isolation: Annotated[
-        IsolationName, typer.Option(help="How its code is kept apart; none for code that you trust.")
-    ] = IsolationName.bubblewrap,
+        Isolation, typer.Option(help="How its code is kept apart; none for code that you trust.")
+    ] = Isolation.bubblewrap,
     out: Annotated[Path, typer.Option(help="Folder for the table of entries.")] = Path("challenge"),
 ) -> None:
     """Train, sample and score an entry under the rules, in the sandbox; add it to the table in OUT."""
@@ -70,7 +65,7 @@ def challenge(
             _show(rows)
             return
         taking_part = read_entry(rules, entry, weights, called)
-        if isolation is IsolationName.none:
+        if isolation is Isolation.none:
             from diffusion_lab.grading.isolation import NONE_GIVES_UP
 
             typer.echo(NONE_GIVES_UP)

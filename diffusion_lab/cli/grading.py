@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import Isolation, mistakes_told, new_table, progress_bars, say, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 NOT_ALL_GRADED = 3
 """The exit status where the grader failed for some submission."""
 INTERRUPTED = 130
-
-
-class Isolation(str, enum.Enum):
-    bubblewrap = "bubblewrap"
-    container = "container"
-    none = "none"
 
 
 ChapterArgument = Annotated[

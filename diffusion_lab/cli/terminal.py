@@ -23,6 +23,12 @@ class BudgetName(str, enum.Enum):
     gpu = "gpu"
 
 
+class Isolation(str, enum.Enum):
+    bubblewrap = "bubblewrap"
+    container = "container"
+    none = "none"
+
+
 class SourceName(str, enum.Enum):
     auto = "auto"
     bundled = "bundled"

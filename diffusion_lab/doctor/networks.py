@@ -82,7 +82,8 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
 
 
 def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
-    """The first of the usual shapes that the network answers in; None where it takes none of them."""
+    """The first of the usual shapes that the network answers in, or takes at all; None where it takes none of them."""
+    taken = None
     for shape in SHAPES:
         x, t = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
         for times in (t, t.float()):
@@ -92,9 +93,10 @@ def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
                     found = first_tensor(PIECE, reader.call(PIECE, subject.network, given))
                 except Raised:
                     continue
+            taken = taken or shape
             if found.shape == x.shape:
                 return shape
-    return None
+    return taken
 
 
 def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from diffusion_lab.doctor.calling import Raised, Reader, first_tensor, parameters
+from diffusion_lab.doctor.calling import NAMES, Raised, Reader, first_tensor, parameters
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Listener, Path
 from diffusion_lab.doctor.moves import Move, judge, right_of
@@ -106,6 +106,7 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
     T = len(path)
     nows = sorted({T - 1, T // 2, T // 4, T // 10, 3, 2, 1, 0} & set(range(T)), reverse=True)
     nows = [now for now in nows if float(path.alpha[now]) > PURE]
+    middle = nows[min(1, len(nows) - 1)]
     names = parameters(function)
     clipped = None
     for variance in ("posterior", "beta") if "variance" in names else ("",):
@@ -116,7 +117,7 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
             rights = [right_of(move, path) for move in moves]
             noise = [r.posterior if variance == "posterior" else r.forward for r in rights]
             noise[-1] = 0.0
-        found = list(probe.own_noise(nows[1], nows[1] - 1)) or list(
+        found = list(probe.own_noise(middle, middle - 1)) or list(
             judge(piece, moves, path, noise=noise, noise_close=1e-3 if probe.gives_noise else 0.06)
         )
         yield from found
@@ -126,7 +127,7 @@ def examine_step(piece: str, function: Callable, subject: Diffusion, reader: Rea
             clipped = probe.clips(nows[-1], nows[-1] - 1)
     yield from clipping(piece, clipped, subject)
     x = torch.randn(2, *subject.sample_shape, generator=torch.Generator().manual_seed(0))
-    answer = probe.ask(nows[1], nows[1] - 1, x, 0 * x, x)
+    answer = probe.ask(middle, middle - 1, x, 0 * x, x)
     if answer.dtype != torch.float32:
         yield wrong_dtype(piece, answer.dtype)
 
@@ -146,7 +147,7 @@ def examine_ddim(subject: Diffusion, reader: Reader, path: Path) -> Iterator[Fin
     """A step of DDIM between any two levels, with eta 0, between and 1."""
     function, piece, T = subject.ddim_step, "ddim_step", len(path)
     pairs = [(T - 1, T // 2), (T // 2, T // 5), (T // 5, T // 20), (T // 20, 1), (1, 0), (T // 20, -1)]
-    pairs = [pair for pair in pairs if float(path.alpha[pair[0]]) > PURE]
+    pairs = [(now, after) for now, after in pairs if now > after and float(path.alpha[now]) > PURE]
     etas = (0.0, 0.5, 1.0) if "eta" in parameters(function) else (0.0,)
     for eta in etas:
         probe = StepProbe(piece, function, subject, reader, path, eta=eta)
@@ -176,14 +177,10 @@ def _ddim(findings: Iterator[Finding], moves: list[Move], noise: list[float], pa
 
 
 def _noise_names(function: Callable) -> list[str]:
-    from diffusion_lab.doctor.calling import NAMES
-
     return [name for name in parameters(function) if name in set(NAMES["noise"]) | set(NAMES["eps"])]
 
 
 def _wants_number(function: Callable) -> bool | None:
-    from diffusion_lab.doctor.calling import NAMES
-
     for name, parameter in parameters(function).items():
         if name in NAMES["t"]:
             return True if parameter.annotation in (int, "int") else None

@@ -15,6 +15,7 @@ from diffusion_lab.exercises.catalogue import chapter_of, find
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import Exercise, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
 PIECE, IDEA, EVIDENCE = "which piece", "which idea", "evidence"
 PARTS = {PIECE: 2, IDEA: 2, EVIDENCE: 2}
@@ -76,7 +77,7 @@ class Bug:
 
 
 @dataclass(frozen=True, eq=False)
-class BugTask:
+class BugTask(Task):
     """Find the one piece of a pipeline that is wrong."""
 
     chapter: str
@@ -99,10 +100,6 @@ class BugTask:
     owner: Owner | None = None
 
     @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
     def statement(self) -> str:
         """Markdown: what the pipeline does, and how to look for its bug."""
         how = HOW.format(name=self.name, piece=self.pipeline[0].name)
@@ -112,14 +109,6 @@ class BugTask:
     def opening(self) -> tuple[tuple[str, str], ...]:
         """The cells in which the learner looks at the pipeline: (name, code), ... ."""
         return ((f"{self.name}-pipeline", "bug = lab.hunt()\nbug.show()"), (f"{self.name}-look", "bug.samples"))
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:

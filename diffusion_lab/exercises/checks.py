@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from diffusion_lab.exercises.record import Exercise, RightAnswer, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
 ALARMS, LISTED, HIDDEN, TWICE = "no false alarm", "listed mistakes", "mistakes not listed", "the same verdict twice"
 PARTS = {ALARMS: 1, LISTED: 4, HIDDEN: 2, TWICE: 1}
@@ -21,7 +21,7 @@ def as_it_is(piece: Callable) -> Callable:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckTask:
+class CheckTask(Task):
     """`check_NAME(piece)`: returns nothing (or True) for right pieces, and fails for wrong ones.
 
     It fails where it raises, or returns False or a sentence that says what is wrong. What it is tried on are the right
@@ -51,20 +51,8 @@ class CheckTask:
         object.__setattr__(self, "parts", dict(self.parts or PARTS))
 
     @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
     def chapter(self) -> str:
         return self.exercise.chapter
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def right(self) -> tuple[RightAnswer, ...]:

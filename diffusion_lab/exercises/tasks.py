@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -29,11 +30,14 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Of the function."""
+        return self.reference.__name__
 
     @property
     def points(self) -> int:
         """Of all parts together."""
+        return sum(self.parts.values())
 
     @property
     def signature(self) -> str:
         """Such as "q_sample(x0, t)"."""
+        return f"{self.name}{inspect.signature(self.reference)}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from typing import Any
 
@@ -16,18 +14,11 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom import marking, submission, workers
 from diffusion_lab.grading.isolation import session
 
+pytestmark = pytest.mark.usefixtures("warm")
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points
 SLACK = 10.0
 """Seconds more than the limits say, on a machine that is busy."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warm():
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
-    yield
-    workers.done()
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,6 @@ Each speaks to the grader past the course's own code, on the line over which its
 from __future__ import annotations
 
 import json
-import os
-import shutil
 
 import pytest
 from handed_in import filled, right
@@ -16,6 +14,7 @@ import diffusion_lab
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom import marking, workers
 
+pytestmark = pytest.mark.usefixtures("warm")
 LAB = "normal_2d_lab"
 TASK = notebook(LAB).exercises[0]
 LINE = """
@@ -75,14 +74,6 @@ CHECKS = {
     for _ in range(3):
         threading.Thread(target=storm, daemon=True).start()""",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warm():
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
-    yield
-    workers.done()
 
 
 def graded(source: str) -> dict:

@@ -12,6 +12,7 @@ import pytest
 import scipy.signal
 import torch
 from diffusers import DDIMInverseScheduler
+from earned import SEEDS, points
 from torch import Tensor
 
 from diffusion_lab import chapters, denoisers, losses, metrics, samplers, schedules, targets, times
@@ -22,8 +23,6 @@ from diffusion_lab.exercises.audio import NOTEBOOK
 from diffusion_lab.exercises.audio.probes import NormalSound
 from diffusion_lab.exercises.audio.slots import LENGTH, REFERENCE_LENGTH
 from diffusion_lab.exercises.probes import Probe
-from diffusion_lab.grading.judge.calling import LocalCaller
-from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level, Prediction
 
 # Deprecations inside diffusers are its own.
@@ -254,15 +253,6 @@ def test_the_pieces_run_the_chapter():
     assert own.final_loss == pytest.approx(usual.final_loss, rel=1e-3)
     assert float((own.samples - usual.samples).abs().mean()) < 0.005
     assert set(own.own_pieces) == set(slots)
-
-
-def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
-    """What the check gives to `function` on the cases of this seed, and the first hint."""
-    verdict = check(library()[name], LocalCaller(function), seed)
-    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
-
-
-SEEDS = (0, 3, 8)
 
 
 def stft_loss(a, b, fft_sizes, magnitude=lambda s: (s.abs().square() + 1e-6).sqrt(), periodic=True):

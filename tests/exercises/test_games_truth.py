@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 import torch
+from earned import SEEDS, points
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +17,6 @@ from diffusion_lab.chapters import run_chapter
 from diffusion_lab.data import games
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.exact import FiniteTokens
-from diffusion_lab.exercises import library
 from diffusion_lab.exercises.games import NOTEBOOK
 from diffusion_lab.exercises.games.inputs import only_counted
 from diffusion_lab.exercises.games.probes import Says
@@ -25,8 +25,6 @@ from diffusion_lab.exercises.mnist.ema_update import EXERCISE as EMA_UPDATE
 from diffusion_lab.exercises.normal_1d.alpha_bar import EXERCISE as ALPHA_BAR
 from diffusion_lab.exercises.normal_2d.ddim_step import EXERCISE as DDIM_STEP
 from diffusion_lab.exercises.normal_2d.v_loss import EXERCISE as V_LOSS
-from diffusion_lab.grading.judge.calling import LocalCaller
-from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level
 from diffusion_lab.networks import build_network
 from diffusion_lab.samplers import Context
@@ -252,15 +250,6 @@ def test_run_with_the_references_is_nearly_the_chapters_own(variant: str):
     assert float((own.samples != default.samples).double().mean()) < 0.05
     for mine, theirs in zip(own.scores, default.scores, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=0.05)
-
-
-def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
-    """What the check gives to `function` on the cases of this seed, and the first hint."""
-    verdict = check(library()[name], LocalCaller(function), seed)
-    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
-
-
-SEEDS = (0, 3, 8)
 
 
 def zero_is_on(bits):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from earned import SEEDS, points
 from scipy.spatial import cKDTree
 from scipy.stats import multivariate_normal
 from torch import Tensor
@@ -16,7 +17,6 @@ from diffusion_lab.chapters import run_chapter
 from diffusion_lab.data import load
 from diffusion_lab.errors import LabError
 from diffusion_lab.exact import FiniteSet
-from diffusion_lab.exercises import library
 from diffusion_lab.exercises.mnist.ema_update import EXERCISE as EMA_UPDATE
 from diffusion_lab.exercises.normal_1d.q_sample import EXERCISE as Q_SAMPLE
 from diffusion_lab.exercises.normal_2d.ddim_step import EXERCISE as DDIM_STEP
@@ -24,8 +24,6 @@ from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.text import NOTEBOOK
 from diffusion_lab.exercises.text.probes import Says
 from diffusion_lab.exercises.text.slots import Vocabulary
-from diffusion_lab.grading.judge.calling import LocalCaller
-from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.losses.text import masked_mean
 from diffusion_lab.networks import build_network
@@ -186,15 +184,6 @@ def test_run_with_the_references_is_nearly_the_chapters_own():
     assert float(((own.samples - default.samples).abs() > 1e-2).double().mean()) < 0.1
     for mine, theirs in zip(own.scores, default.scores, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=0.03), dataclasses.asdict(mine)
-
-
-def points(name: str, function: Callable, seed: int) -> tuple[float, str]:
-    """What the check gives to `function` on the cases of this seed, and the first hint."""
-    verdict = check(library()[name], LocalCaller(function), seed)
-    return verdict.points / verdict.out_of, verdict.ideas[0].hint if verdict.ideas else ""
-
-
-SEEDS = (0, 3, 8)
 
 
 def mask_as_a_factor(pred, x0, mask):

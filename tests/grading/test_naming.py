@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from diffusion_lab.cli import app
 from diffusion_lab.exercises.bugs import bug_task
-from diffusion_lab.exercises.owner import LONGEST, Owner
+from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.notebook import load
-from diffusion_lab.grading.notebook.naming import typed
+from diffusion_lab.grading.notebook.naming import MOST_TYPED, typed
 from diffusion_lab.grading.notebook.statements import statements
 
 TASK = bug_task("text")
@@ -31,7 +31,7 @@ RELEASE = Path(__file__).resolve().parents[2] / "exercises" / "09_text_lab" / "0
         ("student = 3", {}),
         ("def f():\n    student = 'ada'", {}),
         ("students = 'ada'", {}),
-        (f"student = '{'a' * 5000}'", {"student": "a" * (LONGEST + 1)}),  # which no owner may have
+        (f"student = '{'a' * 5000}'", {"student": "a" * MOST_TYPED}),  # which no owner may have
     ],
 )
 def test_what_a_notebook_says_of_its_owner(code, said):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from diffusion_lab.exercises.owner import LONGEST
 from diffusion_lab.grading.notebook.statements import Statement
 
 STUDENT, COURSE = "student", "course"
+MOST_TYPED = 500
+"""Characters that are taken of what is typed: more than any name has."""
 
 
 def typed(statements: Iterable[Statement]) -> dict[str, str]:
@@ -35,4 +36,4 @@ def _text(name: str, value: ast.expr | None) -> dict[str, str]:
     """The constant text that is given to this name; nothing where it is none. Longer than any name, it is cut."""
     if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
         return {}
-    return {name: value.value.strip()[: LONGEST + 1]}
+    return {name: value.value.strip()[:MOST_TYPED]}

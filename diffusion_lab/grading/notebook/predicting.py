@@ -7,9 +7,11 @@ import math
 import operator
 from collections.abc import Collection, Iterable
 
-from diffusion_lab.exercises.own_numbers import PREDICTED
 from diffusion_lab.grading.notebook.statements import Statement
 
+PREDICTED = "predicted_"
+"""How the name of a prediction begins, as in `own_numbers.PREDICTED`. It brings PyTorch, which is too large for
+the process in which submissions are read."""
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 

@@ -24,6 +24,7 @@ from diffusion_lab.grading.judge.engine.evidence import (
 )
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
 from diffusion_lab.grading.judge.engine.plausible import (
+    CASES,
     REMOVED,
     VALUES,
     contrary,
@@ -57,6 +58,8 @@ ONE, APART, ALL = 0.35, 0.15, 0.85
 what is left goes to two that do not."""
 OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
 """Edits of the student's code that undo what people often forget: they are tried early."""
+EACH = 5
+"""Edits that are kept of those that put the same right: one of them may not go together with what the rest needs."""
 SURE = 8
 """Numbers that an edit must put right, for each step by which it is far-fetched, where others stay wrong."""
 HEEDED = 4
@@ -151,7 +154,7 @@ class _Search:
         for edit, call in self._edits_of_student(
             clock, only=lambda e: touches(e, lines) and self._enough_for(e), kinds=kinds
         ):
-            if self._right(call):
+            if self._right(call) and not self.source.cancels(edit):
                 found.append(self._told(edit))
                 if found[-1].cost <= PLAIN or len(found) == 3:
                     break
@@ -169,7 +172,7 @@ class _Search:
             if edit.cost >= FAR:
                 break
             right = parts.put_right(call, [touches(edit, run) for run in lines])
-            if not right or any(right <= its for _, _, its in found):
+            if not right or self.source.cancels(edit) or sum(right <= its for _, _, its in found) >= EACH:
                 continue
             for other, _, its in found:
                 if right | its == parts.wrong and its - right and self._together(other, edit):
@@ -240,8 +243,10 @@ class _Search:
                     continue
                 if not self._hidden_where_it_passes(other) or self._heeds_what_is_ignored(other):
                     continue
-                if self._same(other, call, known) and not self._whatever_its_value(edit, call):
-                    best = together(one, second)
+                if self._same(other, call, known) and not (
+                    self._whatever_its_value(edit, call) or self.source.cancels(edit)
+                ):
+                    best = (second,) if second.known and one.kind in CASES else together(one, second)
                     if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
                         best = (second, replace(one, hint=f"Perhaps also: {one.hint}", uncertain=True))
                     break

@@ -8,7 +8,7 @@ from itertools import permutations
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
-from diffusion_lab.grading.judge.engine.nodes import CASTS
+from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 from diffusion_lab.grading.judge.engine.wording import Mistake
 from diffusion_lab.grading.judge.questions import Trial
@@ -79,8 +79,10 @@ def throws_away(edit: Edit) -> bool:
 
 def out_of_place(edit: Edit) -> bool:
     """Whether it changes what is written to, where a copy would take its place and nothing be written; or a root or a
-    square in a logarithm, where they are a factor."""
+    square in a logarithm, where they are a factor; or a function of a number, as in log(2), which is a number."""
     parent, field, _ = edit.changes[0][0]
+    if edit.kind == "function" and isinstance(edit.old, ast.Call):
+        return all(n.id in MODULES for n in ast.walk(edit.old) if isinstance(n, ast.Name) and n is not edit.old.func)
     if isinstance(parent, (ast.Subscript, ast.Attribute)) and isinstance(parent.ctx, ast.Store):
         return field == "value"
     name = parent.attr if isinstance(parent, ast.Attribute) else ""
@@ -108,6 +110,10 @@ def called(node: ast.AST) -> set[str]:
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
+CASES = ("boundary", "comparison", "cases exchanged", "case ignored", "condition ignored", "condition too many")
+"""Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
+student's may be right.
+"""
 TURNED = ("upside down", "inverse")
 
 

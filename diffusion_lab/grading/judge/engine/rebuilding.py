@@ -111,6 +111,16 @@ class Source:
             exec(shell, namespace)
         return namespace[SHELL if shell is not None else self.name]
 
+    def cancels(self, edit: Edit) -> bool:
+        """Whether an edit makes something be divided by itself, or taken from itself: what stood there is away then,
+        and nothing is said of what belongs there."""
+        tree = self.trees.get(edit.function)
+        if tree is None:
+            return False
+        before = _cancelled(tree)
+        with _made([edit]):
+            return _cancelled(tree) > before
+
     def written(self, chosen: Iterable[Edit]) -> Callable:
         """The same with source code that Python finds, as a student would have it; edits of the shell are left out.
 
@@ -127,6 +137,12 @@ class Source:
     def line(self, number: int) -> str:
         """That line of the file or the cell, or nothing."""
         return linecache.getline(self.function.__code__.co_filename, number).strip()
+
+
+def _cancelled(tree: ast.AST) -> int:
+    """How many quotients and differences of equal code there are."""
+    both = [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Div, ast.Sub))]
+    return sum(ast.dump(n.left) == ast.dump(n.right) for n in both)
 
 
 @contextlib.contextmanager

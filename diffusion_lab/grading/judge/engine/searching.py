@@ -76,7 +76,8 @@ def lines_run(function: Callable, arguments: tuple) -> set[int] | None:
     def watch(frame: Any, event: str, _: Any) -> Any:
         if frame.f_code.co_filename != file:
             return None
-        seen.add(frame.f_lineno)
+        if event == "line":
+            seen.add(frame.f_lineno)
         return watch
 
     def watched(*given: Any) -> Any:
