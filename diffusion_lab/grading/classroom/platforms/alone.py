@@ -91,7 +91,11 @@ def grade_folder(folder: Path, settings: Settings) -> Result:
         **about,
     }
     try:
-        return Result.from_dict(workers.graded(order))
+        content = workers.graded(order)
+        result = Result.from_dict(content)
+        if content.get(workers.ROBBED) is True:  # other programs kept it from running: the better of two tries counts
+            result = max(result, Result.from_dict(workers.graded(order)), key=lambda each: each.points)
+        return result
     finally:
         workers.done()
 
