@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from typing import Any
 
@@ -23,9 +21,7 @@ SLACK = 10.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm():
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
+def warm(bubblewrap):
     yield
     workers.done()
 
