@@ -1,9 +1,12 @@
-"""What every test shares: the folder of real data, quiet pictures, and one thread for each parallel worker."""
+"""What every test shares: the folder of real data, quiet pictures, one thread for each parallel worker, and walls."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +59,28 @@ def real_data_folder() -> Path:
     if folder is None:
         pytest.skip(f"{DATA_VARIABLE} names no folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """The program that makes the walls. Where the continuous check has none, that is a fault."""
+    if shutil.which("bwrap") is None and not os.environ.get("CI"):
+        pytest.skip("bubblewrap is not installed on this machine")
+
+
+@pytest.fixture(scope="session")
+def sandbox(bubblewrap: None) -> Iterator[Any]:
+    """One sandbox for all tests of a process; each test opens its own sessions in it."""
+    from diffusion_lab.grading.isolation.sandbox import Sandbox
+
+    with Sandbox() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def workers(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two workers that grade, for all tests of a process."""
+    from diffusion_lab.grading.classroom.parallel import Classroom
+
+    with Classroom(tmp_path_factory.mktemp("course"), jobs=2) as opened:
+        yield opened

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
-
-from diffusion_lab.grading.isolation.sandbox import Sandbox
 
 SEARCH = """
 import os
@@ -32,10 +27,8 @@ raise ValueError((found, seen))
 
 
 @pytest.mark.slow
-def test_no_file_in_the_sandbox_has_the_reference():
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
-    with Sandbox() as sandbox, sandbox.open() as session:
+def test_no_file_in_the_sandbox_has_the_reference(sandbox):
+    with sandbox.open() as session:
         said = session.run_cell("search", SEARCH, limit=200).message
     found, seen = said.strip("()").rsplit(", ", 1)
     assert found == "[]" and int(seen) > 1000, said

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
 from small_challenge import RULES
 
@@ -20,10 +17,8 @@ def spiral():
 
 
 @pytest.fixture(scope="session")
-def walls():
+def walls(bubblewrap):
     """Two sandboxes, for all tests of a process."""
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
     with sandbox_of("bubblewrap") as sandbox, sandbox_of("bubblewrap") as home:
         yield sandbox, home
 

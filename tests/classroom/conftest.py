@@ -1,22 +1,10 @@
-"""Two workers for all tests of a process."""
+"""The workers, in a course of a test's own."""
 
 from __future__ import annotations
-
-import importlib.util
-import os
-import shutil
 
 import pytest
 
 from diffusion_lab.grading.classroom.parallel import Classroom
-
-
-@pytest.fixture(scope="session")
-def workers(tmp_path_factory: pytest.TempPathFactory):
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
-    with Classroom(tmp_path_factory.mktemp("course"), jobs=2) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -24,7 +12,3 @@ def room(workers: Classroom, tmp_path, monkeypatch: pytest.MonkeyPatch) -> Class
     """The workers, for a course in a folder of its own."""
     monkeypatch.setattr(workers, "course", tmp_path)
     return workers
-
-
-# Classes are graded through Dask, which is no dependency yet.
-collect_ignore_glob = [] if importlib.util.find_spec("distributed") else ["test_*.py"]

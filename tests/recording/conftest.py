@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from recorded_course import CHAPTER, Course, item
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.gradebook.recording import Book
-from diffusion_lab.grading.isolation.sandbox import Sandbox
 
 Items = tuple[Mapping[str, Any], ...]
 
@@ -43,11 +41,3 @@ def mixed(right: Items) -> Items:
     wrong = {name: item(name, "first") for name in ("alpha_bar", "ddpm_step")}
     found = [wrong.get(each["name"], each) for each in right]
     return tuple(found)
-
-
-@pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed on this machine")
-    with Sandbox() as started:
-        yield started
