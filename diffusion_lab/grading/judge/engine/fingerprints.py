@@ -160,11 +160,12 @@ def code_of(exercise: Exercise) -> str:
     """A hash of all code that fingerprints hang on: the exercise's module, what it draws from, and the edits.
 
     Of the edits' modules, definitions count in whatever file and order they are; comments, docstrings of files and
-    imports do not.
+    imports do not. The record that exercises are kept in does not count: it holds them, and computes nothing.
     """
     modules = {m for m in (inspect.getmodule(exercise.reference),) if m is not None}
     for function in (exercise.cases, *(a.function for a in exercise.right_answers)):
         modules |= {sys.modules[v.__module__] for v in _used(function) if v.__module__.startswith("diffusion_lab.")}
+    modules -= {inspect.getmodule(Exercise)}
     text = "".join(inspect.getsource(m) for m in sorted(modules, key=lambda m: m.__name__))
     text += " ".join(source.name for source in right_sources(exercise))  # a table names them by their place
     return hashlib.sha256((text + _code_of_edits()).encode()).hexdigest()[:16]
