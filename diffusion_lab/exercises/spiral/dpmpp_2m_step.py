@@ -200,7 +200,8 @@ def without_logarithms_in_the_exponential(x0_now, x0_last, x, levels):
     if x0_last is not None:
         now, after = (alpha / sigma).log(), (alpha_next / sigma_next).log()
         before = (levels[0, 0] / levels[0, 1]).log()
-        estimate = torch.lerp(x0_last, x0_now, 1 + (after - now) / (2 * (now - before)))
+        weight = 1 + (after - now) / (2 * (now - before))
+        estimate = torch.lerp(x0_last, x0_now, weight.to(x0_now))  # older torches mix no dtypes here
     shrink = sigma_next / sigma
     return shrink * x + (alpha_next - shrink * alpha) * estimate
 
