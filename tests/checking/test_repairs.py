@@ -13,7 +13,8 @@ from diffusion_lab.grading.judge import check
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine import explaining
 from diffusion_lab.grading.judge.engine.evidence import DIGITS, bits
-from diffusion_lab.grading.judge.engine.searching import lines_run
+from diffusion_lab.grading.judge.engine.lines import lines_run
+from diffusion_lab.grading.judge.engine.rebuilding import Source
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
 from diffusion_lab.grading.judge.questions import ask, questions
 
@@ -199,10 +200,38 @@ def test_two_cases_with_a_mistake_each_have_a_hint_each():
     assert lines == {2, 3}
 
 
+def every_kind_of_statement(x, level):
+    total = torch.zeros_like(x)
+    for i in range(2):
+        if i == 1 and level > 2:
+            total = total + 1
+        elif i == 5:
+            total = -total
+        else:
+            total = torch.add(
+                total,
+                x,
+            )
+    while level < 0:
+        level = level + 1
+    try:
+        return helped(total)
+    except ValueError:
+        return total
+
+
+def helped(x):
+    return [v for v in x]
+
+
 def test_the_lines_that_a_case_runs():
     x, level = torch.ones(3), torch.full((3,), 0.5)
     first = wrong_in_both_cases.__code__.co_firstlineno
-    assert lines_run(wrong_in_both_cases, (x, level, "noise")) == {first + 1, first + 3}
+    assert lines_run(Source(wrong_in_both_cases), (x, level, "noise"), 9.0) == {first + 1, first + 3}
+    first = every_kind_of_statement.__code__.co_firstlineno
+    inside = {helped.__code__.co_firstlineno + 1}
+    run = {first + line for line in (1, 2, 3, 5, 8, 9, 10, 11, 12, 14, 15)}  # a statement over lines is one
+    assert lines_run(Source(every_kind_of_statement), (x, 0.5), 9.0) == run | inside
 
 
 def rescaled(x, eps, level, gamma):

@@ -23,6 +23,7 @@ from diffusion_lab.grading.judge.engine.evidence import (
     wrong_numbers,
 )
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
+from diffusion_lab.grading.judge.engine.lines import lines_run
 from diffusion_lab.grading.judge.engine.plausible import (
     CASES,
     REMOVED,
@@ -44,7 +45,6 @@ from diffusion_lab.grading.judge.engine.searching import (
     edited,
     is_right,
     length,
-    lines_run,
     same_returned,
     size,
     touches,
@@ -257,7 +257,7 @@ class _Search:
         if self.source is None:
             return None
         try:
-            return lines_run(self.source.function, question.arguments)
+            return lines_run(self.source, question.arguments, 4 * CALL)
         except Exception:  # a function that is odd to watch is searched as a whole
             return None
 

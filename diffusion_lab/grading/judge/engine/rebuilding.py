@@ -11,7 +11,7 @@ import linecache
 import textwrap
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -110,6 +110,14 @@ class Source:
         if shell is not None:
             exec(shell, namespace)
         return namespace[SHELL if shell is not None else self.name]
+
+    def rebuilt(self, change: Callable[[ast.FunctionDef], ast.AST], names: Mapping[str, Any]) -> Callable:
+        """The function with copies of all its trees changed, and these names for them to use."""
+        namespace = {**self.namespace, **names}
+        for name, tree in self.trees.items():
+            changed = ast.fix_missing_locations(change(copy.deepcopy(tree)))
+            exec(_compiled(changed, self._delicate[name]), namespace)
+        return namespace[self.name]
 
     def cancels(self, edit: Edit) -> bool:
         """Whether an edit makes something be divided by itself, or taken from itself: what stood there is away then,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,31 +63,6 @@ def same_returned(one: Returned, other: Returned, trains: bool) -> bool:
 def size(question: Question) -> int:
     """How many numbers a question holds: small ones are asked first."""
     return sum(a.numel() for a in question.arguments if isinstance(a, Tensor))
-
-
-def lines_run(function: Callable, arguments: tuple) -> set[int] | None:
-    """The lines of its file that a function runs for these arguments; None while a debugger or the like is at work."""
-    if sys.gettrace() is not None:
-        return None
-    seen: set[int] = set()
-    file = function.__code__.co_filename
-
-    def watch(frame: Any, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != file:
-            return None
-        if event == "line":
-            seen.add(frame.f_lineno)
-        return watch
-
-    def watched(*given: Any) -> Any:
-        sys.settrace(watch)
-        try:
-            return function(*given)
-        finally:
-            sys.settrace(None)
-
-    LocalCaller(watched, 4 * CALL)(arguments)
-    return seen
 
 
 def touches(edit: Edit, lines: set[int] | None) -> bool:
