@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from diffusion_lab.exercises import exercise, library, notebook
-from diffusion_lab.grading.judge import kinds, trying
+from diffusion_lab.exercises.bugs import BugTask
+from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.own_numbers import OwnNumber
+from diffusion_lab.grading.judge import accusing, kinds, numbering, trying
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.grading.judge.telling import told
@@ -46,8 +49,12 @@ def test_a_small_gradient_that_is_wrong_is_refused_all_the_same(share: float, pa
     assert verdict.passed == passes and ("gradient for the network's weights" in told(verdict)) != passes
 
 
-def test_a_learners_check_is_audited_on_all_seeds(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("kind", "home"), [(CheckTask, trying), (BugTask, accusing), (OwnNumber, numbering)], ids=lambda x: x.__name__
+)
+def test_what_a_lab_asks_for_is_audited_on_all_seeds(kind: type, home, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    monkeypatch.setattr(trying, "audit", lambda task, seeds: seen.extend(seeds))
-    kinds.audit(notebook("normal_2d_lab").exercises[0], (0, 1, 2, 3), range(4, 7))
+    monkeypatch.setattr(home, "audit", lambda task, seeds: seen.extend(seeds))
+    task = next(task for task in notebook("normal_2d_lab").exercises if isinstance(task, kind))
+    kinds.audit(task, (0, 1, 2, 3), range(4, 7))
     assert seen == [0, 1, 4, 5, 6]
