@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,9 +48,10 @@ def test_what_says_nothing_is_told_as_well(tmp_path: Path, monkeypatch: pytest.M
 
 def test_words_that_a_child_holds_open_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("diffusion_lab.grading.isolation.starting.PATIENCE", 0.5)
-    bwrap(tmp_path, "echo bwrap: no >&2; sleep 30 & exit 1", monkeypatch)
+    bwrap(tmp_path, f"echo bwrap: no >&2; sleep 60 & echo $! > {tmp_path}/child; exit 1", monkeypatch)
     with pytest.raises(SandboxError, match="bwrap: no"):
         Sandbox().start()
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGTERM)  # it is still there
 
 
 def test_a_process_without_walls_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

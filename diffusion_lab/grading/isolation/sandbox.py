@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import site
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,13 +105,27 @@ class Sandbox:
         ours.settimeout(START_UP)
         self._control = ours
         try:
-            ready, why = ours.recv(5) == b"ready", "no message"
+            ready, why = self._first_word() == b"ready", "no message"
         except OSError as error:
             ready, why = False, f"no answer after {START_UP:g} s" if isinstance(error, TimeoutError) else str(error)
         if not ready:
             said = last_words(self._process)
             self.close()
             raise SandboxError(f"the sandbox did not start: {said or why}{advice(said)}")
+
+    def _first_word(self) -> bytes:
+        """What the worker says first; nothing where it has ended, though what it started may hold its line open.
+
+        Raises TimeoutError where it says nothing in time, and OSError where the line breaks.
+        """
+        late = time.monotonic() + START_UP
+        while time.monotonic() < late:
+            ended = self._process.poll() is not None
+            if select.select([self._control], [], [], 0 if ended else 0.05)[0]:
+                return self._control.recv(5)
+            if ended:
+                return b""
+        raise TimeoutError
 
     def close(self) -> None:
         """End the worker and everything in it."""
