@@ -12,10 +12,12 @@ import io
 import math
 from pathlib import Path
 
+import diffusion_lab  # before torch, whose threads it keeps from spinning
+
+# isort: split
 import torch
 from PIL import Image
 
-import diffusion_lab
 from diffusion_lab.plots.figure import LabFigure, new_figure, styled, to_png
 from diffusion_lab.plots.image import tile
 from diffusion_lab.plots.style import DATA, EXACT, SAMPLES, bare
