@@ -22,7 +22,7 @@ MENDED = {
 def codes(text: str) -> tuple[str, ...]:
     names: dict = {}
     exec(text, names)
-    return examine({name: names[name] for name in ("betas", "q_sample", "loss", "sample")}).codes
+    return examine({name: names[name] for name in ("betas", "loss", "sample")}).codes
 
 
 def test_the_three_mistakes_of_the_page_are_found():
