@@ -10,6 +10,7 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import RightAnswer, WrongAnswer
+from diffusion_lab.exercises.tasks import Task
 
 OWN, OTHERS = "your numbers", "other numbers"
 PARTS = {OWN: 2, OTHERS: 1}
@@ -30,7 +31,7 @@ PREDICTED = "predicted_"
 
 
 @dataclass(frozen=True, eq=False)
-class OwnNumber:
+class OwnNumber(Task):
     """A question to answer twice: first by a guess, which is kept and never marked, then by a function.
 
     The function takes the numbers of the question and returns one number. It is called with the student's own numbers
@@ -55,18 +56,6 @@ class OwnNumber:
     hints: tuple[str, ...] = ()
     source: str = ""
     owner: Owner | None = None
-
-    @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def right(function: Callable) -> RightAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class Exercise:
+class Exercise(Task):
     """One piece for the student to write."""
 
     chapter: str
@@ -106,18 +106,6 @@ class Exercise:
 
     The statement must say so. Without a name here, networks take every dtype and so may the answer be.
     """
-
-    @property
-    def name(self) -> str:
-        return self.reference.__name__
-
-    @property
-    def points(self) -> int:
-        return sum(self.parts.values())
-
-    @property
-    def signature(self) -> str:
-        return f"{self.name}{inspect.signature(self.reference)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ import re
 
 import pytest
 import torch
+from made_up import explained, made_up
 
-from diffusion_lab.exercises import CARE, Case, Exercise, library
+from diffusion_lab.exercises import Case, library
 from diffusion_lab.grading.judge import check
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine import explaining
@@ -24,25 +25,6 @@ def time_enough(monkeypatch):
     """A busy machine must not decide what is found."""
     for name in ("ONE", "APART", "ALL"):
         monkeypatch.setattr(explaining, name, 20.0)
-
-
-def made_up(reference, cases) -> Exercise:
-    return Exercise(
-        chapter="made_up",
-        kind="sampler",
-        title="Made up",
-        statement="",
-        reference=reference,
-        parts={"values": 2, CARE: 1},
-        cases=cases,
-        wrong_answers=(),
-        right_answers=(),
-    )
-
-
-def explained(exercise, function):
-    call = LocalCaller(function)
-    return explaining.explain(exercise, call, [ask(exercise, q, call) for q in questions(exercise, 0)])
 
 
 def root(matrix):

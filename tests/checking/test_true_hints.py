@@ -8,40 +8,16 @@ import types
 
 import pytest
 import torch
+from made_up import explained, made_up, trials_of
 
-from diffusion_lab.exercises import CARE, Case, Exercise, library
-from diffusion_lab.grading.judge.calling import LocalCaller
+from diffusion_lab.exercises import Case, library
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
 from diffusion_lab.grading.judge.engine import explaining, fingerprints, plausible
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
 from diffusion_lab.grading.judge.engine.wording import mistake
 from diffusion_lab.grading.judge.expecting import expect
-from diffusion_lab.grading.judge.questions import ask, questions
 from diffusion_lab.grading.judge.relating import relation
-
-
-def made_up(reference, cases) -> Exercise:
-    return Exercise(
-        chapter="made_up",
-        kind="sampler",
-        title="Made up",
-        statement="",
-        reference=reference,
-        parts={"values": 2, CARE: 1},
-        cases=cases,
-        wrong_answers=(),
-        right_answers=(),
-    )
-
-
-def trials_of(exercise, function):
-    call = LocalCaller(function)
-    return call, [ask(exercise, q, call) for q in questions(exercise, 0)]
-
-
-def explained(exercise, function):
-    return explaining.explain(exercise, *trials_of(exercise, function))
 
 
 def positive(x):

@@ -159,7 +159,7 @@ class _Reading:
         lazy = False
         for cell in document.cells:
             for statement in self._statements(cell):
-                lazy = lazy or _makes_lazy(statement)
+                lazy = lazy or statement.makes_lazy
                 self.lines.append(_Line(cell, statement, lazy))
         self.course = self._course_names()
 
@@ -212,7 +212,7 @@ class _Reading:
             for line in self.lines:
                 statement = line.statement
                 is_given = self._imports_course(statement) or (not statement.defines and names & statement.loads)
-                kind = sessions if _is_session(statement) else given if is_given else own
+                kind = sessions if statement.is_session else given if is_given else own
                 kind.update(statement.binds)
             found = (given - own) | sessions
             if found <= names:
@@ -226,13 +226,13 @@ class _Reading:
 
     def _is_courses(self, statement: Statement) -> bool:
         """Whether it has to do with the course's own checks, which have no place here."""
-        if self._imports_course(statement) or _is_session(statement):
+        if self._imports_course(statement) or statement.is_session:
             return True
         return not statement.defines and bool(self.course & statement.loads)
 
     def _naming_package(self) -> list[str]:
         """Who names the package elsewhere than to begin the course's own checks."""
-        texts = [(line.cell, line.statement.text) for line in self.lines if not _begins(line.statement)]
+        texts = [(line.cell, line.statement.text) for line in self.lines if not line.statement.begins]
         texts += [(item.cell, item.text) for item in self.broken]
         places = dict.fromkeys(cell.place for cell, text in texts if _PACKAGE.search(text))
         return [f"{place} names the package {PACKAGE}, which is not there when marks are given" for place in places]
@@ -348,28 +348,9 @@ class _Reading:
                 self.notes.append(f"left out: {item.fault}")
 
 
-def _makes_lazy(statement: Statement) -> bool:
-    node = statement.node
-    return isinstance(node, ast.ImportFrom) and node.module == "__future__" and "annotations" in statement.binds
-
-
-def _is_session(statement: Statement) -> bool:
-    """Whether it is `lab = start("mnist", globals())`, under whatever names."""
-    call = getattr(statement.node, "value", None)
-    if not isinstance(statement.node, (ast.Assign, ast.Expr)) or not isinstance(call, ast.Call):
-        return False
-    given = call.args[1:]
-    return any(isinstance(g, ast.Call) and isinstance(g.func, ast.Name) and g.func.id == "globals" for g in given)
-
-
 def _is_new(statement: Statement, name: str) -> bool:
     """Whether it is a function of its own, and not one that is made of the one before."""
     return statement.defines or name not in statement.loads
-
-
-def _begins(statement: Statement) -> bool:
-    """Whether it is `from diffusion_lab.grading import start`, or `hunt`."""
-    return isinstance(statement.node, ast.ImportFrom) and statement.binds in ({"start"}, {"hunt"})
 
 
 def _plain(name: str) -> str:

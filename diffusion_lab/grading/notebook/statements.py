@@ -71,6 +71,27 @@ class Statement:
             name.id for name in ast.walk(self.node.test) if isinstance(name, ast.Name)
         }
 
+    @property
+    def makes_lazy(self) -> bool:
+        """Whether it is `from __future__ import annotations`."""
+        return (
+            isinstance(self.node, ast.ImportFrom) and self.node.module == "__future__" and "annotations" in self.binds
+        )
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is `from diffusion_lab.grading import start`, or `hunt`."""
+        return isinstance(self.node, ast.ImportFrom) and self.binds in ({"start"}, {"hunt"})
+
+    @property
+    def is_session(self) -> bool:
+        """Whether it is `lab = start("mnist", globals())`, under whatever names."""
+        call = getattr(self.node, "value", None)
+        if not isinstance(self.node, (ast.Assign, ast.Expr)) or not isinstance(call, ast.Call):
+            return False
+        given = call.args[1:]
+        return any(isinstance(g, ast.Call) and isinstance(g.func, ast.Name) and g.func.id == "globals" for g in given)
+
     def makes_function(self, functions: set[str], pieces: set[str]) -> bool:
         """Whether a name that it binds is a function then: one of its own, another one, or one made of another one.
 
