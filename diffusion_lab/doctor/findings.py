@@ -9,7 +9,8 @@ from typing import Any
 
 from diffusion_lab.addresses import web_page
 
-WIDTH = 88
+WIDTH = 72
+"""Characters of a line: a page of the book shows so many."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Finding:
     def as_text(self) -> str:
         """The finding in three lines: what is wrong, the two numbers, the page."""
         numbers = f"{self.of}: {_number(self.measured)}, expected {_number(self.expected)}"
-        lines = [
-            *textwrap.wrap(f"{self.piece}: {self.says}", WIDTH),
-            *textwrap.wrap(numbers, WIDTH - 4, initial_indent="    ", subsequent_indent="    "),
-            f"    read on: {link(self.page)}",
+        whole = {"break_long_words": False, "break_on_hyphens": False}  # an address stays one
+        below = [
+            textwrap.fill(line, WIDTH, initial_indent="    ", subsequent_indent="      ", **whole)
+            for line in (numbers, f"read on: {link(self.page)}")
         ]
-        return "\n".join(lines)
+        return "\n".join([textwrap.fill(f"{self.piece}: {self.says}", WIDTH), *below])
 
 
 @dataclass(frozen=True)
