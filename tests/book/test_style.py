@@ -23,6 +23,7 @@ STRAYS = {
     "a mean is \\mathbb E": r"\\mathrm ?\{?E\b|\\operatorname\{E\}|(?<!mathbb )(?<![A-Za-z\\{])E\[",
     "a derivative in t has a dot": r"\\(?:alpha|sigma)'",
     "the logarithm is \\log": r"\\ln\b",
+    "a covariance is C": r"\\Sigma\b",
 }
 
 

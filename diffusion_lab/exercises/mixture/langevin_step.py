@@ -177,14 +177,14 @@ With the score of a density alone, one can draw from it. Go a little way along t
 
 $$
 \begin{gathered}
-x' = x + \eta\; s(x) + \sqrt{2 \eta}\; z, \\
+x' = x + h\; s(x) + \sqrt{2 h}\; z, \\
 z \sim \mathcal N(0, I),
 \end{gathered}
 $$
 
-with $\eta$ the step size. The two terms are in balance: without the noise the walk ends on a mode, without the score it
+with $h$ the step size. The two terms are in balance: without the noise the walk ends on a mode, without the score it
 runs away. Annealed, as in this chapter's run, the walk goes through the levels from $\sigma_{\max}$ to $\sigma_{\min}$
-with $\eta$ proportional to $\sigma^2$; your function is one step of it.
+with $h$ proportional to $\sigma^2$; your function is one step of it.
 """,
     reference=langevin_step,
     parts={"along the score": 2, "score and noise": 3, CARE: 1},
@@ -213,5 +213,5 @@ with $\eta$ proportional to $\sigma^2$; your function is one step of it.
         "A variance is not a standard deviation.",
         "For a normal distribution, work out which variance of the noise keeps the variance of x as it is.",
     ),
-    source="Welling & Teh 2011, equation 3, whose step is 2 eta; Song & Ermon 2019, algorithm 1",
+    source="Welling & Teh 2011, equation 3, whose step is 2 h; Song & Ermon 2019, algorithm 1",
 )

@@ -309,14 +309,13 @@ EXERCISE = Exercise(
     kind="data",
     title="Which mode did it come from?",
     statement=r"""
-The data come from a mixture of $K$ normals with weights $w_k$, means $\mu_k$ and covariances $\Sigma_k$. Noise makes
+The data come from a mixture of $K$ normals with weights $w_k$, means $m_k$ and covariances $C_k$. Noise makes
 each component a wider normal, so that
 
 $$
 \begin{aligned}
-r_k(x) &= \frac{w_k\, \mathcal N(x;\ m_k, C_k)}{\sum_j w_j\, \mathcal N(x;\ m_j, C_j)}, \\
-m_k &= \sqrt{\bar\alpha_t}\, \mu_k, \\
-C_k &= \bar\alpha_t \Sigma_k + (1 - \bar\alpha_t) I,
+r_k(x) &= \frac{w_k\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_k, V_k)}{\sum_j w_j\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_j, V_j)}, \\
+V_k &= \bar\alpha_t C_k + (1 - \bar\alpha_t) I,
 \end{aligned}
 $$
 
