@@ -25,7 +25,7 @@ class Report:
     dataset: str
     """What the data really was."""
     source: str
-    """"real", "bundled" or "generated"."""
+    """"real", "bundled", "generated" or "own"."""
     schedule: str
     target: str
     own_pieces: dict[str, str]
@@ -62,6 +62,11 @@ class Report:
         return self.budget != "smoke"
 
     @property
+    def judged(self) -> bool:
+        """Whether scores mean something and have thresholds: on data of the user's own there are none."""
+        return self.meaningful and bool(self.scores) and all(score.threshold is not None for score in self.scores)
+
+    @property
     def passed(self) -> bool:
         """Whether every score is past its threshold."""
         return all(score.passed for score in self.scores)
@@ -69,7 +74,11 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the samples, ready for JSON."""
         light = {f: v for f, v in self.__dict__.items() if f not in ("samples", "experiment", "scores")}
-        verdict = {"passed": self.passed} if self.meaningful else {"passed": None, "note": "smoke: scores mean nothing"}
+        verdict: dict[str, Any] = {"passed": self.passed if self.judged else None}
+        if not self.meaningful:
+            verdict["note"] = "smoke: scores mean nothing"
+        elif not self.judged:
+            verdict["note"] = "own data: no thresholds" if self.scores else "own data: not scored, see notes"
         return {**json.loads(json.dumps(light)), "scores": [score.as_dict() for score in self.scores], **verdict}
 
     def comparable(self) -> dict[str, Any]:
@@ -87,10 +96,11 @@ class Report:
             f"{self.seconds['total']:.0f} s on {self.device}",
         ]
         for score in self.scores:
+            said = f"  {score.name}: {score.value:.4g} {score.unit} (floor {score.floor:.4g}"
+            if score.threshold is None:
+                lines.append(f"{said}; {score.better} is better)")
+                continue
             relation = "at most" if score.better == "lower" else "at least"
             verdict = ("passed" if score.passed else "not passed") if self.meaningful else "smoke: means nothing"
-            lines.append(
-                f"  {score.name}: {score.value:.4g} {score.unit} (floor {score.floor:.4g}, {relation} "
-                f"{score.threshold:.4g}): {verdict}"
-            )
+            lines.append(f"{said}, {relation} {score.threshold:.4g}): {verdict}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

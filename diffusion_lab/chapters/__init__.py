@@ -4,6 +4,6 @@ from diffusion_lab.chapters.catalogue import NAMES, get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.opening import open_checkpoint
-from diffusion_lab.chapters.run import run_chapter
+from diffusion_lab.chapters.run import results_folder, run_chapter
 
-__all__ = ["NAMES", "Budget", "Chapter", "Experiment", "get", "open_checkpoint", "run_chapter"]
+__all__ = ["NAMES", "Budget", "Chapter", "Experiment", "get", "open_checkpoint", "results_folder", "run_chapter"]

@@ -11,8 +11,11 @@ from torch import Tensor
 from diffusion_lab import losses, samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
-from diffusion_lab.chapters.readiness import require_sounds
+from diffusion_lab.chapters.own import TakesOwn
+from diffusion_lab.chapters.readiness import require_labelled_sounds, require_sounds
 from diffusion_lab.data import Dataset, load
+from diffusion_lab.data.own_data import OwnData
+from diffusion_lab.data.own_sounds import load_own_sounds
 from diffusion_lab.levels import Level
 from diffusion_lab.metrics import (
     Score,
@@ -37,7 +40,14 @@ NOISE_LOG_SNR = 0.0
 
 
 def _load(source: str, root, seed: int) -> Dataset:
-    dataset = load("audio", source=source, root=root, seed=seed)
+    return _at_unit_variance(load("audio", source=source, root=root, seed=seed))
+
+
+def _load_own(own: OwnData) -> Dataset:
+    return _at_unit_variance(load_own_sounds(own))
+
+
+def _at_unit_variance(dataset: Dataset) -> Dataset:
     return replace(dataset, train=dataset.train * GAIN, test=dataset.test * GAIN)
 
 
@@ -134,7 +144,8 @@ CHAPTER = Chapter(
     # to 5.9. After a minute of training they stretch errors as well, and the distance is larger with them.
     guidance=2.0,
     precision="bfloat16",
-    require=require_sounds,
+    require=require_labelled_sounds,
+    own=TakesOwn("sounds", _load_own, require_sounds),
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),
     denoise_score=removal_score,

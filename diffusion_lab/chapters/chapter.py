@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.data import Dataset
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.losses import Loss, prediction_loss
@@ -66,6 +67,8 @@ class Chapter:
     """dataset -> an object of `diffusion_lab.exact` that knows the true distribution."""
     require: Callable[[Dataset], None] | None = None
     """dataset -> None; raises a LabError, before any training, where the result could not be scored."""
+    own: TakesOwn | None = None
+    """What it does with data of the user's own, where it takes any."""
     floor: Callable[[Run], float] | None = None
     """The lowest mean training loss that any network can reach, where it is known."""
     process: DiscreteProcess | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
-from diffusion_lab.chapters.images import Thresholds, image_scores
+from diffusion_lab.chapters.images import Thresholds, image_scores, own_images
 from diffusion_lab.chapters.readiness import require_images
 from diffusion_lab.data import load
 from diffusion_lab.denoisers import dynamic_threshold
@@ -30,6 +30,7 @@ CHAPTER = Chapter(
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
     require=require_images,
+    own=own_images(32, grey=False),
     evaluate=image_scores(real=Thresholds(40.0, 0.25, 0.3), bundled=Thresholds(150.0, 0.2, 0.5), crop=4, flip=True),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={

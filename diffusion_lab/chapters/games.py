@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,11 @@ from torch import Tensor
 from diffusion_lab import discrete, losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.own import TakesOwn
+from diffusion_lab.chapters.readiness import require_count
 from diffusion_lab.data import Dataset, load
 from diffusion_lab.data.games import bits_to_board, board_to_bits
+from diffusion_lab.data.own_boards import load_own_boards
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.exact import FiniteTokens
 from diffusion_lab.metrics import (
@@ -20,6 +24,7 @@ from diffusion_lab.metrics import (
     board_total_variation,
     floor_of,
     legality_rate,
+    pair_total_variation,
     random_rows,
     reconstruction_accuracy,
 )
@@ -103,6 +108,42 @@ def entropy_floor(experiment: Experiment) -> float:
     return math.log(len(experiment.dataset.info["boards"])) / CELLS
 
 
+FEWEST = 30
+"""Own boards held out at least, so that how often they have which signs says something."""
+ENUMERABLE = 50_000_000
+"""The most numbers, boards times cells times tokens, that the exact denoiser of own boards may hold."""
+
+
+def evaluate_own(experiment: Experiment) -> list[Score]:
+    """How often two cells hold which two signs, in the samples and in held-out boards: no list of legal boards here."""
+    data, generator = experiment.dataset, experiment.generator("floor")
+    samples = experiment.samples[: len(data.train)]
+
+    def distance(boards: Tensor) -> float:
+        return pair_total_variation(boards, data.test, data.info["K"])
+
+    floor = floor_of(distance, lambda: random_rows(data.train, len(samples), generator))
+    note = f"{len(samples):,} samples, {len(data.test):,} held-out boards; the floor is that of training boards"
+    return [Score("total variation of pairs of cells", distance(samples), floor, floor, note=note)]
+
+
+def for_own_boards(chapter: Chapter, dataset: Dataset) -> dict[str, Any]:
+    """The process, the network and the truth for as many signs and cells as these boards have."""
+    process = replace(chapter.process, categories=dataset.info["K"])
+    absorbing = process.kind == "absorbing"
+    small = dataset.train.numel() * process.categories <= ENUMERABLE
+    return {
+        "process": process,
+        "exact": (lambda data: FiniteTokens(data.train, process)) if small else None,
+        "step": lambda data: discrete.ancestral(process),
+        "loss": lambda target, schedule, data: (
+            discrete.variational_bound(process, schedule) if absorbing else discrete.cross_entropy_loss(process)
+        ),
+        "network": {**chapter.network, "vocabulary": process.categories},
+        "evaluate": evaluate_own,
+    }
+
+
 BUDGETS = {
     "smoke": Budget(Settings(steps=60, batch=128), samples=500, sample_steps=16),
     "quick": Budget(
@@ -125,6 +166,7 @@ MASKED = Chapter(
     network={"kind": "transformer", "vocabulary": TOKENS, "mask_token": True, "width": 64, "depth": 3},
     precision="bfloat16",
     evaluate=evaluate,
+    own=TakesOwn("boards", load_own_boards, lambda dataset: require_count(dataset, FEWEST), for_own_boards),
     floor=entropy_floor,
     denoise_log_snr=(1.1, 0.0, -1.1),
     denoise_score=cells_right,
@@ -147,6 +189,7 @@ BITS = replace(
     method="analog bits, cosine, v, DDIM with eta 1",
     load=_load_bits,
     process=None,
+    own=None,
     exact=None,
     schedule=lambda dataset: schedules.cosine(),
     target=targets.v,

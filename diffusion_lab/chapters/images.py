@@ -8,6 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.own import TakesOwn
+from diffusion_lab.chapters.readiness import require_images
+from diffusion_lab.data.own_images import load_own_images
 from diffusion_lab.metrics import (
     FeatureClassifier,
     Score,
@@ -39,6 +42,11 @@ def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassif
         flip=flip,
         progress=lambda done, total: experiment.on_step("training the judge", done, total),
     )
+
+
+def own_images(size: int, *, grey: bool) -> TakesOwn:
+    """Pictures of the user's own, `size` pixels high and wide unless they say otherwise."""
+    return TakesOwn("images", lambda own: load_own_images(own, size, grey), require_images)
 
 
 class Thresholds(NamedTuple):

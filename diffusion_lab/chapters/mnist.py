@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffusion_lab import samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
-from diffusion_lab.chapters.images import Thresholds, image_scores
+from diffusion_lab.chapters.images import Thresholds, image_scores, own_images
 from diffusion_lab.chapters.readiness import require_images
 from diffusion_lab.data import load
 from diffusion_lab.denoisers import clip
@@ -29,6 +29,7 @@ CHAPTER = Chapter(
     polish=lambda dataset: clip,
     precision="bfloat16",
     require=require_images,
+    own=own_images(28, grey=True),
     evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(15.0, 0.8, 0.8), crop=2),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={

@@ -7,6 +7,7 @@ import torch
 from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.normal import exact_floor, load_normal, normal_scores
+from diffusion_lab.chapters.table import OWN_TABLE
 from diffusion_lab.exact import Gaussian
 from diffusion_lab.train import Settings
 
@@ -35,6 +36,7 @@ CHAPTER = Chapter(
     step=lambda dataset: samplers.heun(),
     network={"width": 192, "depth": 3},
     evaluate=normal_scores(),
+    own=OWN_TABLE,
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=10),

@@ -9,10 +9,12 @@ from typing import Any
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.own import content_of, found_again, with_own_data
 from diffusion_lab.chapters.pieces import assemble
 from diffusion_lab.chapters.run import budget_of, judges, network_for
 from diffusion_lab.checkpoints import load_tensors, load_weights
 from diffusion_lab.data import Dataset
+from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError, PieceError
 from diffusion_lab.times import SPACINGS, Spacing
@@ -49,6 +51,7 @@ def open_checkpoint(
     seed: int = 0,
     guidance: float | None = None,
     spacing: str | Spacing = "",
+    own: OwnData | None = None,
     **pieces: Any,
 ) -> Experiment:
     """The experiment that a checkpoint stands for, ready to `draw` samples or to denoise.
@@ -64,6 +67,7 @@ def open_checkpoint(
         guidance: the guidance scale of samples; by default the chapter's.
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
             `diffusion_lab.times`; "" takes the schedule's own.
+        own: where the data of your own are that it was trained on, if they have moved.
         pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
 
     Raises:
@@ -83,29 +87,34 @@ def open_checkpoint(
         trained_name = settings["dataset"]
     except (KeyError, LabError) as error:
         raise CheckpointError(f"{path} was not written by a chapter of this version: {error}") from error
+    if own is not None and "own" not in settings:
+        raise CheckpointError(f"{path} was trained on {trained_name}, not on {own.kind} of your own")
     if name and get(name).name != chapter.name:
         raise CheckpointError(f"{path} belongs to chapter '{chapter.name}', not to '{get(name).name}'")
     if missing:
         raise CheckpointError(f"{path} was trained with pieces of its own; give them again: {', '.join(missing)}")
+    if "own" in settings:
+        chapter, dataset = _own_data(chapter, settings["own"], own, path)
     _check_guidance(chapter, guidance)
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
-    if not source:
-        anywhere = trained_on == "generated" or (trained_on == "real" and not own_file)
-        source = "auto" if anywhere else trained_on
-    dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
+    if "own" not in settings:
+        if not source:
+            anywhere = trained_on == "generated" or (trained_on == "real" and not own_file)
+            source = "auto" if anywhere else trained_on
+        dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
     _check_shape(path, shape, trained_name, dataset)
     classes = tuple(settings.get("classes", dataset.classes))
-    own = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
+    parts = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
     if spacing:
-        own = replace(own, schedule=replace(own.schedule, spacing=_spacing(spacing)))
-    load_weights(own.network, tensors, path)
+        parts = replace(parts, schedule=replace(parts.schedule, spacing=_spacing(spacing)))
+    load_weights(parts.network, tensors, path)
     accelerator = make_accelerator(device, chapter.precision)
-    network = own.network.to(accelerator.device).eval().requires_grad_(False)
+    network = parts.network.to(accelerator.device).eval().requires_grad_(False)
     return Experiment(
         chapter,
         dataset,
-        own,
+        parts,
         budget_of(chapter, budget),
         seed,
         accelerator,
@@ -115,6 +124,17 @@ def open_checkpoint(
         classes=classes,
         trained_on=trained_name,
     )
+
+
+def _own_data(
+    chapter: Chapter, settings: dict[str, Any], elsewhere: OwnData | None, path: Path
+) -> tuple[Chapter, Dataset]:
+    """The chapter's record and the data of a checkpoint on data of the user's own; a note where these have changed."""
+    chapter, dataset = with_own_data(chapter, found_again(settings, elsewhere, path), scored=False)
+    if content_of(dataset) != settings["content"]:
+        note = f"{dataset.name} are not what they were when this network was trained on them"
+        dataset = replace(dataset, notes=(note, *dataset.notes))
+    return chapter, dataset
 
 
 def _spacing(spacing: str | Spacing) -> Spacing:

@@ -40,11 +40,17 @@ def require_images(dataset: Dataset) -> None:
     _require_labels(dataset)
     if len(dataset.classes) < 2:
         raise DataError(f"{dataset.name} has one class only, and the judge of images needs two or more")
-    _require_count(dataset, FEATURES + 1)
+    require_count(dataset, FEATURES + 1)
+
+
+def require_labelled_sounds(dataset: Dataset) -> None:
+    """See that there are classes, and the same as `require_sounds`, with the same errors."""
+    _require_labels(dataset)
+    require_sounds(dataset)
 
 
 def require_sounds(dataset: Dataset) -> None:
-    """The same of sounds, whose spectra have 40 features.
+    """See that there are enough sounds for a covariance of their spectra, which have 40 features.
 
     Raises:
         DataError: they cannot be scored.
@@ -52,8 +58,7 @@ def require_sounds(dataset: Dataset) -> None:
     """
     from diffusion_lab.metrics.audio import MEL_BANDS, spectral_features
 
-    _require_labels(dataset)
-    _require_count(dataset, 2 * MEL_BANDS + 1)
+    require_count(dataset, 2 * MEL_BANDS + 1)
     spectral_features(dataset.test[:1], dataset.info["sample_rate"])
 
 
@@ -65,8 +70,14 @@ def _require_labels(dataset: Dataset) -> None:
         )
 
 
-def _require_count(dataset: Dataset, least: int) -> None:
-    """A covariance of D features needs D + 1 samples: held out, and from the training set for the floor."""
+def require_count(dataset: Dataset, least: int) -> None:
+    """See that there are `least` samples held out, and to train on, where the floor's are drawn from.
+
+    A covariance of D features needs D + 1 of both.
+
+    Raises:
+        DataError: there are fewer.
+    """
     for what, count in (("held out", len(dataset.test)), ("to train on", len(dataset.train))):
         if count < least:
             raise DataError(

@@ -15,11 +15,13 @@ from diffusion_lab import __version__
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.own import settings_of_own, with_own_data
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.chapters.readiness import rehearse, require_writable
 from diffusion_lab.chapters.trial import Trial
 from diffusion_lab.checkpoints import save_network
 from diffusion_lab.data import Dataset
+from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.storage import user_cache
 from diffusion_lab.devices import make_accelerator, own_randomness
 from diffusion_lab.errors import CheckpointError, LabError
@@ -44,10 +46,12 @@ def run_chapter(
     training: Settings | None = None,
     source: str = "auto",
     data_root: str | Path | None = None,
+    own: OwnData | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     on_step: OnStep = silent,
+    on_note: Callable[[str], None] = lambda note: None,
     **pieces: Any,
 ) -> Report:
     """Train, sample and score one chapter.
@@ -60,10 +64,13 @@ def run_chapter(
         training: how long and how fast to train, in place of what the budget says about it.
         source: "real", "bundled", or "auto": real data where they are on disk.
         data_root: where the real data are; by default $DIFFUSION_LAB_DATA, else the user's cache.
+        own: data of your own in place of those; `report.dataset` is then called after their folder, and scores have no
+            thresholds.
         device: "auto", "cpu", "cuda" or "mps".
-        out: folder for report, checkpoint and figures; None writes nothing.
+        out: folder for report, checkpoint and figures, which go into `results_folder`; None writes nothing.
         resume: go on from the state that an interrupted run left in `out`.
         on_step: progress.
+        on_note: called before training with each thing to know about the data.
         schedule, target, loss, step, network, polish, guide, drop_labels, average: your own pieces; see
             `diffusion_lab.chapters.slots.SLOTS`. A network is trained in place.
 
@@ -83,34 +90,41 @@ def run_chapter(
         allowance = replace(allowance, training=training)
     if resume and out is None:
         raise CheckpointError("to resume, say with `out` where the interrupted run wrote its state")
-    folder = None if out is None else Path(out) / chapter.name
+    folder = None if out is None else results_folder(out, chapter.name, own)
     if folder is not None:
         require_writable(folder)
     began = time.perf_counter()
     accelerator = make_accelerator(device, chapter.precision)
     root = Path(data_root) if data_root is not None else None
     on_step("loading data", 0, 1)
-    dataset = chapter.load(source, root, seed)
+    if own is None:
+        dataset = chapter.load(source, root, seed)
+    else:
+        chapter, dataset = with_own_data(chapter, own)
+    for note in dataset.notes:
+        on_note(note)
     if chapter.require is not None:
         chapter.require(dataset)
-    own = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
+    parts = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
     with own_randomness(accelerator.device, seed):
-        Trial(chapter, dataset, own).run()
-    settings = settings_of(chapter, variant, dataset, own, budget, seed)
+        Trial(chapter, dataset, parts).run()
+    settings = settings_of(chapter, variant, dataset, parts, budget, seed)
+    if own is not None:
+        settings["own"] = settings_of_own(own, dataset)
     trainer = Trainer(
-        network=own.network,
-        loss=own.loss,
-        schedule=own.schedule,
-        source=_source(chapter, dataset, own),
+        network=parts.network,
+        loss=parts.loss,
+        schedule=parts.schedule,
+        source=_source(chapter, dataset, parts),
         settings=allowance.training,
         accelerator=accelerator,
         seed=seed,
         identity={**settings, **asdict(allowance.training), "processes": accelerator.num_processes},
-        update_average=own.average,
+        update_average=parts.average,
     )
     # The trainer fills this network in place.
-    experiment = Experiment(chapter, dataset, own, allowance, seed, accelerator, trainer.average, judges())
-    if own.own:
+    experiment = Experiment(chapter, dataset, parts, allowance, seed, accelerator, trainer.average, judges())
+    if parts.own:
         rehearse(experiment)
     experiment.on_step = on_step
     loaded = time.perf_counter()
@@ -128,7 +142,7 @@ def run_chapter(
         scores = chapter.evaluate(experiment)
         floor = (
             chapter.floor(experiment)
-            if chapter.floor is not None and not {"loss", "target", "schedule"} & set(own.own)
+            if chapter.floor is not None and not {"loss", "target", "schedule"} & set(parts.own)
             else None
         )
         denoised = experiment.denoised()
@@ -140,11 +154,11 @@ def run_chapter(
         budget=budget,
         dataset=dataset.name,
         source=dataset.source,
-        schedule=own.schedule.name,
-        target=own.target.name if own.target is not None else "tokens",
-        own_pieces=own.own,
-        network=describe(own.network),
-        parameters=count_parameters(own.network),
+        schedule=parts.schedule.name,
+        target=parts.target.name if parts.target is not None else "tokens",
+        own_pieces=parts.own,
+        network=describe(parts.network),
+        parameters=count_parameters(parts.network),
         device=str(accelerator.device),
         precision="bfloat16" if accelerator.mixed_precision == "bf16" else "float32",
         seed=seed,
@@ -184,6 +198,11 @@ def run_chapter(
     if folder is not None and accelerator.is_main_process:
         report.save(folder / "report.json")
     return report
+
+
+def results_folder(out: str | Path, name: str, own: OwnData | None = None) -> Path:
+    """Where the results of a chapter go: `OUT/CHAPTER`, and `OUT/CHAPTER-FOLDER` on data of the user's own."""
+    return Path(out) / (name if own is None else f"{name}-{own.folder}")
 
 
 def build(chapter: Chapter, dataset: Dataset, seed: int, budget: str = "quick") -> torch.nn.Module:

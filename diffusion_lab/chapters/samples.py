@@ -11,7 +11,7 @@ from diffusion_lab.chapters.figures import denoising_figure, samples_figure
 from diffusion_lab.chapters.opening import open_checkpoint, shipped
 from diffusion_lab.chapters.readiness import require_writable
 from diffusion_lab.checkpoints import save_tensors
-from diffusion_lab.errors import PieceError
+from diffusion_lab.errors import CheckpointError, PieceError
 from diffusion_lab.metrics import nearest_word
 
 
@@ -25,6 +25,12 @@ def open_network(name: str, checkpoint: Path | None, folder: Path, **options: An
     require_writable(folder)
     left = folder / "checkpoint.safetensors"
     path = checkpoint or (left if left.is_file() else None)
+    if path is None and options.get("own") is not None:
+        own = options["own"]
+        raise CheckpointError(
+            f"no network was trained on {own.name} yet, at {left}; "
+            f"`diffusion-lab run {name} --{own.kind} {own.path}` trains one"
+        )
     experiment = open_checkpoint(path, name=name, **options)
     where = path or f"shipped with the package, {shipped(name).with_suffix('.md')} tells about it"
     return experiment, f"network trained on {experiment.trained_on}: {where}"

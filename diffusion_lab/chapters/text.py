@@ -8,7 +8,10 @@ from torch import Tensor
 from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.own import TakesOwn
+from diffusion_lab.chapters.readiness import require_count
 from diffusion_lab.data import Dataset, load
+from diffusion_lab.data.own_text import load_own_sentences
 from diffusion_lab.denoisers import nearest_rows
 from diffusion_lab.exact import FiniteSet
 from diffusion_lab.levels import Level, Prediction
@@ -144,6 +147,9 @@ def rounded_loss(target: Target, schedule: Schedule, dataset: Dataset) -> losses
     return losses.with_penalty(losses.prediction_loss(target), target, rounding, amount=0.1)
 
 
+FEWEST = 30
+"""Sentences held out at least, so that a share of them says something."""
+
 CHAPTER = Chapter(
     number=9,
     name="text",
@@ -160,6 +166,7 @@ CHAPTER = Chapter(
     polish=lambda dataset: nearest_rows(dataset.info["vectors"][1:]),
     precision="bfloat16",
     evaluate=evaluate,
+    own=TakesOwn("sentences", load_own_sentences, lambda dataset: require_count(dataset, FEWEST)),
     denoise_log_snr=(0.0, -2.0, -4.0),
     denoise_score=words_right,
     budgets={

@@ -24,7 +24,8 @@ class Trial:
 
     def __init__(self, chapter: Chapter, dataset: Dataset, pieces: Pieces):
         self.chapter, self.dataset, self.pieces = chapter, dataset, pieces
-        self.x0 = dataset.train[: self.COUNT]
+        rows = torch.arange(self.COUNT) % len(dataset.train)  # own data may be fewer
+        self.x0 = dataset.train[rows]
         generator = torch.Generator().manual_seed(0)
         draw = torch.randn if self.x0.is_floating_point() else torch.rand
         self.noise = draw(self.x0.shape, generator=generator)
@@ -32,9 +33,9 @@ class Trial:
         self.level = pieces.schedule.at(times, like=self.noise)
         self.cond: dict[str, Tensor] = {}
         if chapter.labelled:
-            self.cond["labels"] = dataset.train_labels[: self.COUNT]
+            self.cond["labels"] = dataset.train_labels[rows]
         if "train_mask" in dataset.info:
-            self.cond["mask"] = dataset.info["train_mask"][: self.COUNT]
+            self.cond["mask"] = dataset.info["train_mask"][rows]
         if chapter.self_condition:
             self.cond["last"] = torch.zeros_like(self.x0)
 

@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diffusion_lab.cli.own import (
+    BoardsOption,
+    ImagesOption,
+    RateOption,
+    SecondsOption,
+    SentencesOption,
+    SizeOption,
+    SoundsOption,
+    TableOption,
+    VectorsOption,
+    own_data,
+)
 from diffusion_lab.cli.terminal import (
     BudgetName,
     ChapterName,
@@ -21,6 +33,7 @@ from diffusion_lab.cli.terminal import (
     SourceName,
     SourceOption,
     console,
+    first_process,
     mistakes_told,
     new_table,
     of_file,
@@ -65,12 +78,31 @@ def run(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="With --pieces: take yours even where the check fails.")
     ] = False,
+    images: ImagesOption = None,
+    sounds: SoundsOption = None,
+    sentences: SentencesOption = None,
+    boards: BoardsOption = None,
+    table: TableOption = None,
+    size: SizeOption = None,
+    rate: RateOption = None,
+    seconds: SecondsOption = None,
+    vectors: VectorsOption = None,
 ) -> None:
     """Train, sample and score; write report, checkpoint and figures under OUT/CHAPTER."""
     with mistakes_told():
-        from diffusion_lab.chapters import NAMES, get, run_chapter
+        from rich.markup import escape
+
+        from diffusion_lab.chapters import NAMES, get, results_folder, run_chapter
 
         names = NAMES if chapter == "all" else (get(chapter, variant).name,)
+        own = own_data(
+            images=images, sounds=sounds, sentences=sentences, boards=boards, table=table,
+            size=size, rate=rate, seconds=seconds, vectors=vectors,
+        )  # fmt: skip
+        if own is not None and chapter == "all":
+            raise LabError(f"--{own.kind} goes with one chapter, not with all")
+        if own is not None and source is not SourceName.auto:
+            raise LabError(f"--{own.kind} says which data to take; leave --source out")
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
     reports: list[Report] = []
     failures: dict[str, str] = {}
@@ -81,6 +113,11 @@ def run(
             def on_step(what: str, done: int, total: int, bar=bar) -> None:
                 progress.update(bar, completed=done, total=total, what=what)
 
+            def on_note(note: str, name=name) -> None:
+                if first_process():
+                    line = f"note on the data of chapter '{name}': {note}"
+                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
             try:
                 with _in_their_place(choice, name) as slots:
                     report = run_chapter(
@@ -90,10 +127,12 @@ def run(
                         budget=budget.value,
                         source=source.value,
                         data_root=data_root,
+                        own=own,
                         device=device.value,
                         out=out,
                         resume=resume,
                         on_step=on_step,
+                        on_note=on_note,
                         **slots,
                     )
             except (LabError, OSError) as error:
@@ -103,9 +142,10 @@ def run(
                 progress.update(bar, what="failed")
                 continue
             reports.append(report)
-            verdict = "done" if not report.meaningful else "passed" if report.passed else "not passed"
+            verdict = "done" if not report.judged else "passed" if report.passed else "not passed"
             progress.update(bar, completed=1, total=1, what=f"{verdict}, {report.seconds['total']:.0f} s")
     if reports:
+        results = out if own is None else results_folder(out, names[0], own)
         say(results_table(reports, console().width))
         for report in reports if choice is not None else ():
             from diffusion_lab.grading.notebook import comparison
@@ -113,15 +153,12 @@ def run(
             typer.echo(f"\n{report.number} {report.title}\n{comparison(report)}")
         if budget is BudgetName.smoke:
             say("A smoke run proves that everything is connected. Its scores mean nothing.")
-        say(f"Reports, checkpoints and figures are under {out}/")
-    for report in reports:
-        for note in report.notes:
-            typer.echo(f"note on the data of chapter '{report.chapter}': {note}")
+        say(f"Reports, checkpoints and figures are under {escape(str(results))}/")
     for name, error in failures.items():
         typer.echo(f"error in chapter '{name}': {error}", err=True)
     if failures:
         raise typer.Exit(2)
-    if budget is not BudgetName.smoke and not all(report.passed for report in reports):
+    if any(report.judged and not report.passed for report in reports):
         raise typer.Exit(1)
 
 
@@ -164,29 +201,40 @@ def results_table(reports: list[Report], width: int):
 
     On a terminal of fewer than `WIDE` columns the network and the floor are left to report.json.
     """
+    from rich.markup import escape
+
     wide = width >= WIDE
     names = ["chapter", "data", "network", "seconds", "metric", "score", "floor", "threshold", "passed"]
     table = new_table(*(names if wide else [name for name in names if name not in ("network", "floor")]))
     for report in reports:
-        score = report.scores[0]
         cells = {
             "chapter": f"{report.number} {report.chapter}",
-            "data": report.dataset,
+            "data": escape(report.dataset),
             "network": report.network,
             "seconds": f"{report.seconds['total']:.0f}",
-            "metric": score.name,
-            "score": f"{score.value:.3g}",
-            "floor": f"{score.floor:.3g}",
-            "threshold": f"{'≤' if score.better == 'lower' else '≥'} {score.threshold:.3g} {score.unit}".strip(),
-            "passed": ("yes" if report.passed else "no") if report.meaningful else "-",
+            **_first_score(report),
         }
         table.add_row(*(cells[str(column.header)] for column in table.columns))
     for column in table.columns:
         column.no_wrap = column.header not in ("data", "network", "metric")
-    if all(report.meaningful for report in reports):
+    if all(report.judged for report in reports):
         total = sum(report.seconds["total"] for report in reports)
         table.caption = f"{total:.0f} s together. A chapter has passed when all scores in its report.json have."
     return table
+
+
+def _first_score(report: Report) -> dict[str, str]:
+    """The cells of a report's first score."""
+    if not report.scores:
+        return {"metric": "not scored", "score": "-", "floor": "-", "threshold": "-", "passed": "-"}
+    score = report.scores[0]
+    return {
+        "metric": score.name,
+        "score": f"{score.value:.3g}",
+        "floor": f"{score.floor:.3g}",
+        "threshold": score.limit,
+        "passed": ("yes" if report.passed else "no") if report.judged else "-",
+    }
 
 
 def sample(
@@ -208,22 +256,29 @@ def sample(
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     out: OutOption = Path("runs"),
+    images: ImagesOption = None,
+    sounds: SoundsOption = None,
+    sentences: SentencesOption = None,
+    boards: BoardsOption = None,
+    table: TableOption = None,
 ) -> None:
     """Draw samples from a trained network; write them and a picture of them under OUT/CHAPTER/samples."""
     with mistakes_told(), progress_bars() as progress:
-        from diffusion_lab.chapters import get, samples
+        from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
+        own = own_data(images=images, sounds=sounds, sentences=sentences, boards=boards, table=table)
+        folder = results_folder(out, name, own)
         bar = progress.add_task(name, total=1, what="loading")
-        options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance}
+        options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance, "own": own}
         options |= {"spacing": spacing} | ({"step": sampler} if sampler else {})
-        experiment, which = samples.open_network(name, checkpoint, out / name, **options)
+        experiment, which = samples.open_network(name, checkpoint, folder, **options)
         number = samples.label_of(experiment, label) if label else None
         notes = experiment.dataset.notes
         experiment.on_step = lambda what, done, total: progress.update(bar, completed=done, total=total, what=what)
-        files = samples.draw(experiment, out / name / "samples", count=count, steps=steps, label=number)
+        files = samples.draw(experiment, folder / "samples", count=count, steps=steps, label=number)
     for line in (which, *files):
-        say(str(line))
+        typer.echo(str(line))
     for note in notes:
         typer.echo(f"note on the data: {note}")
 
@@ -235,21 +290,28 @@ def denoise(
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     out: OutOption = Path("runs"),
+    images: ImagesOption = None,
+    sounds: SoundsOption = None,
+    sentences: SentencesOption = None,
+    boards: BoardsOption = None,
+    table: TableOption = None,
 ) -> None:
     """Denoise held-out data at several noise levels, beside the exact answer where there is one."""
     with mistakes_told():
-        from diffusion_lab.chapters import get, samples
+        from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
-        options = {"data_root": data_root, "seed": seed, "device": device.value}
-        experiment, which = samples.open_network(name, checkpoint, out / name, **options)
-        path, scores, levels = samples.denoise(experiment, out / name)
+        own = own_data(images=images, sounds=sounds, sentences=sentences, boards=boards, table=table)
+        folder = results_folder(out, name, own)
+        options = {"data_root": data_root, "seed": seed, "device": device.value, "own": own}
+        experiment, which = samples.open_network(name, checkpoint, folder, **options)
+        path, scores, levels = samples.denoise(experiment, folder)
         notes = experiment.dataset.notes
-    table = new_table("log-SNR", *scores)
+    answers = new_table("log-SNR", *scores)
     for i, level in enumerate(levels):
-        table.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
-    say(table)
+        answers.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
+    say(answers)
     for line in (which, path):
-        say(str(line))
+        typer.echo(str(line))
     for note in notes:
         typer.echo(f"note on the data: {note}")

@@ -36,7 +36,7 @@ def load_cifar10(path: Path) -> Dataset:
     elif strange:
         why = f"it has no class {strange[0]!r}"
     elif sizes != ((32, 32), (32, 32)):
-        why = f"its images are 32 x 32, and these are {_span(sizes)}"
+        why = f"its images are 32 x 32, and these are {span(sizes)}"
     else:
         name = "CIFAR-10" if count == 50_000 else "CIFAR-10 subset"
         return replace(dataset, name=f"{name} (image folder, {count:,} train)")
@@ -77,7 +77,7 @@ def load_image_folder(path: str | Path, side: int = 32) -> Dataset:
     )
 
 
-RECIPE = 2
+RECIPE = 3
 """Of reading images. Raise the number when it changes, and images that were decoded before are read again."""
 
 
@@ -91,7 +91,7 @@ def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[st
     labels = torch.tensor(layout.labels)
     train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
     if not len(test):
-        train, test = held_out(len(images))
+        train, test = held_out(len(images), labels=layout.labels if layout.classes else None)
     sizes = torch.tensor([picture.size for picture in pictures.values()])  # (N, 2)
     on_white = [name for name, picture in pictures.items() if picture.on_white]
     notes = [*layout.notes]
@@ -103,7 +103,8 @@ def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[st
     return tensors, {"classes": list(layout.classes), "notes": notes}
 
 
-def _span(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+def span(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """The smallest and the largest (width, height) in words."""
     low, high = (f"{width} x {height}" for width, height in sizes)
     return low if low == high else f"{low} to {high}"
 

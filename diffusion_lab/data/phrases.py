@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ def load_phrases() -> Dataset:
             raise DataError(f"{EMBEDDINGS} belongs to other sentences; scripts/embed_text.py makes it anew")
         vectors, whole = stored.get_tensor("words").float(), stored.get_tensor("sentences").float()
     dataset = phrases_from_vectors(vectors)
-    centre, scale = _moments(whole[: len(train)])
+    centre, scale = moments(whole[: len(train)])
     whole = (whole - centre) / scale
     info = {"train_sentence_vectors": whole[: len(train)], "test_sentence_vectors": whole[len(train) :]}
     return Dataset(
@@ -63,7 +65,7 @@ def load_glove_phrases(path: Path) -> Dataset:
         raise DataError(f"{path} lacks {len(missing)} words of the sentences, among them {', '.join(missing[:10])}")
     vectors = glove_vectors[[place[word] for word in words]]
     dataset = phrases_from_vectors(vectors)
-    centre, scale = _moments(vectors)
+    centre, scale = moments(vectors)
     info = dict(dataset.info, glove_words=tuple(glove_words), glove_vectors=(glove_vectors - centre) / scale)
     for split, words_of in (("train", dataset.train), ("test", dataset.test)):
         # Padding is zero, so the sum over places is the sum over words.
@@ -90,23 +92,38 @@ def phrases_from_vectors(vectors: Tensor) -> Dataset:
     - `train_sentences`, `test_sentences`, tuples of text.
     """
     splits = dict(zip(("train", "test"), sentences(), strict=True))
-    words = (PAD, *vocabulary([text for split in splits.values() for text in split]))
-    centre, scale = _moments(vectors)
-    vectors = torch.cat([torch.zeros(1, vectors.shape[1]), (vectors - centre) / scale])
-    index = {word: number for number, word in enumerate(words)}
-    info: dict[str, object] = {"words": words, "vectors": vectors}
-    for split, texts in splits.items():
-        rows = [[index[word] for word in text.split()] for text in texts]
-        ids = torch.tensor([row + [0] * (MAX_WORDS - len(row)) for row in rows])  # (N, 8)
-        info |= {f"{split}_ids": ids, f"{split}_mask": ids != 0, f"{split}_sentences": tuple(texts)}
+    words = vocabulary([text for split in splits.values() for text in split])
+    centre, scale = moments(vectors)
+    rows = {split: [tuple(text.split()) for text in texts] for split, texts in splits.items()}
+    info = as_phrases(rows, words, (vectors - centre) / scale, MAX_WORDS)
     return Dataset(
         name="simple sentences",
         source="generated",
         kind="phrases",
-        train=vectors[info["train_ids"]],  # (N, 8, D)
-        test=vectors[info["test_ids"]],
+        train=info["vectors"][info["train_ids"]],  # (N, 8, D)
+        test=info["vectors"][info["test_ids"]],
         info=info,
     )
+
+
+def as_phrases(
+    splits: Mapping[str, Sequence[tuple[str, ...]]], words: Sequence[str], vectors: Tensor, length: int
+) -> dict[str, Any]:
+    """The `info` of `phrases_from_vectors` for any sentences, given the vectors (V, D) of all their words.
+
+    Args:
+        splits: "train" and "test": each sentence as its words, at most `length`.
+        words: (V,) in the order of the vectors.
+    """
+    index = {word: number for number, word in enumerate(words, start=1)}
+    padding = torch.zeros(1, vectors.shape[1])
+    info: dict[str, Any] = {"words": (PAD, *words), "vectors": torch.cat([padding, vectors])}
+    for split, sentences_of in splits.items():
+        rows = [[index[word] for word in sentence] for sentence in sentences_of]
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])  # (N, length)
+        texts = tuple(" ".join(sentence) for sentence in sentences_of)
+        info |= {f"{split}_ids": ids, f"{split}_mask": ids != 0, f"{split}_sentences": texts}
+    return info
 
 
 def fingerprint(texts: list[str]) -> str:
@@ -114,7 +131,7 @@ def fingerprint(texts: list[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
+def moments(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (D,) of vectors (V, D), and the root mean square () of what is left without it."""
     centre = vectors.mean(dim=0)
     return centre, (vectors - centre).square().mean().sqrt()

@@ -101,7 +101,7 @@ def _read_all(path: Path, length: int, sample_rate: int) -> tuple[torch.Tensor, 
     def decode():
         waves, cancelled = {}, []
         for name, content in read_members(path, (".wav",), KIN):
-            wave, alone = _mixed(_channels(content, sample_rate, f"{path}/{name}"))
+            wave, alone = mixed(_channels(content, sample_rate, f"{path}/{name}"))
             waves[name] = fit(wave, length, sample_rate)
             cancelled += [name] if alone else []
         notes = []
@@ -128,26 +128,45 @@ def read_wav(content: bytes, sample_rate: int, name: str) -> np.ndarray:
     Raises:
         DataError: a file that is truncated, corrupt, empty, silent, shorter than 10 ms, or of another sample rate.
     """
-    return _mixed(_channels(content, sample_rate, name))[0]
+    return mixed(_channels(content, sample_rate, name))[0]
 
 
 def _channels(content: bytes, sample_rate: int, name: str) -> np.ndarray:
     """The samples (L, channels) float32."""
+    if content[:4] not in FORMATS:
+        raise DataError(f"{name} cannot be read as a WAV file: it begins with {content[:4]!r}, a WAV file with b'RIFF'")
+    samples, rate = decode_sound(content, name, "a WAV file")
+    if rate != sample_rate:
+        raise DataError(f"{name} has a sample rate of {rate} Hz; accepted is {sample_rate} Hz")
+    refuse_silence(samples, rate, name)
+    return samples
+
+
+def decode_sound(content: bytes, name: str, what: str = "a sound") -> tuple[np.ndarray, int]:
+    """The samples (L, channels) float32 of a sound file, and its sample rate in Hz.
+
+    Raises:
+        DataError: it cannot be read or is truncated; the message calls it `name`, and what it should be `what`.
+    """
     import soundfile
 
     # libsndfile reads a truncated file without a word; the size in the RIFF header tells.
     announced = int.from_bytes(content[4:8], "little") + 8
     if content[:4] == b"RIFF" and len(content) < announced < UNKNOWN_LENGTH:
         raise DataError(f"{name} is truncated: its header announces {announced:,} bytes, the file has {len(content):,}")
-    if content[:4] not in FORMATS:
-        raise DataError(f"{name} cannot be read as a WAV file: it begins with {content[:4]!r}, a WAV file with b'RIFF'")
     try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as fault:
         reason = getattr(fault, "error_string", fault)
-        raise DataError(f"{name} cannot be read as a WAV file: {reason}") from fault
-    if rate != sample_rate:
-        raise DataError(f"{name} has a sample rate of {rate} Hz; accepted is {sample_rate} Hz")
+        raise DataError(f"{name} cannot be read as {what}: {reason}") from fault
+
+
+def refuse_silence(samples: np.ndarray, rate: int, name: str) -> None:
+    """See that samples (L, channels) at `rate` Hz are a sound.
+
+    Raises:
+        DataError: they are empty, not finite, silent, constant, or shorter than 10 ms; the message begins with `name`.
+    """
     if not samples.size:
         raise DataError(f"{name} is empty")
     if not np.isfinite(samples).all():
@@ -155,12 +174,11 @@ def _channels(content: bytes, sample_rate: int, name: str) -> np.ndarray:
     if np.abs(samples - samples.mean(axis=0)).max() < QUIET:
         value = samples[:, np.abs(samples).mean(axis=0).argmax()].mean()
         raise DataError(f"{name} is {'silent' if abs(value) < QUIET else f'a constant {value:.2g} without any sound'}")
-    if len(samples) < sample_rate // 100:
+    if len(samples) < rate // 100:
         raise DataError(f"{name} has {len(samples)} samples, which is less than 10 ms")
-    return samples
 
 
-def _mixed(samples: np.ndarray) -> tuple[np.ndarray, bool]:
+def mixed(samples: np.ndarray) -> tuple[np.ndarray, bool]:
     """The mean (L,) of the channels (L, C), or the first loud one where they cancel, and whether they do.
 
     One wire of a balanced cable is the other upside down: recorded as stereo, their mean is rounding noise.

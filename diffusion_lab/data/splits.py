@@ -44,7 +44,7 @@ def layout_of(path: Path, names: Sequence[str]) -> Layout:
         notes.append(f"`{kinds[0]}` of {path} is held out; left out are {left_out}")
     train = {folder for folder, split in zip(folders, splits, strict=True) if split == "train"}
     if not train:
-        raise DataError(f"{path} has images under `{kinds[0]}` and none to train on")
+        raise DataError(f"{path} has files under `{kinds[0]}` and none to train on")
     for name, folder, split in zip(names, folders, splits, strict=True):
         if split == "test" and folder not in train:
             raise DataError(_strange(path, name, folder, kinds[0], any(part.lower() in TRAIN for part in found)))
@@ -73,5 +73,5 @@ def _strange(path: Path, name: str, folder: str, kind: str, has_train: bool) -> 
     what = f"of class `{folder}`" if folder else "of no class"
     remedy = "move it to the others of its kind, or out of the way"
     if not has_train:
-        remedy = f"`{kind}` names held-out images: put the others under `train`, or rename `{kind}` if it is a class"
+        remedy = f"`{kind}` names held-out files: put the others under `train`, or rename `{kind}` if it is a class"
     return f"{path}/{name} is held out, {what}, and there is nothing {what} to train on; {remedy}"

@@ -9,6 +9,7 @@ import os
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
@@ -139,19 +140,34 @@ def decoded(
     return dict(tensors), dict(words)
 
 
-def held_out(count: int, one_in: int = 10) -> tuple[Tensor, Tensor]:
+def held_out(count: int, one_in: int = 10, labels: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Fixed indices (train, test) for data without a split of its own: one item in `one_in`, at least one, is held out.
 
+    Args:
+        labels: the class of each item, where there are some: of each, one item at least is left to train on.
+
     Raises:
-        DataError: fewer than two items, so that nothing can be held out.
+        DataError: fewer than two items, or no two of one class, so that nothing can be held out.
     """
     import torch
 
     if count < 2:
         raise DataError(f"at least 2 items are needed to hold one out for testing, found {count}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    tests = max(1, count // one_in)
-    return order[tests:].sort().values, order[:tests].sort().values
+    classes = [0] * count if labels is None else labels
+    left = Counter(classes)
+    tests = []
+    for item in order.tolist():
+        if left[classes[item]] > 1 and len(tests) < max(1, count // one_in):
+            left[classes[item]] -= 1
+            tests.append(item)
+    if not tests:
+        raise DataError(
+            f"each of the {count} classes has one item only, and one must be held out for testing: give one of them two"
+        )
+    test = torch.zeros(count, dtype=torch.bool)
+    test[tests] = True
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
 FEW = 0.01

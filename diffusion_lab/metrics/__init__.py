@@ -22,7 +22,13 @@ from diffusion_lab.metrics.classifier_cache import cached_classifier, load_class
 from diffusion_lab.metrics.curve import CurveDistance, coverage_along_curve, distance_to_curve
 from diffusion_lab.metrics.energy import energy_distance, random_directions, sliced_wasserstein
 from diffusion_lab.metrics.frechet import class_balance, confidence, frechet_distance
-from diffusion_lab.metrics.games import board_codes, board_total_variation, legality_rate, reconstruction_accuracy
+from diffusion_lab.metrics.games import (
+    board_codes,
+    board_total_variation,
+    legality_rate,
+    pair_total_variation,
+    reconstruction_accuracy,
+)
 from diffusion_lab.metrics.gaussian import Moments, gaussian_w2, moments, sample_w2
 from diffusion_lab.metrics.mixture import mean_log_likelihood, mode_weights, nearest_mean, total_variation
 from diffusion_lab.metrics.noise_removal import si_sdr, wiener_filter
@@ -55,6 +61,7 @@ __all__ = [
     "moments",
     "nearest_mean",
     "nearest_word",
+    "pair_total_variation",
     "pairwise_log_spectral_distance",
     "power_spectral_density",
     "random_directions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diffusion_lab.errors import DataError
 from diffusion_lab.metrics.checks import as_double, same_shape
@@ -52,6 +53,32 @@ def board_total_variation(boards: Tensor, legal_boards: Tensor, weights: Tensor 
     counts = torch.bincount(_index_among(boards, legal_boards) + 1, minlength=legal + 1)  # illegal boards come first
     truth = torch.cat([torch.zeros(1, dtype=torch.float64), as_double(weights)])
     return total_variation(counts.to(torch.float64) / len(boards), truth / truth.sum())
+
+
+def pair_total_variation(boards: Tensor, reference: Tensor, tokens: int) -> float:
+    """How far the joint distribution of two cells is from that of reference boards, averaged over all pairs of cells.
+
+    For boards (N, cells) and (M, cells) int64 of any kind, where the legal ones cannot be listed: the total variation
+    between the frequencies of the `tokens` x `tokens` outcomes of two different cells, then the mean over such pairs. A
+    token outside 0 to tokens - 1, such as a mask that a sampler left behind, agrees with nothing. In [0, 1], better
+    lower; its floor falls as one over the root of N and M. Raises DataError where the boards differ in their cells.
+    """
+    if boards.ndim != 2 or boards.shape[1:] != reference.shape[1:] or boards.shape[-1] < 2:
+        shapes = f"{tuple(boards.shape)} and {tuple(reference.shape)}"
+        raise DataError(f"expected two sets of boards of one kind, of 2 cells or more; got {shapes}")
+    ours, theirs = (_joint(x, tokens) for x in (boards, reference))  # (cells, K + 1, cells, K + 1)
+    # Total variation is the sum of what is too much: an outcome that the other lacks counts whole.
+    excess = (ours - theirs).clamp(min=0).sum(dim=(1, 3))
+    cells = boards.shape[1]
+    return float(excess[~torch.eye(cells, dtype=torch.bool)].mean())
+
+
+def _joint(boards: Tensor, tokens: int) -> Tensor:
+    """The share of boards with token a in cell i and b in cell j: (cells, K + 1, cells, K + 1), K for no token."""
+    known = torch.where((boards >= 0) & (boards < tokens), boards, tokens)
+    flat = functional.one_hot(known, tokens + 1).flatten(1).to(torch.float32)
+    cells = boards.shape[1]
+    return (flat.T @ flat / len(boards)).double().reshape(cells, tokens + 1, cells, tokens + 1)
 
 
 def reconstruction_accuracy(predicted: Tensor, truth: Tensor, hidden: Tensor | None = None) -> float:

@@ -30,8 +30,8 @@ class Score:
     """What the generated samples score."""
     floor: float
     """What truth scores against truth at the same sample sizes; see `floor_of`."""
-    threshold: float
-    """The worst value that still passes."""
+    threshold: float | None
+    """The worst value that still passes; None where nobody has set one: then the floor alone stands beside."""
     better: Literal["lower", "higher"] = "lower"
     unit: str = ""
     """The unit of the three numbers, such as "dB" or "nats"; empty for a pure number."""
@@ -44,18 +44,28 @@ class Score:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is at least as good as the threshold. A value that is not finite never passes."""
+        """Whether the value is as good as the threshold, if there is one. A value that is not finite never passes."""
         if not math.isfinite(self.value):
             return False
+        if self.threshold is None:
+            return True
         return self.value <= self.threshold if self.better == "lower" else self.value >= self.threshold
+
+    @property
+    def limit(self) -> str:
+        """The threshold in a table, such as "≤ 15 dB"; "-" where there is none."""
+        if self.threshold is None:
+            return "-"
+        return f"{'≤' if self.better == 'lower' else '≥'} {self.threshold:.3g} {self.unit}".rstrip()
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and `passed`, for strict JSON: it has no NaN or infinity, which become "nan", "inf" and "-inf"."""
         fields = asdict(self)
         for key in ("value", "floor", "threshold"):
-            number = float(fields[key])
-            fields[key] = number if math.isfinite(number) else str(number)
-        return fields | {"passed": self.passed}
+            if fields[key] is not None:
+                number = float(fields[key])
+                fields[key] = number if math.isfinite(number) else str(number)
+        return fields | {"passed": None if self.threshold is None else self.passed}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Score:
@@ -67,7 +77,7 @@ class Score:
             name=fields["name"],
             value=float(fields["value"]),
             floor=float(fields["floor"]),
-            threshold=float(fields["threshold"]),
+            threshold=None if fields["threshold"] is None else float(fields["threshold"]),
             better=fields["better"],
             unit=fields.get("unit", ""),
             note=fields.get("note", ""),

@@ -1,4 +1,4 @@
-"""Figures of game boards, int64 tokens (N, cells) on a square board.
+"""Figures of game boards, int64 tokens (N, cells) of info["columns"] cells a row; a square where that is not given.
 
 Token i is drawn as info["symbols"][i], by default an empty cell, X and O; the token after the last is the mask, "?".
 """
@@ -32,29 +32,37 @@ def _strokes(symbol: str) -> list[Tensor]:
     return [torch.stack([0.5 + 0.3 * angle.cos(), 0.5 + 0.3 * angle.sin()], dim=1)]
 
 
+def _sides(cells: int, info: Mapping[str, Any]) -> tuple[int, int]:
+    """Columns and rows of a board."""
+    wide = info.get("columns", isqrt(cells))
+    if cells % wide or ("columns" not in info and wide * wide != cells):
+        told = f"has rows of {wide} cells" if "columns" in info else "is square unless info['columns'] says how wide"
+        raise PieceError(f"a board {told}, and this one has {cells} cells")
+    return wide, cells // wide
+
+
 def draw(
     ax: Axes, boards: Tensor, columns: int, info: Mapping[str, Any], legal: Sequence[bool] | None, wrong: Tensor | None
 ) -> None:
     """Draw boards (N, cells), `columns` in a row, outlining illegal ones and shading `wrong` cells (N, cells) red."""
-    side = isqrt(boards.shape[1])
+    wide, high = _sides(boards.shape[1], info)
     symbols = tuple(info.get("symbols", SYMBOLS))
-    if side * side != boards.shape[1]:
-        raise PieceError(f"a board is square, but this one has {boards.shape[1]} cells")
     if boards.min() < 0 or boards.max() > len(symbols):
         raise PieceError(
             f"the tokens of a board are 0 to {len(symbols) - 1} for {symbols}, and {len(symbols)} for the mask; "
             f"these go from {boards.min()} to {boards.max()}"
         )
-    pitch = side + GAP * side / 3
+    gap = GAP * min(wide, high) / 3
+    pitch, drop = wide + gap, high + gap
     rows = -(-len(boards) // columns)
     scale = ax.figure.get_figwidth() * ax.get_position().width * 72 / (columns * pitch)  # points a cell, about
     frames, strokes, shaded, outlined = [], {"X": [], "O": []}, [], []
     for index, board in enumerate(boards.tolist()):
-        left, top = (index % columns) * pitch, (index // columns) * pitch
-        frames += [[(left + i, top), (left + i, top + side)] for i in range(side + 1)]
-        frames += [[(left, top + i), (left + side, top + i)] for i in range(side + 1)]
+        left, top = (index % columns) * pitch, (index // columns) * drop
+        frames += [[(left + i, top), (left + i, top + high)] for i in range(wide + 1)]
+        frames += [[(left, top + i), (left + wide, top + i)] for i in range(high + 1)]
         for cell, token in enumerate(board):
-            corner = torch.tensor([left + cell % side, top + cell // side])
+            corner = torch.tensor([left + cell % wide, top + cell // wide])
             symbol = symbols[token] if token < len(symbols) else "?"
             if symbol in strokes:
                 strokes[symbol] += [stroke + corner for stroke in _strokes(symbol)]
@@ -67,14 +75,14 @@ def draw(
             if wrong is not None and wrong[index, cell]:
                 shaded.append(Rectangle(corner.tolist(), 1, 1))
         if legal is not None and not legal[index]:
-            outlined.append(Rectangle((left - 0.12, top - 0.12), side + 0.24, side + 0.24))
+            outlined.append(Rectangle((left - 0.12, top - 0.12), wide + 0.24, high + 0.24))
     pen = max(0.8, min(0.09 * scale, 2.2))
     ax.add_collection(PatchCollection(shaded, facecolor=FAULT, alpha=0.22, edgecolor="none"))
     ax.add_collection(LineCollection(frames, colors=FAINT, linewidths=0.8))
     ax.add_collection(LineCollection([s.tolist() for s in strokes["X"]], colors=INK, linewidths=pen))
     ax.add_collection(LineCollection([s.tolist() for s in strokes["O"]], colors="#6A6A6A", linewidths=pen))
     ax.add_collection(PatchCollection(outlined, facecolor="none", edgecolor=FAULT, linewidth=max(1.4, pen)))
-    ax.set(xlim=(-0.3, columns * pitch), ylim=(rows * pitch, -0.3), aspect="equal")
+    ax.set(xlim=(-0.3, columns * pitch), ylim=(rows * drop, -0.3), aspect="equal")
     bare(ax)
 
 
@@ -105,13 +113,13 @@ def data_against_samples(
 def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[LabFigure, str]:
     """A row of boards for each of a few samples, time running to the right; masked cells are a grey "?"."""
     steps, few = spread(len(states), 9), spread(states.shape[1], 4)
-    side = isqrt(states.shape[2])
-    pitch = side + GAP * side / 3
+    wide, high = _sides(states.shape[2], info)
+    pitch = wide + GAP * min(wide, high) / 3
     figure = new_figure(max(4.5, 1.1 * len(steps)), max(2.3, 1.1 * len(few) + 1.1))
     ax = figure.subplots()
     strip = states[steps][:, few].transpose(0, 1)  # (samples, times, cells)
     draw(ax, strip.flatten(0, 1), len(steps), info, None, None)
-    ax.set_xticks([i * pitch + side / 2 for i in range(len(steps))], [f"{times[i]:.2g}" for i in steps])
+    ax.set_xticks([i * pitch + wide / 2 for i in range(len(steps))], [f"{times[i]:.2g}" for i in steps])
     ax.tick_params(length=0)
     ax.set_xlabel("time t (from noise to data)")
     mask = len(tuple(info.get("symbols", SYMBOLS)))

@@ -60,7 +60,7 @@ def data_against_samples(
         info: "sample_rate" in Hz for audio; "words" and "vectors" (V, D) for words and phrases, which are read as their
             nearest words, a vector of zeros being padding; "data_labels" (N,) and "samples_labels" (M,) order images by
             class; "legal" (M,) outlines the boards of samples that are not; "symbols" names the tokens of a board
-            that is not tic-tac-toe.
+            that is not tic-tac-toe, and "columns" the cells of a row where it is not square.
 
     Raises:
         PieceError: for an unknown kind, a wrong shape or an entry of info that is missing. Values that are not finite

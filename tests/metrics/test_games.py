@@ -13,6 +13,7 @@ from diffusion_lab.metrics import (
     board_total_variation,
     floor_of,
     legality_rate,
+    pair_total_variation,
     random_rows,
     reconstruction_accuracy,
 )
@@ -105,3 +106,15 @@ def test_refusals(reachable):
         board_total_variation(reachable, reachable, torch.ones(3))
     with pytest.raises(DataError, match="no cell"):
         reconstruction_accuracy(reachable, reachable, torch.zeros_like(reachable, dtype=torch.bool))
+
+
+def test_pairs_of_cells_tell_coupled_boards_from_free_ones():
+    free = torch.cartesian_prod(*[torch.arange(2)] * 3)  # all eight boards: every pair of cells is uniform
+    equal = torch.tensor([[0, 0, 0], [1, 1, 1]])  # two of the four outcomes, each twice as often
+    assert pair_total_variation(free, free, 2) == 0
+    assert pair_total_variation(equal, free, 2) == pytest.approx(1 / 2)
+    half = torch.cat([equal, equal, equal, equal, free])
+    assert pair_total_variation(half, free, 2) == pytest.approx(1 / 4)
+    assert pair_total_variation(torch.full((5, 3), 2), free, 2) == 1  # masks that were left behind
+    with pytest.raises(DataError, match="two sets of boards of one kind"):
+        pair_total_variation(free, free[:, :2], 2)

@@ -64,15 +64,14 @@ def comparison(report: Report, path: Path = RECORDED) -> str:
     rows = [("", "yours", "reference", "floor", "must be", "")]
     for score in report.scores:
         there = reference.scores.get(score.name) if reference is not None else None
-        relation = "≤" if score.better == "lower" else "≥"
-        mark = "-" if not report.meaningful else "✓" if score.passed else "✗"
+        mark = "-" if not report.judged else "✓" if score.passed else "✗"
         rows.append(
             (
                 score.name,
                 f"{score.value:.4g}",
                 "-" if there is None else f"{there.value:.4g}",
                 f"{score.floor:.4g}",
-                f"{relation} {score.threshold:.4g} {score.unit}".rstrip(),
+                score.limit,
                 mark,
             )
         )
