@@ -93,6 +93,23 @@ class Offer:
         return replace(notebook, exercises=tuple(_worth(task, worth.get(task.name)) for task in tasks))
 
 
+def offer_of(notebook: str, said: Mapping[str, Any]) -> Offer:
+    """The offer that a released notebook tells of, without exercises of the course's own, which are not in it.
+
+    Args:
+        notebook: its name.
+        said: leave_out (names) and points (exercise -> points), as far as the course has changed them.
+
+    Raises:
+        LabError: where it is not what `release` writes.
+    """
+    worth = said.get("points", {})
+    if not isinstance(worth, Mapping):
+        raise LabError(f"points in an offer are written as {{'q_sample': 8}}, and these are {worth!r}")
+    content = {"notebook": notebook, "leave_out": said.get("leave_out", ()), "points": list(worth.items())}
+    return Offer.from_dict(content)
+
+
 _in_force: ContextVar[tuple[Offer, ...] | None] = ContextVar("offers", default=None)
 _adopted: list[Offer] = []
 

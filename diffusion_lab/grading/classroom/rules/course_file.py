@@ -61,6 +61,18 @@ class NotebookRules:
         """What it asks for."""
         return self.offer.applied(as_written(self.offer.notebook))
 
+    def not_on_platforms(self) -> list[str]:
+        """What graders on a platform do not see to, in words for whoever exports one."""
+        said = []
+        if self.dates.due is not None or self.late is not None or self.best:
+            said.append(
+                f"{COURSE_FILE}: due dates, lateness and attempts are the platform's to judge; set them there too"
+            )
+        if self.questions:
+            names = ", ".join(question.name for question in self.questions)
+            said.append(f"{COURSE_FILE}: {names} is marked by hand, so add its points on the platform")
+        return said
+
 
 @dataclass(frozen=True)
 class Rules:
