@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffusion_lab.cli.grading import CourseOption
-from diffusion_lab.cli.terminal import mistakes_told
+from diffusion_lab.cli.terminal import course_rules, mistakes_told
 
 
 def questions(
@@ -23,7 +23,7 @@ def questions(
 
     It is Markdown, the same each time, and runs none of the student's code. What stands in square brackets is for you.
     """
-    with mistakes_told():
+    with mistakes_told(), course_rules(course):
         from diffusion_lab.grading.classroom import questions_on
 
         result, page = questions_on(course, submission, most)

@@ -86,12 +86,13 @@ def gradescope(
     hints: HintsOption = Visibility.visible,
     seed_file: PlatformSeed = None,
     index: IndexOption = "",
+    course: CourseOption = Path("."),
 ) -> None:
     """Make the zip that Gradescope takes as an autograder."""
     with mistakes_told():
         from diffusion_lab.grading.classroom.platforms import gradescope_zip
 
-        settings = _settings(chapter, isolation, visibility, hints, seed_file)
+        settings = _settings(course, chapter, isolation, visibility, hints, seed_file)
         file = gradescope_zip(settings, to or Path(f"{_folder(chapter)}_gradescope.zip"), index)
     typer.echo(f"{file}, for Gradescope: Configure Autograder, Zip file upload")
 
@@ -105,6 +106,7 @@ def prairielearn(
     hints: HintsOption = Visibility.visible,
     seed_file: PlatformSeed = None,
     index: IndexOption = "",
+    course: CourseOption = Path("."),
 ) -> None:
     """Write a question with an external grader into a PrairieLearn course."""
     with mistakes_told():
@@ -113,7 +115,7 @@ def prairielearn(
 
         if hints not in (Visibility.visible, Visibility.hidden):
             raise LabError(f"PrairieLearn shows hints at once or never: visible or hidden, not {hints.value}")
-        settings = _settings(chapter, isolation, Visibility.visible, hints, seed_file)
+        settings = _settings(course, chapter, isolation, Visibility.visible, hints, seed_file)
         written = prairielearn_question(settings, to, image, index)
     question = next(file.parent for file in written if file.name == "info.json")
     typer.echo(
@@ -127,6 +129,7 @@ def github(
     to: Annotated[Path, typer.Option(help="The folder of the repository that students send pull requests to.")],
     hints: HintsOption = Visibility.visible,
     index: IndexOption = "",
+    course: CourseOption = Path("."),
 ) -> None:
     """Write a workflow that grades pull requests and comments on them."""
     with mistakes_told():
@@ -135,22 +138,33 @@ def github(
 
         if hints not in (Visibility.visible, Visibility.hidden):
             raise LabError(f"a comment shows hints at once or never: visible or hidden, not {hints.value}")
-        settings = _settings(chapter, PlatformIsolation.bubblewrap, Visibility.visible, hints, None)
+        settings = _settings(course, chapter, PlatformIsolation.bubblewrap, Visibility.visible, hints, None)
         for file in github_workflow(settings, to, index):
             typer.echo(str(file))
 
 
 def _settings(
-    chapter: str, isolation: PlatformIsolation, visibility: Visibility, hints: Visibility, seed_file: Path | None
+    course: Path,
+    chapter: str,
+    isolation: PlatformIsolation,
+    visibility: Visibility,
+    hints: Visibility,
+    seed_file: Path | None,
 ) -> Settings:
     from diffusion_lab.exercises.catalogue import find
     from diffusion_lab.grading.classroom.platforms import Settings
+    from diffusion_lab.grading.classroom.rules import rules_of
+
+    rules = rules_of(course).of(find(chapter))
+    for words in rules.not_on_platforms():
+        typer.echo(words)
 
     if isolation is PlatformIsolation.none:
         from diffusion_lab.grading.isolation import NONE_GIVES_UP
 
         typer.echo(NONE_GIVES_UP)
-    return Settings(find(chapter), isolation.value, visibility.value, hints.value, seed_text(seed_file))
+    offers = (rules.offer.as_dict(),) if rules.offer.digest else ()
+    return Settings(find(chapter), isolation.value, visibility.value, hints.value, seed_text(seed_file), offers)
 
 
 def _folder(chapter: str) -> str:

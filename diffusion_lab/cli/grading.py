@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import Isolation, mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import Isolation, course_rules, mistakes_told, new_table, progress_bars, say, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
     from diffusion_lab.grading.classroom.platforms import Gathered
+    from diffusion_lab.grading.classroom.rules import Rules
 
 NOT_ALL_GRADED = 3
 """The exit status where the grader failed for some submission."""
@@ -51,10 +52,10 @@ def grade(
     """
     from diffusion_lab.errors import LabError
 
-    with mistakes_told():
+    with mistakes_told(), course_rules(course) as rules:
         from diffusion_lab.exercises.catalogue import NOTEBOOKS
         from diffusion_lab.exercises.catalogue import find as find_chapter
-        from diffusion_lab.grading.classroom import find
+        from diffusion_lab.grading.classroom import find, with_earlier
         from diffusion_lab.grading.classroom.gradebook import drawn_from
 
         seed, secret = seed_text(seed_file), seed_text(secret_file)
@@ -69,22 +70,30 @@ def grade(
             say(NONE_GIVES_UP)
         present = [name for name in chapters if any(s.chapter == name for s in found)]
         texts = {name: drawn_from(course, name, secret) for name in present}
+        best = [name for name in present if rules.of(name).best]
+        found = [s for s in found if s.chapter not in best] + with_earlier(
+            course, [s for s in found if s.chapter in best]
+        )
         results = _graded(
             found, texts, course, jobs=jobs, scheduler=scheduler, isolation=isolation.value, seed=seed, again=again
         )
-    faults, by_hand = [], []
+        if best:
+            results = _best(course, results, best, rules, submitted)
+    faults, said = [], []
     for name in present:
         of_chapter = [result for result in results if result.chapter == name]
-        faults += _written(course, name, of_chapter, submitted, alone=len(present) == 1)
-        totals, waiting = _in_the_gradebook(course, name)
-        say(_table(of_chapter, totals))
+        with course_rules(course):
+            faults += _written(course, name, of_chapter, submitted, alone=len(present) == 1)
+        totals, penalties, waiting = _in_the_gradebook(course, name)
+        say(_table(of_chapter, totals, penalties))
+        said += _about_dates(course, name, rules, of_chapter, submitted)
         if waiting:
-            by_hand.append(_for_a_mark_by_hand(course, name, len(waiting)))
+            said.append(_for_a_mark_by_hand(course, name, len(waiting)))
     faults += [f"{r.student}, {r.chapter}: not graded: {r.reason}" for r in results if r.state == "not graded"]
     refused = sum(result.state == "refused" for result in results)
     right = sum(result.graded for result in results)
     typer.echo(f"{right} graded, {refused} refused, {len(results) - right - refused} not graded")
-    for words in by_hand:
+    for words in said:
         typer.echo(words)
     for fault in faults:
         typer.echo(f"error: {fault}", err=True)
@@ -94,7 +103,7 @@ def grade(
 
 def release(chapter: ChapterArgument, secret_file: SecretOption = None, course: CourseOption = Path(".")) -> None:
     """Make a chapter's notebook without solutions, and put it into nbgrader's exchange where there is one."""
-    with mistakes_told():
+    with mistakes_told(), course_rules(course):
         from diffusion_lab.exercises.catalogue import find
         from diffusion_lab.grading.classroom.gradebook import drawn_from
         from diffusion_lab.grading.classroom.gradebook import release as release_it
@@ -168,7 +177,7 @@ def _collected(gathered: Gathered):
 
 def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
     """Write each student's feedback anew, such as after marking by hand."""
-    with mistakes_told():
+    with mistakes_told(), course_rules(course):
         from diffusion_lab.errors import LabError
         from diffusion_lab.exercises.catalogue import find
         from diffusion_lab.grading.classroom.gradebook import write_feedback
@@ -233,16 +242,55 @@ def _graded(
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _in_the_gradebook(course: Path, chapter: str) -> tuple[dict[str, tuple[float, float]], set[str]]:
-    """The totals, and the students who wait for a mark by hand."""
+def _best(
+    course: Path, results: Sequence[Result], chapters: Sequence[str], rules: Rules, submitted: Path | None
+) -> list[Result]:
+    """The results with one for each student of these chapters, that of the best attempt, which is kept as theirs."""
+    from diffusion_lab.grading.classroom import best_of, keep_results
+    from diffusion_lab.grading.classroom.gradebook import Book
+
+    chosen = [result for result in results if result.chapter not in chapters]
+    for name in chapters:
+        book = Book(course, name, submitted)
+        best = best_of((r for r in results if r.chapter == name), rules.of(name), book.handed_in)
+        keep_results(course, best)
+        chosen += best
+    return chosen
+
+
+def _about_dates(
+    course: Path, chapter: str, rules: Rules, results: Sequence[Result], submitted: Path | None
+) -> list[str]:
+    """What the instructor should know where a notebook is due some day: times that nobody knows, names of nobody."""
+    from diffusion_lab.grading.classroom.gradebook import Book
+
+    of_chapter = rules.of(chapter)
+    if of_chapter.dates.due is None:
+        return []
+    book, said = Book(course, chapter, submitted), []
+    unknown = [r.student for r in results if r.state == "graded" and book.handed_in(r) is None]
+    if unknown:
+        who = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} others" if len(unknown) > 5 else "")
+        said.append(f"{chapter}: nothing says when {who} handed in, so it counts as in time; see timestamp.txt")
+    students = {r.student for r in results} | {person[0] for person in book.students()}
+    strangers = sorted(of_chapter.dates.extensions.keys() - students)
+    if strangers:
+        said.append(
+            f"{rules.path.name} has an extension in {chapter} for {', '.join(strangers)}, and nobody is called so"
+        )
+    return said
+
+
+def _in_the_gradebook(course: Path, chapter: str) -> tuple[dict[str, tuple[float, float]], dict[str, float], set[str]]:
+    """The totals, what is taken off for lateness, and the students who wait for a mark by hand."""
     from diffusion_lab.errors import LabError
     from diffusion_lab.grading.classroom.gradebook import Book
 
     try:
         book = Book(course, chapter)
-        return book.totals(), book.waiting()
+        return book.totals(), book.penalties(), book.waiting()
     except LabError:  # told already, where the marks were to be written
-        return {}, set()
+        return {}, {}, set()
 
 
 def _for_a_mark_by_hand(course: Path, chapter: str, count: int) -> str:
@@ -254,7 +302,7 @@ def _for_a_mark_by_hand(course: Path, chapter: str, count: int) -> str:
     )
 
 
-def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]]):
+def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]], penalties: Mapping[str, float]):
     """What the grader gave; and the gradebook's total, for those whom somebody has given marks by hand."""
     from rich.markup import escape
 
@@ -267,8 +315,9 @@ def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]])
         "student", "chapter", "points", *(["with marks by hand"] if by_hand else []), "", "seconds", "notes"
     )
     for result in results:
-        marks = f"{result.points:g} of {result.out_of}" if result.state != "not graded" else "-"
-        told = [result.reason, *result.notes]
+        marks = f"{result.points:g} of {result.out_of:g}" if result.state != "not graded" else "-"
+        late = penalties.get(result.student, 0.0)
+        told = [result.reason, f"{late:g} points off for lateness" if late else "", *result.notes]
         table.add_row(
             escape(result.student),
             result.chapter,

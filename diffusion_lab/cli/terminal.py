@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diffusion_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from diffusion_lab.grading.classroom.rules import Rules
 
 
 class BudgetName(str, enum.Enum):
@@ -73,6 +76,15 @@ def mistakes_told() -> Iterator[None]:
             raise
         typer.echo(f"error: {of_file(error)}", err=True)
         raise typer.Exit(2) from error
+
+
+@contextmanager
+def course_rules(course: Path) -> Iterator[Rules]:
+    """What the course's `course.toml` decides, in force as long as this is open."""
+    from diffusion_lab.grading.classroom.rules import ruled
+
+    with ruled(course) as rules:
+        yield rules
 
 
 def of_file(error: OSError) -> str:

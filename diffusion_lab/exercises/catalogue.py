@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.offers import Offer, offers
 from diffusion_lab.exercises.record import Exercise, Notebook
 from diffusion_lab.exercises.tasks import Task
 
@@ -49,32 +50,54 @@ def find(name: str | int) -> str:
     )
 
 
-@cache
 def notebook(name: str | int) -> Notebook:
-    """The tasks of one notebook."""
-    found = find(name)
-    home = f"diffusion_lab.exercises.{chapter_of(found)}"
-    if found in LABS:
+    """The tasks of one notebook, as the course that is in force asks for them (see `offers.py`)."""
+    return _offered(find(name), offers())
+
+
+@lru_cache(maxsize=256)
+def _offered(name: str, changes: tuple[Offer, ...]) -> Notebook:
+    given = next((offer for offer in changes if offer.notebook == name), None)
+    return as_written(name) if given is None else given.applied(as_written(name))
+
+
+@cache
+def as_written(name: str) -> Notebook:
+    """The tasks of one notebook by its name, whatever a course makes of it."""
+    home = f"diffusion_lab.exercises.{chapter_of(name)}"
+    if name in LABS:
         return import_module(f"{home}.lab").LAB
     return import_module(home).NOTEBOOK
 
 
-@cache
 def tasks() -> dict[str, Task]:
-    """All that the course asks for by name, in the course's order. No name is used twice."""
+    """All that the course asks for by name, in the course's order. No name is used twice.
+
+    What the course in force leaves out is there too: chapters run with it.
+    """
+    return _tasks(offers())
+
+
+@lru_cache(maxsize=32)
+def _tasks(changes: tuple[Offer, ...]) -> dict[str, Task]:
     found: dict[str, Task] = {}
     for place in NOTEBOOKS:
-        for item in notebook(place).exercises:
-            if item.name in found:
-                raise LabError(f"'{item.name}' is asked for in {home_of(item.name)} and in {place}")
-            found[item.name] = item
+        given = {item.name: item for item in _offered(place, changes).exercises}
+        for name, item in ({item.name: item for item in as_written(place).exercises} | given).items():
+            if name in found:
+                raise LabError(f"'{name}' is asked for in {home_of(name)} and in {place}")
+            found[name] = item
     return found
 
 
-@cache
 def library() -> dict[str, Exercise]:
     """All exercises of the course by name: the tasks that are one piece to write."""
-    return {name: item for name, item in tasks().items() if isinstance(item, Exercise)}
+    return _library(offers())
+
+
+@lru_cache(maxsize=32)
+def _library(changes: tuple[Offer, ...]) -> dict[str, Exercise]:
+    return {name: item for name, item in _tasks(changes).items() if isinstance(item, Exercise)}
 
 
 def home_of(name: str) -> str:

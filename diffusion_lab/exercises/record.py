@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusion_lab.exercises.drawing import Draw
 from diffusion_lab.exercises.owner import Owner, drawn_for
-from diffusion_lab.exercises.tasks import Task
+from diffusion_lab.exercises.tasks import Task, summed
 
 KINDS = ("schedule", "loss", "sampler", "data")
 CARE = "any input"
@@ -148,8 +148,8 @@ class Notebook:
         return self.name != self.chapter
 
     @property
-    def points(self) -> int:
-        return sum(exercise.points for exercise in self.exercises)
+    def points(self) -> float:
+        return summed(exercise.points for exercise in self.exercises)
 
     @property
     def is_drawn(self) -> bool:

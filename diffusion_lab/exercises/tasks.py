@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
+
+
+def summed(points: Iterable[float]) -> float:
+    """Whole and half points together, as an int where that is a whole number."""
+    total = sum(points)
+    return int(total) if total == int(total) else total
 
 
 class Task(Protocol):
@@ -21,8 +27,8 @@ class Task(Protocol):
     """Markdown: what to write."""
     reference: Callable
     """Its source between docstring and end is the solution, so it uses torch and its own arguments alone."""
-    parts: Mapping[str, int]
-    """Points by part, in the order of the report."""
+    parts: Mapping[str, float]
+    """Points by part, in the order of the report: whole numbers, and half ones where a course has changed them."""
     hints: tuple[str, ...]
     source: str
     """Paper and equation."""
@@ -33,9 +39,9 @@ class Task(Protocol):
         return self.reference.__name__
 
     @property
-    def points(self) -> int:
-        """Of all parts together."""
-        return sum(self.parts.values())
+    def points(self) -> float:
+        """Of all parts together; an int where it is a whole number."""
+        return summed(self.parts.values())
 
     @property
     def signature(self) -> str:

@@ -92,7 +92,7 @@ def _title(chapter: Notebook, result: Result) -> str:
     lab = ", the lab" if chapter.is_lab else ""
     title = f"chapter {number_of(chapter.name)}{lab}: {chapter_record(chapter_of(chapter.name)).title}"
     return (
-        f"# {result.student}, {title}\n\n{result.points:g} of {result.out_of} points. These questions are made from "
+        f"# {result.student}, {title}\n\n{result.points:g} of {result.out_of:g} points. These questions are made from "
         "the submission itself. What stands in square brackets is for you."
     )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from diffusion_lab.exercises import Notebook, Task, library
+from diffusion_lab.exercises import Exercise, Notebook, Task
 from diffusion_lab.exercises.driving import driver_of, piece_of
 from diffusion_lab.grading.classroom.submission import MOST_NOTES, Cell, Intake
 from diffusion_lab.grading.classroom.timing import TooLong, at_most
@@ -71,9 +71,9 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
         again = []
         for name in intake.by_use(exercises):
             later = (intake.uses.get(name, set()) & exercises.keys()) - verdicts.keys()  # these call each other
-            ours = {other: piece_of(exercises[other]) for other in later & library().keys()}
+            ours = {other: piece_of(exercises[other]) for other in later if isinstance(exercises[other], Exercise)}
             verdicts[name] = run.check(exercises[name], stand_ins | ours, seed)
-            if not verdicts[name].passed and name in library():  # as in the notebook, only pieces stand in
+            if not verdicts[name].passed and isinstance(exercises[name], Exercise):  # only pieces, as in the notebook
                 stand_ins[name] = piece_of(exercises[name])
             again += [name] if later else []
         if again:

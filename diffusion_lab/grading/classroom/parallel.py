@@ -15,13 +15,14 @@ import warnings
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.offers import offered, offers
 from diffusion_lab.grading.classroom import workers
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
@@ -102,9 +103,10 @@ class Classroom:
         results: dict[int, Result] = {}
 
         def finish(place: int, result: Result, kept: bool = False) -> None:
+            result = replace(result, attempt=submissions[place].attempt)
             if not kept and not submissions[place].strange:
                 try:
-                    records.keep(result)
+                    records.keep(result, result.attempt)
                 except OSError as error:
                     reason = f"its result could not be written: {error.strerror}"
                     result = _failed(submissions[place], reason, drawn, result.digest)
@@ -150,13 +152,15 @@ class Classroom:
                 str(error),
                 seed_id=drawn.id,
                 version=diffusion_lab.__version__,
+                offer=offered(submission.chapter),
             ), False
         except OSError as error:
             return _failed(submission, f"it could not be read: {error.strerror}", drawn), False
-        old = records.read(submission.student)
+        old = records.read(submission.student, submission.attempt)
         if old is None or old.state == NOT_GRADED or (given and old.seed_id != drawn.id):
             return None
-        if (old.digest, old.version, old.course) != (task.digest, diffusion_lab.__version__, course_text):
+        now = (task.digest, diffusion_lab.__version__, course_text, offered(submission.chapter))
+        if (old.digest, old.version, old.course, old.offer) != now:
             return None
         return old, True
 
@@ -213,6 +217,7 @@ class Classroom:
             "note": submission.note,
             "course": task.course_text,
             "limit": limit,
+            "offers": [offer.as_dict() for offer in offers()],
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a notebook of megabytes is large

@@ -44,6 +44,8 @@ class Submission:
     """The student's folder has a name that nbgrader cannot use; this is for the instructor to mend."""
     note: str = ""
     """What the instructor should know of the file, such as that it has another name."""
+    attempt: str = ""
+    """Which of several attempts it is, where the best counts."""
 
 
 def find(submitted: Path, chapters: Sequence[str] = NOTEBOOKS) -> list[Submission]:
@@ -138,16 +140,20 @@ class Records:
     def folder(self) -> Path:
         return self.course / KEPT / self.chapter
 
-    def read(self, student: str) -> Result | None:
-        """The kept result; None where there is none, or no whole one."""
+    def read(self, student: str, attempt: str = "") -> Result | None:
+        """The kept result, or that of one attempt; None where there is none, or no whole one."""
         try:
-            result = Result.from_dict(json.loads((self.folder / f"{student}.json").read_text(encoding="utf-8")))
+            result = Result.from_dict(json.loads(self._path(student, attempt).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return result if (result.student, result.chapter) == (student, self.chapter) else None
 
-    def keep(self, result: Result) -> None:
-        write_atomically(self.folder / f"{result.student}.json", json.dumps(result.as_dict(), indent=1).encode())
+    def keep(self, result: Result, attempt: str = "") -> None:
+        """Keep a student's result, or that of one attempt beside it."""
+        write_atomically(self._path(result.student, attempt), json.dumps(result.as_dict(), indent=1).encode())
+
+    def _path(self, student: str, attempt: str) -> Path:
+        return self.folder / "attempts" / student / f"{attempt}.json" if attempt else self.folder / f"{student}.json"
 
     def all(self) -> list[Result]:
         """Every kept result, by student."""
@@ -167,7 +173,7 @@ class Records:
 
     def forget(self) -> None:
         """Remove every result and the seed."""
-        for path in (*self.folder.glob("*.json"), self.folder / "seed"):
+        for path in (*self.folder.glob("*.json"), *self.folder.glob("attempts/*/*.json"), self.folder / "seed"):
             path.unlink(missing_ok=True)
 
     def finished(self) -> None:

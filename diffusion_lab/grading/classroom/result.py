@@ -25,7 +25,7 @@ class Result:
     reason: str = ""
     """Why it was refused or not graded."""
     points: float = 0.0
-    out_of: int = 0
+    out_of: float = 0
     exercises: tuple[Mapping[str, Any], ...] = ()
     """One for each exercise, in the notebook's order: name, state, points, out_of, parts (part -> [points, of how
     many]), facts (as in a `Verdict`; results of older releases have none), ideas (each with name, hint, known), text
@@ -40,6 +40,10 @@ class Result:
     """The student's own cells, as they were written."""
     course: str = ""
     """The course's own text, with which and the student's name was drawn what is the student's own."""
+    offer: str = ""
+    """The digest of what the course has made of the notebook, by which it was graded; see `exercises/offers.py`."""
+    attempt: str = ""
+    """Which of several attempts it is, where the best counts: the first digits of `digest`."""
     seconds: float = 0.0
     digest: str = ""
     """SHA-256 of the submitted file."""
@@ -64,7 +68,7 @@ class Result:
             KeyError, TypeError, ValueError: where it is not one.
         """
         # Results of older releases have none of these.
-        content = {"answers": None, "pages": (), "course": ""} | dict(content)
+        content = {"answers": None, "pages": (), "course": "", "offer": "", "attempt": ""} | dict(content)
         values = {each.name: content[each.name] for each in fields(cls)}
         if values["state"] not in STATES:
             raise ValueError(f"{values['state']!r} is not a state")
@@ -100,6 +104,7 @@ def refused(
     seed_id: str = "",
     version: str = "",
     course: str = "",
+    offer: str = "",
 ) -> Result:
     """The result of a file that holds no submission to this notebook: no points, and the reason."""
     return Result(
@@ -113,6 +118,7 @@ def refused(
         seed_id=seed_id,
         version=version,
         course=course,
+        offer=offer,
     )
 
 

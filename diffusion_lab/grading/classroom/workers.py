@@ -11,6 +11,7 @@ from typing import Any
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook, notebook
+from diffusion_lab.exercises.offers import Offer, in_force, offered
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom.marking import mark
 from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict, refused
@@ -46,10 +47,15 @@ def ready(version: str, isolation: str) -> None:
 def graded(order: Mapping[str, Any]) -> dict[str, Any]:
     """Grade one submission, given as bytes; its `Result` as a dictionary, with `ROBBED` beside it."""
     _same_version(order["version"])
+    with in_force(Offer.from_dict(given) for given in order.get("offers", ())):
+        return _graded(order)
+
+
+def _graded(order: Mapping[str, Any]) -> dict[str, Any]:
     owner = Owner(order["student"], order.get("course", ""))
     chapter = notebook(order["chapter"]).drawn_for(owner)
     about = {name: order[name] for name in ("digest", "seed_id", "version")}
-    about["course"] = owner.course if chapter.is_drawn else ""
+    about |= {"course": owner.course if chapter.is_drawn else "", "offer": offered(order["chapter"])}
     with _one_at_a_time, _bounded():
         try:
             intake = _taken_in(order["data"], chapter)

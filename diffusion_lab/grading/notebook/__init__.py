@@ -34,6 +34,7 @@ _HOME = {
     "lay_out": "handing_out",
     "Placed": "handing_out",
     "build": "authoring",
+    "source": "authoring",
     "solution": "authoring",
     "CONFIGURATION": "authoring",
     "SOLUTIONS": "authoring",

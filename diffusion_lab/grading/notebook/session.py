@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Task, exercise, notebook, task
 from diffusion_lab.exercises.bugs import BugTask
-from diffusion_lab.exercises.catalogue import home_of
+from diffusion_lab.exercises.catalogue import find, home_of
+from diffusion_lab.exercises.offers import adopt, offer_of
 from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.exercises.owner import Owner, by_chance
 from diffusion_lab.grading.judge import (
@@ -58,7 +59,13 @@ BY_CHANCE = (
 )
 
 
-def start(chapter: str | int, namespace: dict[str, Any], student: str = "", course: str = "") -> Session:
+def start(
+    chapter: str | int,
+    namespace: dict[str, Any],
+    student: str = "",
+    course: str = "",
+    offer: Mapping[str, Any] | None = None,
+) -> Session:
     """Begin work on a chapter's exercises.
 
     Args:
@@ -68,23 +75,32 @@ def start(chapter: str | int, namespace: dict[str, Any], student: str = "", cour
             from it; without a name, by chance.
         course: what `diffusion-lab release` has written into the notebook, so that another course draws other things;
             "" where you learn by yourself.
+        offer: what your course has changed in this notebook, as `release` has written it: the exercises that are left
+            out, other points, and names of exercises of the course's own.
 
     Raises:
         LabError: where there is no such chapter, or the name cannot be used.
     """
-    found = notebook(chapter)
-    if not found.is_drawn:
-        return Session(found.name, namespace)
+    name = find(chapter)
+    changed = offer_of(name, offer or {})
+    adopt([changed] if changed.digest else [])
+    later = tuple((offer or {}).get("added", ()))
+    if not notebook(name).is_drawn:
+        return Session(name, namespace, later=later)
     if not student:
         print(BY_CHANCE)
-    return Session(found.name, namespace, Owner(student, course) if student else by_chance(course))
+    return Session(name, namespace, Owner(student, course) if student else by_chance(course), later)
 
 
 class Session:
     """The state of a notebook: its functions, and the points so far."""
 
-    def __init__(self, chapter: str, namespace: dict[str, Any], owner: Owner | None = None):
+    def __init__(
+        self, chapter: str, namespace: dict[str, Any], owner: Owner | None = None, later: Collection[str] = ()
+    ):
         self.chapter, self.namespace = chapter, namespace
+        self.later = later
+        """Exercises of the course's own, which are checked where marks are given."""
         self.owner = owner
         """Whose notebook it is, where something in it is drawn for each student."""
         self.kernel = watching(namespace)
@@ -156,6 +172,9 @@ class Session:
 
     def _check(self, name: str, seed: int) -> float:
         with _to_stdout():
+            if name in self.later:
+                print(f"• {name} is an exercise of your course's own; it is checked when you have handed it in.")
+                return 0.0
             try:
                 verdict = self._verdict(task(str(name)), seed)
             except LabError as error:

@@ -72,6 +72,11 @@ class Assignment:
         with self._submissions() as submissions:
             return {s.student.id: (float(s.score), float(s.max_score)) for s in submissions}
 
+    def penalties(self) -> dict[str, float]:
+        """student -> the points that are taken off for lateness."""
+        with self._submissions() as submissions:
+            return {s.student.id: float(s.late_submission_penalty or 0.0) for s in submissions}
+
     def waiting(self) -> set[str]:
         """The students of whom formgrader asks for a mark by hand, or for a second look at one."""
         with self._submissions() as submissions:

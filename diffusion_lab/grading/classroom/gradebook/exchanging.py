@@ -9,11 +9,13 @@ from typing import Any
 import nbformat
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
+from diffusion_lab.grading.classroom.gradebook.dates import enter_due
 from diffusion_lab.grading.classroom.gradebook.inscription import inscribing, to_release
+from diffusion_lab.grading.classroom.gradebook.tailoring import tailoring
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import misfits
+from diffusion_lab.grading.classroom.rules import NotebookRules, rules_of
 
 
 def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | None]:
@@ -27,12 +29,14 @@ def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | 
         The notebook, and the exchange's folder or None.
 
     Raises:
-        LabError: the course's folder has no source of it, nbgrader fails, or the course's graders could not mark it.
+        LabError: the course's folder has no source of it, its `course.toml` cannot be followed, nbgrader fails, or the
+            course's graders could not mark it.
     """
     from nbgrader.coursedir import CourseDirectory
 
-    api, settings = _nbgrader(course)
-    name = folder_name(chapter)
+    rules = rules_of(course).of(find(chapter))
+    api, settings = _nbgrader(course, rules)
+    name = folder_name(find(chapter))
     source = Path(api.coursedir.format_path(api.coursedir.source_directory, ".", name)) / f"{name}.ipynb"
     if not source.is_file():
         raise LabError(
@@ -41,16 +45,17 @@ def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | 
         )
     text = to_release(course, chapter, secret)
     if text:
-        api, settings = _nbgrader(course, text)
+        api, settings = _nbgrader(course, rules, text)
     _expect(api.generate_assignment(name))
     place = Path(CourseDirectory(config=settings).format_path(api.coursedir.release_directory, ".", name))
-    wrong = misfits(nbformat.read(place / f"{name}.ipynb", as_version=4), notebook(find(chapter)))
+    wrong = misfits(nbformat.read(place / f"{name}.ipynb", as_version=4), rules.notebook)
     if wrong:
         source = api.coursedir.source_directory
         raise LabError(
             f"`grade` could not mark what {source}/{name} has become: {'; '.join(wrong)}. Nothing was handed out. "
             "Undo this in the source, and for questions of your own use cells that are marked by hand"
         )
+    enter_due(api.gradebook, name, rules.dates)
     root = _exchange(settings)
     if root is not None:
         _expect(api.release_assignment(name))
@@ -69,11 +74,13 @@ def collect(course: Path, chapter: str) -> int:
     return len(api.get_submitted_students(folder_name(chapter)))
 
 
-def _nbgrader(course: Path, text: str = "") -> tuple[Any, Any]:
+def _nbgrader(course: Path, rules: NotebookRules | None = None, text: str = "") -> tuple[Any, Any]:
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Application
 
     settings = inscribing(settings_of(course), text) if text else settings_of(course)
+    if rules is not None:
+        settings = tailoring(settings, rules)
     return NbGraderAPI(parent=Application(config=settings)), settings
 
 

@@ -18,20 +18,23 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
-from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result
+from diffusion_lab.grading.classroom import NOT_GRADED, RecordingError, Result, place_of
 from diffusion_lab.grading.classroom.gradebook.assignment import Assignment
+from diffusion_lab.grading.classroom.gradebook.dates import enter_due, settle
 from diffusion_lab.grading.classroom.gradebook.inscription import drawn_from, inscribing
 from diffusion_lab.grading.classroom.gradebook.moments import MomentError, moment
+from diffusion_lab.grading.classroom.gradebook.tailoring import tailoring
 from diffusion_lab.grading.classroom.gradebook.verdict_notebook import is_test, misfits, name_of, points_of, rebuilt
+from diffusion_lab.grading.classroom.rules import rules_of
 
 KEPT = ".diffusion-lab"
 """The folder below a course's for what grading keeps between runs."""
@@ -86,6 +89,7 @@ def record(
                     failures[student] = str(error)
                 except Exception as error:  # one submission's, and the class goes on
                     failures[student] = f"{type(error).__name__}: {error}"
+        book.settle()
         if on_step is not None:
             on_step("recording", len(wanted), len(wanted))
     if failures:
@@ -105,6 +109,7 @@ def write_feedback(
         RecordingError: with `failures` where some could not be written.
     """
     book = Book(Path(course), chapter)
+    book.settle()
     wanted = sorted(book.marks() if students is None else set(students))
     written, failures = book.feedback(wanted, on_step)
     if failures:
@@ -119,6 +124,7 @@ class Book(Assignment):
     def __init__(self, course: Path, chapter: str, submitted: Path | None = None):
         self.chapter = find(chapter)
         super().__init__(course, folder_name(self.chapter))
+        self.rules = rules_of(self.course).of(self.chapter)
         self.submitted = submitted
         self.kept = self.course / KEPT
         self.staged = self.kept / "recording"
@@ -147,15 +153,17 @@ class Book(Assignment):
             from nbgrader.converters import GenerateAssignment
 
             text = drawn_from(self.course, self.chapter)  # students have the release, as far as there was one
-            self.run(GenerateAssignment, inscribing(self.settings, text), create_assignment=True)
-        expected = points_of(notebook(self.chapter))
-        wrong = misfits(self.release, notebook(self.chapter))
+            settings = tailoring(inscribing(self.settings, text), self.rules)
+            self.run(GenerateAssignment, settings, create_assignment=True)
+        expected = points_of(self.rules.notebook)
+        wrong = misfits(self.release, self.rules.notebook)
         if wrong:
             raise RecordingError(
-                f"{self.release_path} does not fit this version of the course: {'; '.join(wrong)}. "
+                f"{self.release_path} does not fit this version of the course, or its course.toml: {'; '.join(wrong)}. "
                 "Release the chapter again, or grade it with the version that it was released with"
             )
         with self.gradebook() as gradebook:
+            enter_due(gradebook, self.name, self.rules.dates)
             graded = gradebook.find_notebook(self.name, self.name).grade_cells
             known = {cell.name: cell.max_score for cell in graded if cell.name in expected}
             assignment = gradebook.find_assignment(self.name)
@@ -169,7 +177,7 @@ class Book(Assignment):
         """Write one result down, unless it is there already."""
         student = _safe(result.student)
         document = rebuilt(self.release, result)
-        stamp = self._timestamp(student)
+        stamp = self.handed_in_at(result)
         given = {
             name_of(cell): float(cell.outputs[-1]["data"]["text/plain"]) for cell in document.cells if is_test(cell)
         }
@@ -198,6 +206,12 @@ class Book(Assignment):
         finally:
             shutil.rmtree(self.staged, ignore_errors=True)
         write_atomically(mark, fingerprint.encode())
+
+    def settle(self) -> None:
+        """Bring extensions and penalties for lateness in line with the course's rules and the points there are now."""
+        if (self.rules.late is not None or self.rules.dates.due is not None) and self.known():
+            with self.gradebook() as gradebook:
+                settle(gradebook, self.name, self.rules)
 
     def feedback(self, students: list[str], on_step: Told | None = None) -> tuple[list[Path], dict[str, str]]:
         """Have nbgrader write feedback: the files, and for whom there is none and why."""
@@ -252,13 +266,24 @@ class Book(Assignment):
             return Path(self.submitted) / student / name / f"{name}.ipynb"
         return Path(self.directory.format_path(self.directory.submitted_directory, student, name)) / f"{name}.ipynb"
 
-    def _timestamp(self, student: str) -> str:
+    def handed_in(self, result: Result) -> datetime | None:
+        """When a submission, or this attempt of it, was handed in; None where nothing says so clearly."""
+        try:
+            text = self.handed_in_at(result)
+        except RecordingError:
+            return None
+        return moment(text) if text else None
+
+    def handed_in_at(self, result: Result) -> str:
         """When it was submitted, as `nbgrader collect` notes it beside the notebook, in UTC; "" where nothing does.
 
         Raises:
             RecordingError: what is noted names no single moment.
         """
-        place = self.submission_of(student).parent / "timestamp.txt"
+        if result.attempt:
+            place = place_of(self.course, result.student, self.chapter, result.attempt) / "timestamp.txt"
+        else:
+            place = self.submission_of(_safe(result.student)).parent / "timestamp.txt"
         if place.is_symlink() or not place.is_file():
             return ""
         with place.open("rb") as file:

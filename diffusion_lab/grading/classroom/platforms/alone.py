@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import diffusion_lab
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
+from diffusion_lab.exercises.offers import Offer, in_force
 from diffusion_lab.grading.classroom import workers
 from diffusion_lab.grading.classroom.result import Result, refused
 from diffusion_lab.grading.isolation import SandboxError, printable
@@ -41,6 +42,10 @@ class Settings:
     """Of the messages below them."""
     seed: str = ""
     """What the cases are drawn from; by default they are new for each submission."""
+    offers: tuple[Mapping[str, Any], ...] = ()
+    """What the course makes of the notebook, as `Offer.as_dict` gives it."""
+    late: Mapping[str, Any] = field(default_factory=dict)
+    """When it is due and what lateness costs, where a platform tells when something was handed in."""
 
     def written(self) -> bytes:
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
@@ -72,6 +77,11 @@ def grade_folder(folder: Path, settings: Settings) -> Result:
         LabError, OSError: the grader failed, such as a sandbox that does not start. This says nothing of the
             submission: there is no mark then, and no zero.
     """
+    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+        return _graded(folder, settings)
+
+
+def _graded(folder: Path, settings: Settings) -> Result:
     chapter = find(settings.chapter)
     drawn = settings.seed or secrets.token_hex(16)
     about = {"seed_id": "", "version": diffusion_lab.__version__}
@@ -87,6 +97,7 @@ def grade_folder(folder: Path, settings: Settings) -> Result:
         "digest": hashlib.sha256(data).hexdigest(),
         "seed": seed_of(drawn),
         "isolation": settings.isolation,
+        "offers": settings.offers,
         "note": "" if file.stem == folder_name(chapter) else f"its file is called {printable(file.name, 60)}",
         **about,
     }

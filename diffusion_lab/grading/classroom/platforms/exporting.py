@@ -20,6 +20,7 @@ import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
+from diffusion_lab.exercises.offers import Offer, in_force
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings
@@ -47,7 +48,7 @@ def gradescope_zip(settings: Settings, to: Path, index: str = "") -> Path:
     Raises:
         LabError: the chapter cannot be graded on a platform.
     """
-    _gradable(settings.chapter)
+    _gradable(settings)
     contents = {
         "setup.sh": _script("gradescope_setup.sh", index=_option(index)),
         "run_autograder": _script("gradescope_run.sh"),
@@ -69,7 +70,7 @@ def prairielearn_question(settings: Settings, to: Path, image: str, index: str =
     Raises:
         LabError: the chapter cannot be graded on a platform.
     """
-    chapter = _gradable(settings.chapter)
+    chapter = _gradable(settings)
     name, shared = folder_name(chapter), "serverFilesCourse/diffusion_lab_grader"
     about = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"diffusion-lab/{chapter}")),
@@ -113,7 +114,7 @@ def github_workflow(settings: Settings, to: Path, index: str = "") -> list[Path]
     Raises:
         LabError: the chapter cannot be graded on a platform, or another isolation than bubblewrap is asked for.
     """
-    chapter = _gradable(settings.chapter)
+    chapter = _gradable(settings)
     if settings.isolation != "bubblewrap":
         raise LabError("GitHub's machines let bubblewrap work, so `export github` takes no other isolation")
     name = folder_name(chapter)
@@ -144,10 +145,12 @@ def requirements() -> bytes:
     return "".join(f"{line}\n" for line in (torch, *LIBRARIES)).encode()
 
 
-def _gradable(name: str) -> str:
+def _gradable(settings: Settings) -> str:
     """The notebook's name. Raises LabError for one of which a platform cannot give the marks."""
-    chapter = find(name)
-    if notebook(chapter).is_drawn:
+    chapter = find(settings.chapter)
+    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+        drawn = notebook(chapter).is_drawn
+    if drawn:
         raise LabError(
             f"in '{chapter}' something is drawn for each student by the name of their folder, which no platform tells "
             "the grader: collect its submissions, and grade them here"

@@ -16,6 +16,7 @@ from pathlib import Path
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
+from diffusion_lab.grading.classroom import keep
 from diffusion_lab.grading.classroom.gradebook import Book, MomentError, moment, settings_of
 from diffusion_lab.grading.classroom.platforms.archives import File, open_zip, opened
 from diffusion_lab.grading.classroom.platforms.names import Handed, may_be_a_submission, sorted_out
@@ -23,6 +24,7 @@ from diffusion_lab.grading.classroom.platforms.people import Person, found, in_g
 from diffusion_lab.grading.classroom.platforms.text_tables import Table
 from diffusion_lab.grading.classroom.records import name_fault
 from diffusion_lab.grading.classroom.reports import harmless
+from diffusion_lab.grading.classroom.rules import rules_of
 from diffusion_lab.grading.isolation import printable
 from diffusion_lab.grading.notebook import LARGEST, of_notebook
 
@@ -72,12 +74,15 @@ class _Chosen:
     handed: Handed
     data: bytes
     notes: list[str] = field(default_factory=list)
+    earlier: list[tuple[Handed, bytes]] = field(default_factory=list)
+    """Attempts before it."""
 
 
 def gather(course: Path, chapter: str, source: Path, class_list: Path | None = None, encoding: str = "") -> Gathered:
     """Lay a download out below the course's `submitted/`, and enter its students into the gradebook.
 
-    Of several attempts of one student the last one is taken. A notebook that is there already is replaced, with its
+    Of several attempts of one student the last one is taken, and where `course.toml` lets the best count the others are
+    kept for `grade`. A notebook that is there already is replaced, with its
     timestamp.txt; the submissions of other students and chapters stay.
 
     Args:
@@ -95,6 +100,7 @@ def gather(course: Path, chapter: str, source: Path, class_list: Path | None = N
         LabError: the zip or the list is not to be used, with the file, and the line or entry. Nothing is changed then.
     """
     chapter = find(chapter)
+    rules = rules_of(course)
     book = Book(course, chapter)
     known = in_gradebook(book)
     listed, notes = [], []
@@ -114,8 +120,10 @@ def gather(course: Path, chapter: str, source: Path, class_list: Path | None = N
     # Names of files come from students, and go to a terminal.
     result.left_out = [LeftOut(*(printable(text, 300) for text in (o.file, o.who, o.why))) for o in result.left_out]
     _check_places(course, chapter, chosen)
-    zone = str(settings_of(course).Exchange.get("timezone") or "")
+    zone = str(settings_of(course).Exchange.get("timezone") or rules.timezone)
     for choice in chosen:
+        if rules.of(chapter).best:
+            _keep_earlier(course, chapter, choice, zone)
         result.taken.append(_laid_out(course, chapter, choice, zone))
     _enter(book, listed, [choice.person for choice in chosen], known)
     _write_list(course, result.left_out)
@@ -219,7 +227,7 @@ def _chosen(person: Person, files: list[Handed], chapter: str, result: Gathered,
         result.left_out.append(LeftOut(last[0][0].file.path, person.id, why))
         return None
     item, data, known = notebooks[-1]
-    choice = _Chosen(person, item, data)
+    choice = _Chosen(person, item, data, earlier=[(entry[0], entry[1]) for entry in notebooks[:-1]])
     if len(notebooks) > 1:
         choice.notes.append(f"the last of {len(notebooks)} attempts")
     if not known:
@@ -268,6 +276,13 @@ def _check_places(course: Path, chapter: str, chosen: Sequence[_Chosen]) -> None
                 raise LabError(f"{place} is no folder; nothing was laid out")
 
 
+def _keep_earlier(course: Path, chapter: str, choice: _Chosen, zone: str) -> None:
+    """Keep attempts before the last; a time that the class list tells is that of the last one."""
+    for item, data in choice.earlier:
+        time, _ = _time_of(item, Person(choice.person.id), zone)
+        keep(course, choice.person.id, chapter, data, f"{time}\n".encode() if time else None)
+
+
 def _laid_out(course: Path, chapter: str, choice: _Chosen, zone: str) -> Taken:
     name, item = folder_name(chapter), choice.handed
     folder = course / "submitted" / choice.person.id / name
@@ -298,7 +313,10 @@ def _time_of(item: Handed, person: Person, zone: str) -> tuple[str, list[str]]:
                 return moment(attempt, zone).strftime("%Y-%m-%d %H:%M:%S UTC"), []
         except MomentError:
             continue
-    return "", [f"handed in at {text}, and no zone is known: set c.Exchange.timezone in nbgrader_config.py"]
+    return "", [
+        f"handed in at {text}, and no zone is known: set c.Exchange.timezone in nbgrader_config.py, or "
+        "timezone in course.toml"
+    ]
 
 
 def _enter(book: Book, listed: Sequence[Person], taken: Sequence[Person], known: Sequence[Person]) -> None:

@@ -22,7 +22,7 @@ FENCE = re.compile(r"`{3,}|~{3,}")
 
 def comment(result: Result, settings: Settings) -> str:
     """The marks and messages as Markdown. Nothing of a student's can end the box that it stands in, or call anybody."""
-    title = f"### {result.chapter}: {result.points:g} of {result.out_of} points"
+    title = f"### {result.chapter}: {result.points:g} of {result.out_of:g} points"
     if result.state == REFUSED:
         return f"{title}\n\nThe submission was refused:\n\n{_boxed(result.reason)}\n"
     lines = [title, "", "| exercise | points | parts |", "| --- | ---: | --- |"]

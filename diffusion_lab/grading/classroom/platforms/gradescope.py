@@ -76,7 +76,7 @@ def main(root: Path = Path("/autograder")) -> int:
     except (LabError, OSError) as error:
         print(what_failed(error))
         return 1
-    for line in (f"{result.state}: {result.points:g} of {result.out_of} points", result.reason, *result.notes):
+    for line in (f"{result.state}: {result.points:g} of {result.out_of:g} points", result.reason, *result.notes):
         if line:
             print(line)
     return 0

@@ -79,6 +79,7 @@ def harmless(cell: Any) -> Any:
 def _rows(book: Book, waiting: set[str]) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
     """The rows of `nbgrader export`, and who the students with a mark in this chapter are."""
     rows, people = [], {}
+    book.settle()
     with book.gradebook() as gradebook:
         students = {student.id: student for student in gradebook.students}
         for assignment in gradebook.assignments:
