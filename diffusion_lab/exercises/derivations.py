@@ -103,7 +103,7 @@ class Derivation(OwnQuestion):
             try:
                 exec(code, names)  # the course's own lines
                 found[name] = value_of(names[name])
-            except (ArithmeticError, ValueError, RuntimeError):
+            except (ArithmeticError, TypeError, ValueError, RuntimeError):
                 if name not in truths:
                     raise
                 found[name] = torch.full_like(truths[name], math.nan)
@@ -125,7 +125,7 @@ class Derivation(OwnQuestion):
             try:
                 value = slip.function(**{name: plain[name] for name in inspect.signature(slip.function).parameters})
                 found.append((slip, value_of(value)))
-            except (ArithmeticError, ValueError, RuntimeError):
+            except (ArithmeticError, TypeError, ValueError, RuntimeError):
                 continue
         return found
 

@@ -94,7 +94,7 @@ class OwnQuestion(Task):
 
     def _named(self, draw: Draw) -> dict[str, float]:
         for _ in range(MOST_DRAWS):
-            found = self.numbers_from(draw)
+            found = {name: value + 0 for name, value in self.numbers_from(draw).items()}  # 0 for -0.0
             if tuple(found) != self.parameters:
                 raise LabError(f"'{self.name}' takes {', '.join(self.parameters)}, and {', '.join(found)} are drawn")
             if self.fair(found):

@@ -7,8 +7,11 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.linalg import sqrtm
-from scipy.stats import norm
+from scipy.optimize import brentq
+from scipy.special import softmax
+from scipy.stats import entropy, multivariate_normal, norm
 
+from diffusion_lab import betas
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import CHAPTERS, LABS, notebook
 from diffusion_lab.exercises.derivations import Derivation, Step
@@ -88,11 +91,136 @@ def two_hills(share, left, right, left_spread, right_spread, kept, seen):
     return variances, densities, chances, guesses, (weighed * guesses).sum() / weighed.sum(), float(slope)
 
 
+def a_pair_on_a_grid(first_mean, second_mean, first_variance, second_variance, covariance, sigma, seen):
+    """Bayes on a grid of pairs: the gain is by how much the posterior mean moves between two values that are seen."""
+    prior = multivariate_normal(
+        [first_mean, second_mean], [[first_variance, covariance], [covariance, second_variance]]
+    )
+    x, step = np.linspace(-12, 12, 601, retstep=True)
+    grid = np.stack(np.meshgrid(x, x, indexing="ij"), -1)
+    before = prior.pdf(grid)
+
+    def posterior(value):
+        joint = before * norm.pdf(value, grid[..., 0], sigma)
+        weight = joint / joint.sum()
+        mean = (weight[..., None] * grid).sum((0, 1))
+        off = grid - mean
+        return mean, np.einsum("ij,ijk,ijl->kl", weight, off, off), np.log(joint.sum() * step**2)
+
+    mean, left, _ = posterior(seen)
+    gain = (posterior(seen + 1)[0] - posterior(seen - 1)[0]) / 2
+    score = (posterior(seen + 1e-3)[2] - posterior(seen - 1e-3)[2]) / 2e-3
+    spread = (seen - first_mean) / -score  # the score of a normal number
+    return gain * spread, spread, gain, mean, left, score
+
+
+def tilted_density(label_mean, label_spread, mean, spread, sigma, seen, scale):
+    """Scores as differences of SciPy's log-densities; the density of guidance, p(x | c)^w p(x)^(1-w), on a grid."""
+    label = norm(label_mean, np.hypot(label_spread, sigma))
+    everything = norm(mean, np.hypot(spread, sigma))
+
+    def mixed(x):
+        return scale * label.logpdf(x) + (1 - scale) * everything.logpdf(x)
+
+    def slope(function):
+        return (function(seen + 1e-4) - function(seen - 1e-4)) / 2e-4
+
+    centre, width = moments(lambda x: np.exp(mixed(x) - mixed(np.linspace(-15, 15, 3001)).max()), -25, 25)
+    return slope(label.logpdf), slope(everything.logpdf), slope(mixed), 1 / width**2, centre, width
+
+
+def what_flows_past(first, second, share, t, seen):
+    """The marginal velocity from the continuity equation: what share of the noisy values passes this place in a short
+    time, over their density."""
+    points, shares = np.array([first, second]), np.array([share, 1 - share])
+
+    def below(time):
+        return (shares * norm.cdf(seen, (1 - time) * points, time)).sum()
+
+    parts = shares * norm.pdf(seen, (1 - t) * points, t)
+    velocity = -(below(t + 1e-5) - below(t - 1e-5)) / 2e-5 / parts.sum()
+    clean = (parts * points).sum() / parts.sum()
+    noises = np.array([brentq(lambda eps, p=p: (1 - t) * p + t * eps - seen, -99, 99) for p in points])
+    ahead = (1 - t - 1e-3) * points + (t + 1e-3) * noises
+    return noises, (ahead - seen) / 1e-3, parts / parts.sum(), velocity, clean
+
+
+def least_squares(spread, kept, clean, noise):
+    """A regression of clean values on noisy ones over a Gauss-Hermite grid, which gives exact moments."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
+    x0, eps = (part.ravel() for part in np.meshgrid(spread * nodes, nodes))
+    weight = np.outer(weights, weights).ravel() / weights.sum() ** 2
+    x = np.sqrt(kept) * x0 + np.sqrt(1 - kept) * eps
+    (c_skip,), *_ = np.linalg.lstsq((np.sqrt(weight) * x)[:, None], np.sqrt(weight) * x0, rcond=None)
+    c_out = np.sqrt((weight * (x0 - c_skip * x) ** 2).sum())
+    seen = np.sqrt(kept) * clean + np.sqrt(1 - kept) * noise
+    return 1 / np.sqrt((weight * x**2).sum()), c_skip, c_out, 1 / c_out**2, (clean - c_skip * seen) / c_out
+
+
+def heard(decibels, loudness, first, last):
+    """The level by searching for it, with decibels measured on two long tones; the course's own rescaling."""
+    time = np.arange(80_000) / 8000
+    sound, noise = np.sqrt(2) * loudness * np.sin(440 * 2 * np.pi * time), np.sqrt(2) * np.cos(440 * 2 * np.pi * time)
+
+    def measured(sigma):
+        return 10 * np.log10(((1 - sigma**2) * sound**2).mean() / (sigma**2 * noise**2).mean())
+
+    sigma = brentq(lambda s: measured(s) - decibels, 1e-6, 1 - 1e-6)
+    alpha = torch.tensor([first, (1 - sigma**2) ** 0.5, last], dtype=torch.float64)
+    rescaled = betas.rescale_zero_terminal_snr(alpha**2)[1].sqrt().item()
+    ratio = ((1 - sigma**2) * sound**2).mean() / (sigma**2 * noise**2).mean()
+    log_snr = 2 * np.arctanh(1 - 2 * sigma**2)  # alpha^2 is a logistic function of it
+    return ratio, sigma, log_snr, rescaled, measured((1 - rescaled**2) ** 0.5)
+
+
+def words_in_noise(first, second, third, first_share, second_share, kept, seen):
+    """SciPy's densities and softmax; the noise from the slope of the log-density (Tweedie)."""
+    words = np.array([first, second, third])
+    shares = np.array([first_share, second_share, 1 - first_share - second_share])
+    sigma = np.sqrt(1 - kept)
+
+    def parts(x):
+        return shares * norm.pdf(x, np.sqrt(kept) * words, sigma)
+
+    chances = parts(seen) / parts(seen).sum()
+    score = (np.log(parts(seen + 1e-5).sum()) - np.log(parts(seen - 1e-5).sum())) / 2e-5
+    logits = np.log(parts(seen)) - norm.logpdf(0, 0, sigma)
+    return logits, softmax(logits), entropy([1, 0, 0], chances), (chances * words).sum(), -sigma * score
+
+
+def every_way(tokens, kept, beta):
+    """All ways of one token over two times, counted one by one; token 0 in the data, and 1 is seen."""
+
+    def drawn(keep, old, new):
+        return keep * (old == new) + (1 - keep) / tokens
+
+    ways = np.array([drawn(kept, 0, middle) * drawn(1 - beta, middle, 1) for middle in range(tokens)])
+    open_then = {(True, False): kept * beta, (False, False): 1 - kept}  # (open before, open after) where it is masked
+    return (
+        [drawn(1 - beta, middle, 1) for middle in range(3)],
+        [drawn(kept, 0, middle) for middle in range(3)],
+        ways.sum(),
+        ways[:3] / ways.sum(),
+        open_then[True, False] / sum(open_then.values()),
+    )
+
+
 OTHERWISE = {
     "normal_1d": a_step_back,
     "normal_2d": velocity_of_a_cloud,
     "mixture": two_hills,
+    "normal_nd": a_pair_on_a_grid,
+    "mnist": tilted_density,
+    "spiral": what_flows_past,
+    "cifar10": least_squares,
+    "audio": heard,
+    "text": words_in_noise,
+    "games": every_way,
 }
+
+
+def test_each_chapter_has_one():
+    assert list(TASKS) == list(OTHERWISE) == list(CHAPTERS)
 
 
 @pytest.mark.parametrize("chapter", OTHERWISE)

@@ -131,7 +131,7 @@ def _judged(task: Derivation, numbers: Mapping[str, float], answer: Sequence[Any
             found.append(_Judged(step, BLANK if faults[name] is None else WRONG, faults[name] or _BLANK))
         elif task.right(value, truth):
             found.append(_Judged(step, RIGHT))
-        elif _follows(task, value, follow[name], truth) and _shows_something(task, follow[name], truth, off):
+        elif _follows(task, value, follow[name], truth) and not _repeats(task, value, truth, off):
             found.append(_Judged(step, FOLLOWS))
         else:
             said = Difference(f"yours is {preview(value)}, which is not right")
@@ -179,13 +179,18 @@ def _follows(task: Derivation, value: Tensor, follow: Tensor, truth: Tensor) -> 
     return bool(scale.isfinite() and (value - follow).abs().max() <= task.tolerance * scale)
 
 
-def _shows_something(task: Derivation, follow: Tensor, truth: Tensor, off: Sequence[Tensor]) -> bool:
-    """Whether to follow rightly earns a point: not where it only repeats the one number of which a wrong step is made.
+def _repeats(task: Derivation, value: Tensor, truth: Tensor, off: Sequence[Tensor]) -> bool:
+    """Whether a value is but the one number that a wrong step is made of too, or nought like it.
 
-    Otherwise noughts in every step would earn something, and ones.
+    Such a step earns nothing by following, or else noughts in every step would, and ones.
     """
-    equal = [value.flatten()[0] for value in off if _is_one_number(value)]
-    return not (_is_one_number(follow) and any(_follows(task, value, follow, truth) for value in equal))
+    nought = task.tolerance * truth.abs().max()
+    for other in off:
+        if _is_one_number(value) and _is_one_number(other):
+            one, two = value.flatten()[0], other.flatten()[0]
+            if abs(one - two) <= 1e-6 * abs(two) or max(abs(one), abs(two)) <= nought:
+                return True
+    return False
 
 
 def _is_one_number(value: Tensor) -> bool:
