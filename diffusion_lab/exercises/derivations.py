@@ -22,6 +22,8 @@ from diffusion_lab.exercises.record import WrongAnswer
 
 PLAIN = (0.0, 1.0, -1.0, 0.5, 2.0)
 """No step of anybody's is one of these, nor one of the numbers of the question: then a guess earns nothing."""
+NO_VALUE = (ArithmeticError, TypeError, ValueError, RuntimeError)
+"""What it ends in to work with numbers that are odd, or with what is none."""
 HOW = """
 **How to fill it in.** The next cell prints your own numbers, which nobody else has. Take pen and paper; the derivation
 takes about {minutes} minutes. In `{name}` give each step its value: as a number with four digits, or as a line of code
@@ -103,7 +105,7 @@ class Derivation(OwnQuestion):
             try:
                 exec(code, names)  # the course's own lines
                 found[name] = value_of(names[name])
-            except (ArithmeticError, TypeError, ValueError, RuntimeError):
+            except NO_VALUE:
                 if name not in truths:
                     raise
                 found[name] = torch.full_like(truths[name], math.nan)
@@ -125,7 +127,7 @@ class Derivation(OwnQuestion):
             try:
                 value = slip.function(**{name: plain[name] for name in inspect.signature(slip.function).parameters})
                 found.append((slip, value_of(value)))
-            except (ArithmeticError, TypeError, ValueError, RuntimeError):
+            except NO_VALUE:
                 continue
         return found
 
@@ -156,8 +158,8 @@ class Derivation(OwnQuestion):
 
 
 def value_of(given: Any) -> Tensor:
-    """A number, a list of numbers, lists of these or a tensor, in float64; for others TypeError or ValueError."""
-    if isinstance(given, Tensor):
+    """A number, a list of numbers, lists of these or a tensor, in float64; for others one of `NO_VALUE` is raised."""
+    if type(given) in (Tensor, torch.nn.Parameter):
         if given.is_complex():
             raise TypeError("a complex number")
         return given.detach().cpu().double()
@@ -165,11 +167,11 @@ def value_of(given: Any) -> Tensor:
 
 
 def _plain(given: Any) -> Any:
-    if isinstance(given, (list, tuple)):
+    if type(given) in (list, tuple):
         return [_plain(part) for part in given]
-    if isinstance(given, Tensor):
+    if type(given) in (Tensor, torch.nn.Parameter):
         return value_of(given).tolist()
-    if isinstance(given, (int, float)) and not isinstance(given, bool):
+    if type(given) in (int, float):
         return float(given)
     raise TypeError(f"a value of type {type(given).__name__}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lab.exercises.derivations import PLAIN, Derivation, Step, value_of
+from diffusion_lab.exercises.derivations import NO_VALUE, PLAIN, Derivation, Step, value_of
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.exercises.record import WrongAnswer
 from diffusion_lab.grading.judge.auditing import Audit
@@ -74,7 +74,9 @@ def check(task: Derivation, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict
     facts = {
         "numbers": numbers,
         "steps": {one.step.name: one.state for one in judged},
-        "slips": {one.step.name: one.idea.name for one in judged if one.idea is not None},
+        "slips": {
+            one.step.name: one.idea.name.removeprefix(f"{one.step.name}, ") for one in judged if one.idea is not None
+        },
     }
     passed = all(outcome.passed for outcome in outcomes)
     return Verdict(
@@ -153,7 +155,7 @@ def _read(step: Step, value: Any, truth: Tensor) -> tuple[Tensor | None, Differe
         return None, Difference(f"it is {kind_of(value)}, and {wanted} expected")
     try:
         given = value_of(value)
-    except (TypeError, ValueError):
+    except NO_VALUE:
         return None, Difference(f"it is {kind_of(value)}, and {wanted} expected")
     if not truth.ndim and given.numel() == 1:
         given = given.reshape(())
