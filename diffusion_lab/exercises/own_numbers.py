@@ -1,10 +1,12 @@
-"""A number of one's own: a question that a chapter asks before you read on, with numbers drawn for each student."""
+"""Questions with numbers drawn for each student; and of these a number of one's own, which a chapter has you guess."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.drawing import Draw
@@ -30,29 +32,23 @@ PREDICTED = "predicted_"
 """How the name begins under which a notebook holds a prediction."""
 
 
-@dataclass(frozen=True, eq=False)
-class OwnNumber(Task):
-    """A question to answer twice: first by a guess, which is kept and never marked, then by a function.
-
-    The function takes the numbers of the question and returns one number. It is called with the student's own numbers
-    and with others.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OwnQuestion(Task):
+    """A question about numbers that are drawn for each student, and a function of these numbers that answers it."""
 
     chapter: str
     title: str
     question: str
-    """Text, with a field of `str.format` for each of the numbers. It ends in what to guess, and its unit."""
+    """Text, with a field of `str.format` for each of the numbers."""
     about: str
     """Markdown: the same for everybody, and what the function is to compute."""
-    reference: Callable[..., float]
+    reference: Callable[..., Any]
     """Its parameters are the numbers' names. Its source between docstring and end is the solution."""
     numbers_from: Callable[[Draw], dict[str, float]]
     """One student's numbers, by name, in the order of the parameters."""
-    wrong_answers: tuple[WrongAnswer, ...]
     right_answers: tuple[RightAnswer, ...]
     tolerance: float = 1e-3
     """By which share of the right value an answer may be off: a sum over a fine grid counts as well as an integral."""
-    parts: Mapping[str, int] = field(default_factory=PARTS.copy)
     hints: tuple[str, ...] = ()
     source: str = ""
     owner: Owner | None = None
@@ -60,6 +56,62 @@ class OwnNumber(Task):
     @property
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.reference).parameters)
+
+    @property
+    def opening(self) -> tuple[tuple[str, str], ...]:
+        """The cells in which the learner reads the question: (name, code), ... ."""
+        return ((f"{self.name}-question", f'lab.question("{self.name}")'),)
+
+    def drawn_for(self, owner: Owner) -> OwnQuestion:
+        """The same question with this student's numbers."""
+        return replace(self, owner=owner)
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """Its owner's numbers, by name. Raises LabError where nobody owns the task yet."""
+        if self.owner is None:
+            raise LabError(f"the numbers of '{self.name}' are drawn for a student, and none is named")
+        return self._named(self.owner.draw(f"{self.name} numbers"))
+
+    def other_numbers(self, draw: Draw) -> dict[str, float]:
+        """Numbers that somebody else could have."""
+        return self._named(draw)
+
+    @property
+    def asked(self) -> str:
+        """The question in words, with its owner's numbers."""
+        shown = {name: f"{value:g}" for name, value in self.numbers.items()}
+        return " ".join(self.question.format(**shown).split())
+
+    @property
+    def then(self) -> str:
+        """What to do once the question is read, in a sentence."""
+        raise NotImplementedError
+
+    def fair(self, numbers: dict[str, float]) -> bool:
+        """Whether every known mistake leads well away from the truth with these numbers."""
+        raise NotImplementedError
+
+    def _named(self, draw: Draw) -> dict[str, float]:
+        for _ in range(MOST_DRAWS):
+            found = {name: value + 0 for name, value in self.numbers_from(draw).items()}  # 0 for -0.0
+            if tuple(found) != self.parameters:
+                raise LabError(f"'{self.name}' takes {', '.join(self.parameters)}, and {', '.join(found)} are drawn")
+            if self.fair(found):
+                return found
+        raise LabError(f"'{self.name}' has drawn no numbers that tell its mistakes from the truth, {MOST_DRAWS} times")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OwnNumber(OwnQuestion):
+    """A question to answer twice: first by a guess, which is kept and never marked, then by a function.
+
+    The function takes the numbers of the question and returns one number. It is called with the student's own numbers
+    and with others. The question ends in what to guess, and its unit.
+    """
+
+    wrong_answers: tuple[WrongAnswer, ...]
+    parts: Mapping[str, int] = field(default_factory=PARTS.copy)
 
     @property
     def statement(self) -> str:
@@ -73,51 +125,24 @@ class OwnNumber(Task):
 
     @property
     def opening(self) -> tuple[tuple[str, str], ...]:
-        """The cells in which the learner reads the question and predicts: (name, code), ... ."""
+        """The cells in which the learner reads the question and predicts."""
         guess = f"{self.variable} = None  # your guess, one number, before you compute; it is never marked"
-        return ((f"{self.name}-question", f'lab.question("{self.name}")'), (f"{self.name}-prediction", guess))
-
-    def drawn_for(self, owner: Owner) -> OwnNumber:
-        """The same question with this student's numbers."""
-        return replace(self, owner=owner)
+        return (*super().opening, (f"{self.name}-prediction", guess))
 
     @property
-    def numbers(self) -> dict[str, float]:
-        """Its owner's numbers, by name. Raises LabError where nobody owns the task yet."""
-        if self.owner is None:
-            raise LabError(f"the numbers of '{self.name}' are drawn for a student, and none is named")
-        return self._named(self.owner.draw(f"{self.name} numbers"))
-
-    def other_numbers(self, draw: Draw) -> dict[str, float]:
-        """Numbers that somebody else could have."""
-        return self._named(draw)
+    def then(self) -> str:
+        return f"Write your guess into the next cell: {self.variable} = ..."
 
     @property
     def truth(self) -> float:
         """The right answer to its owner's question."""
         return float(self.reference(**self.numbers))
 
-    @property
-    def asked(self) -> str:
-        """The question in words, with its owner's numbers."""
-        shown = {name: f"{value:g}" for name, value in self.numbers.items()}
-        return " ".join(self.question.format(**shown).split())
-
     def right(self, given: float, truth: float) -> bool:
         """Whether an answer is as near to the truth as it has to be."""
         return abs(given - truth) <= self.tolerance * abs(truth)
 
-    def _named(self, draw: Draw) -> dict[str, float]:
-        for _ in range(MOST_DRAWS):
-            found = self.numbers_from(draw)
-            if tuple(found) != self.parameters:
-                raise LabError(f"'{self.name}' takes {', '.join(self.parameters)}, and {', '.join(found)} are drawn")
-            if self._fair(found):
-                return found
-        raise LabError(f"'{self.name}' has drawn no numbers that tell its mistakes from the truth, {MOST_DRAWS} times")
-
-    def _fair(self, numbers: dict[str, float]) -> bool:
-        """Whether every known mistake leads well away from the truth with these numbers."""
+    def fair(self, numbers: dict[str, float]) -> bool:
         truth = float(self.reference(**numbers))
         near = NEAR * self.tolerance * abs(truth)
         return truth != 0 and all(abs(float(w.function(**numbers)) - truth) > near for w in self.wrong_answers)

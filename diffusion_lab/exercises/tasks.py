@@ -17,8 +17,9 @@ class Task(Protocol):
     """One function for the student to write. `Exercise` is a kind of it; `judge.check` knows how each kind is marked.
 
     Whatever lists names and points, such as notebooks, marks, feedback and reports, uses no more than this. A kind may
-    have two more. With `drawn_for(owner)` and `owner`, something of it is drawn for each student (see `owner.py`).
-    `opening` are cells of code for the notebook, above the one with the function: (name, code), ... .
+    have a few more. With `drawn_for(owner)` and `owner`, something of it is drawn for each student (see `owner.py`).
+    `opening` are cells of code for the notebook, above the one with the function: (name, code), ... . `blanks` are
+    names that the function returns, None until the student gives them values.
     """
 
     chapter: str

@@ -7,8 +7,9 @@ import pytest
 from diffusion_lab.exercises import exercise, library, notebook
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
-from diffusion_lab.grading.judge import accusing, kinds, numbering, trying
+from diffusion_lab.grading.judge import accusing, deriving, kinds, numbering, trying
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.checking import check
 from diffusion_lab.grading.judge.telling import told
@@ -50,7 +51,9 @@ def test_a_small_gradient_that_is_wrong_is_refused_all_the_same(share: float, pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "home"), [(CheckTask, trying), (BugTask, accusing), (OwnNumber, numbering)], ids=lambda x: x.__name__
+    ("kind", "home"),
+    [(CheckTask, trying), (BugTask, accusing), (OwnNumber, numbering), (Derivation, deriving)],
+    ids=lambda x: x.__name__,
 )
 def test_what_a_lab_asks_for_is_audited_on_all_seeds(kind: type, home, monkeypatch: pytest.MonkeyPatch):
     seen = []

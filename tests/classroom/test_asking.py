@@ -16,13 +16,14 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom import asking
 from diffusion_lab.grading.classroom.records import Records
 from diffusion_lab.grading.classroom.reports.class_report import page as report
 from diffusion_lab.grading.classroom.result import GRADED, Result, of_verdict
-from diffusion_lab.grading.judge import LocalCaller, check, suppose, with_prediction, without_points
+from diffusion_lab.grading.judge import LocalCaller, check, deriving, suppose, with_prediction, without_points
 
 LAB, FOLDER, COURSE = "mnist_lab", "05_mnist_lab", "0123456789abcdef"
 
@@ -40,6 +41,9 @@ def solved(student: str, guess: float | None = 1.05, wrong: bool = False, **abou
             verdicts.append(without_points(task, "failed"))
             continue
         function = task.reference
+        if wrong and isinstance(task, Derivation):
+            verdicts.append(check(task, LocalCaller(slipping(task)), 3))
+            continue
         if wrong:
             function = task.naive[0] if isinstance(task, CheckTask) else task.wrong_answers[0].function
         solutions[task.name] = inspect.getsource(function).replace(f"def {function.__name__}", f"def {task.name}")
@@ -49,6 +53,12 @@ def solved(student: str, guess: float | None = 1.05, wrong: bool = False, **abou
     points = sum(verdict.points for verdict in verdicts)
     about |= {"points": points, "out_of": lab.points, "exercises": items, "solutions": solutions, "course": COURSE}
     return Result(student, LAB, GRADED, **about)
+
+
+def slipping(task: Derivation):
+    """What somebody answers who makes the first slip of the second step, and leaves out the last one."""
+    answer = deriving.with_slip(task, task.steps[1], task.steps[1].slips[0])
+    return lambda *numbers: (*answer[:-1], None)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,37 @@ def test_the_report_has_a_section_for_each_kind(class_of_three):
     for result in class_of_three:
         task, _ = number_of(result)
         assert f"<td>{task.truth:.4g}</td>" in text
+
+
+def derivation_of(result: Result) -> tuple[Derivation, dict]:
+    task = next(t for t in notebook(LAB).exercises if isinstance(t, Derivation)).drawn_for(
+        Owner(result.student, COURSE)
+    )
+    return task, next(item for item in result.exercises if item["name"] == task.name)
+
+
+def test_the_report_tells_what_became_of_each_step(class_of_three):
+    text = report(LAB, class_of_three)
+    task, _ = derivation_of(class_of_three[0])
+    second, last = task.steps[1], task.steps[-1]
+    assert "3 of 3 have worked on it, and 2 have all steps right" in text
+    row = f"<td><code>{second.name}</code></td><td>2</td><td>0</td><td>1</td><td>0</td>"
+    assert f"{row}<td>{second.slips[0].name} (1)</td>" in text
+    assert f"<td><code>{last.name}</code></td><td>2</td><td>0</td><td>0</td><td>1</td>" in text
+    _, item = derivation_of(class_of_three[1])
+    other = {**item, "facts": {**item["facts"], "another draw": True}}
+    items = tuple(other if one is item else one for one in class_of_three[1].exercises)
+    alone = report(LAB, [replace(class_of_three[1], exercises=items)])
+    assert f"Nobody has filled in a step of <code>{task.name}</code>" in alone
+
+
+def test_questions_on_a_derivation_begin_with_the_wrong_step(class_of_three):
+    task, item = derivation_of(class_of_three[1])
+    page = asking.page(class_of_three[1], 40)
+    truth = float(task.truths(task.numbers)[task.blanks[1]])
+    assert task.asked in page
+    assert f"Take me through your step `{task.blanks[1]}` from the beginning. [It is {truth:.4g}.]" in page
+    assert item["ideas"][0]["hint"] in page
 
 
 def test_a_guess_for_other_numbers_is_left_out(class_of_three):

@@ -1,7 +1,7 @@
 """The lab of chapter 7: its second notebook."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.cifar10 import bug, check_frechet_distance, own_number
+from diffusion_lab.exercises.cifar10 import bug, check_frechet_distance, derivation, own_number
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="cifar10",
     name="cifar10_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_frechet_distance.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_frechet_distance.TASK, bug.TASK),
 )

@@ -1,7 +1,7 @@
 """The lab of chapter 10: its second notebook."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.games import bug, check_d3pm_posterior, own_number
+from diffusion_lab.exercises.games import bug, check_d3pm_posterior, derivation, own_number
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="games",
     name="games_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_d3pm_posterior.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_d3pm_posterior.TASK, bug.TASK),
 )

@@ -1,7 +1,7 @@
 """The lab of chapter 3: its second notebook."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.mixture import bug, check_langevin_step, own_number
+from diffusion_lab.exercises.mixture import bug, check_langevin_step, derivation, own_number
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="mixture",
     name="mixture_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_langevin_step.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_langevin_step.TASK, bug.TASK),
 )

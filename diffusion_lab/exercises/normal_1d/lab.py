@@ -4,6 +4,7 @@ from diffusion_lab.exercises.checks import INTRODUCTION
 from diffusion_lab.exercises.normal_1d import (
     bug,
     check_ddpm_step,
+    derivation,
     own_number,
     sampling_loop,
     tiny_denoiser,
@@ -70,6 +71,7 @@ LAB = Notebook(
     recall=RECALL,
     exercises=(
         own_number.TASK,
+        derivation.TASK,
         tiny_denoiser.EXERCISE,
         train_step.EXERCISE,
         sampling_loop.EXERCISE,

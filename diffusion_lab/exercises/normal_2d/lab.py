@@ -1,7 +1,7 @@
 """The lab of chapter 2: its second notebook."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.normal_2d import bug, check_convert, own_number
+from diffusion_lab.exercises.normal_2d import bug, check_convert, derivation, own_number
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="normal_2d",
     name="normal_2d_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_convert.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_convert.TASK, bug.TASK),
 )

@@ -1,7 +1,7 @@
 """The lab of chapter 4: its second notebook."""
 
 from diffusion_lab.exercises.checks import INTRODUCTION
-from diffusion_lab.exercises.normal_nd import bug, check_heun_step, own_number
+from diffusion_lab.exercises.normal_nd import bug, check_heun_step, derivation, own_number
 from diffusion_lab.exercises.record import Notebook
 
 RECALL = f"""
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="normal_nd",
     name="normal_nd_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_heun_step.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_heun_step.TASK, bug.TASK),
 )

@@ -2,7 +2,7 @@
 
 from diffusion_lab.exercises.checks import INTRODUCTION
 from diffusion_lab.exercises.record import Notebook
-from diffusion_lab.exercises.text import bug, check_round_to_words, own_number
+from diffusion_lab.exercises.text import bug, check_round_to_words, derivation, own_number
 
 RECALL = f"""
 This lab belongs to chapter 9, in which vectors become words.
@@ -13,5 +13,5 @@ LAB = Notebook(
     chapter="text",
     name="text_lab",
     recall=RECALL,
-    exercises=(own_number.TASK, check_round_to_words.TASK, bug.TASK),
+    exercises=(own_number.TASK, derivation.TASK, check_round_to_words.TASK, bug.TASK),
 )

@@ -13,12 +13,13 @@ from diffusion_lab.exercises import Notebook, Task, notebook
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import NOTEBOOKS, chapter_of, folder_name, number_of
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom.records import Records
 from diffusion_lab.grading.classroom.result import Result
 from diffusion_lab.grading.isolation import printable
-from diffusion_lab.grading.judge import suppose
+from diffusion_lab.grading.judge import preview, suppose
 
 MOST = 12
 """Questions on a page; some ten minutes take half of them."""
@@ -104,6 +105,8 @@ def _questions(task: Task, item: Mapping[str, Any], result: Result) -> Iterator[
         yield from _of_bug(task, item)
     elif isinstance(task, OwnNumber):
         yield from _of_number(task, facts)
+    elif isinstance(task, Derivation):
+        yield from _of_derivation(task, facts)
     elif isinstance(task, CheckTask):
         yield from _of_check(task, facts)
     yield from _of_mistakes(item)
@@ -142,6 +145,20 @@ def _of_number(task: OwnNumber, facts: Mapping[str, Any]) -> Iterator[str]:
                 f"[It would be {other:.3g} in place of {truth:.3g}.]"
             )
             return
+
+
+def _of_derivation(task: Derivation, facts: Mapping[str, Any]) -> Iterator[str]:
+    states, truths = facts.get("steps") or {}, task.truths(task.numbers)
+    if facts.get("another draw"):
+        yield "Your values are for other numbers than yours: whose notebook did you work in?"
+    shown = {name: preview(value, 4) for name, value in truths.items()}
+    wrong = [name for name in task.blanks if states.get(name) == "wrong"]
+    for name in wrong[:2]:
+        yield f"{task.asked} Take me through your step `{name}` from the beginning. [It is {shown[name]}.]"
+    right = [name for name in task.blanks if states.get(name) in ("right", "follows")]
+    if right:
+        name = random.Random(f"{task.name} {task.owner}").choice(right)
+        yield f"How did you get `{name}`, and which of your numbers does it not need? [It is {shown[name]}.]"
 
 
 def _of_check(task: CheckTask, facts: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ _HOME = {
     "points": "telling",
     "shown": "questions",
     "WIDTH": "telling",
+    "preview": "comparing",
     "seed_of": "questions",
     "prepare": "kinds",
     "audit": "kinds",

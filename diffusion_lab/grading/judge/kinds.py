@@ -8,8 +8,9 @@ from typing import Any
 from diffusion_lab.exercises import Exercise, Task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
-from diffusion_lab.grading.judge import accusing, auditing, checking, numbering, questions, trying
+from diffusion_lab.grading.judge import accusing, auditing, checking, deriving, numbering, questions, trying
 from diffusion_lab.grading.judge.auditing import SEEDS, Audit
 from diffusion_lab.grading.judge.calling import Caller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
@@ -25,6 +26,8 @@ def check(task: Task, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
         return accusing.check(task, caller, seed)
     if isinstance(task, OwnNumber):
         return numbering.check(task, caller, seed)
+    if isinstance(task, Derivation):
+        return deriving.check(task, caller, seed)
     raise TypeError(f"nobody marks a {type(task).__name__}")
 
 
@@ -56,4 +59,6 @@ def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) ->
         return accusing.audit(task, few)
     if isinstance(task, OwnNumber):
         return numbering.audit(task, few)
+    if isinstance(task, Derivation):
+        return deriving.audit(task, few)
     raise TypeError(f"nobody audits a {type(task).__name__}")

@@ -10,7 +10,7 @@ import inspect
 import logging
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def source(chapter: Notebook) -> NotebookNode:
         cells += [
             _text(f"{exercise.name}-text", _statement(place, exercise)),
             *(_plain(name, code) for name, code in getattr(exercise, "opening", ())),
-            _code(exercise.name, solution(exercise.reference), solution=True),
+            _code(exercise.name, solution(exercise.reference, getattr(exercise, "blanks", ())), solution=True),
             _code(f"{exercise.name}-check", CHECK.format(name=exercise.name), locked=True, points=exercise.points),
         ]
     if chapter.closing:
@@ -159,8 +159,12 @@ def source(chapter: Notebook) -> NotebookNode:
     return new_notebook(cells=cells, metadata=metadata)
 
 
-def solution(reference: Callable) -> str:
+def solution(reference: Callable, blanks: Sequence[str] = ()) -> str:
     """The reference's source, with marks around what follows its docstring.
+
+    Args:
+        blanks: names that are None in the exercise until the student gives them values. Then the reference's last line,
+            which returns them, stays in the exercise too.
 
     Raises LabError for a function without a docstring or with a decorator, which the release would show.
     """
@@ -172,7 +176,10 @@ def solution(reference: Callable) -> str:
         raise LabError(f"'{reference.__name__}' has a decorator, which the exercise would show; put it into the body")
     end = function.body[0].end_lineno
     body = "\n".join(lines[end:]).strip("\n").splitlines()
-    return "\n".join([*lines[:end], "    ### BEGIN SOLUTION", *body, "    ### END SOLUTION"])
+    before, after = [], []
+    if blanks:
+        before, after = [f"    {' = '.join(blanks)} = None"], [body.pop()]
+    return "\n".join([*lines[:end], *before, "    ### BEGIN SOLUTION", *body, "    ### END SOLUTION", *after])
 
 
 def released(sources: dict[str, bytes], root: Path) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Task, exercise, library, task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.grading.judge import WIDTH, Fault, LocalCaller, usual_settings
 from diffusion_lab.grading.notebook.stand_ins import Namespace, missing_note, standing_in, usable_others
@@ -80,6 +81,8 @@ def _elsewhere(item: Task) -> str:
         return f"{item.name} has no picture: what its pipeline gives is in bug.outputs, for you to plot"
     if isinstance(item, OwnNumber):
         return f"{item.name} is one number and has no picture: its check shows it beside your guess"
+    if isinstance(item, Derivation):
+        return f"{item.name} is a derivation and has no picture: its check says which of your steps are right"
     return f"{item.name} has no picture of its own: run the last cells of its notebook, which train and sample with it"
 
 

@@ -23,7 +23,7 @@ from diffusion_lab.exercises import Task, exercise, notebook, task
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import find, home_of
 from diffusion_lab.exercises.offers import adopt, offer_of
-from diffusion_lab.exercises.own_numbers import OwnNumber
+from diffusion_lab.exercises.own_numbers import OwnQuestion
 from diffusion_lab.exercises.owner import Owner, by_chance
 from diffusion_lab.grading.judge import (
     VISIBLE_SEED,
@@ -133,22 +133,22 @@ class Session:
         return shown(exercise(str(name)), number)
 
     def question(self, name: str) -> None:
-        """Print a question with your own numbers, drawn from your name, for you to guess its answer first.
+        """Print a question with your own numbers, drawn from your name.
 
         Args:
-            name: of the function that is to compute it.
+            name: of the function that is to answer it.
         """
         with _to_stdout():
             try:
                 item = task(str(name))
-                if not isinstance(item, OwnNumber):
+                if not isinstance(item, OwnQuestion):
                     raise LabError(f"{item.name} asks for no number of your own; its text says what it asks for")
                 item = item.drawn_for(self.owner or by_chance())
             except LabError as error:
                 print(f"✗ {error}")
                 return
             print("\n".join(textwrap.wrap(item.asked, WIDTH)))
-            print(f"Write your guess into the next cell: {item.variable} = ...")
+            print("\n".join(textwrap.wrap(item.then, WIDTH)))
 
     def hunt(self) -> Hunt:
         """The pipeline of this lab, in which one piece is wrong: your own, drawn from your name.

@@ -20,6 +20,7 @@ from diffusion_lab.exercises import Exercise, Task, notebook
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import chapter_of, find, number_of
 from diffusion_lab.exercises.checks import CheckTask
+from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom import GRADED, NOT_GRADED, REFUSED, Result
@@ -31,6 +32,7 @@ from diffusion_lab.grading.classroom.reports.class_report_frame import figure as
 from diffusion_lab.grading.classroom.reports.class_report_frame import number as _number
 from diffusion_lab.grading.classroom.reports.class_report_frame import svg as _svg
 from diffusion_lab.grading.classroom.reports.class_report_frame import text as _text
+from diffusion_lab.grading.classroom.reports.derivations import derivations
 from diffusion_lab.grading.classroom.reports.exports import write_exports
 from diffusion_lab.grading.classroom.reports.predictions import predictions
 from diffusion_lab.grading.classroom.reports.written_checks import written_checks
@@ -48,6 +50,7 @@ KINDS = (
     (CheckTask, "Checks written", written_checks),
     (BugTask, "Bugs to find", bugs_found),
     (OwnNumber, "Numbers of one's own", predictions),
+    (Derivation, "Derivations", derivations),
 )
 """Kinds of tasks, the heading of each, and what there is to tell of it beside points."""
 
