@@ -86,13 +86,13 @@ def settings_of(schedule: Schedule) -> dict[str, Any]:
 
 
 def parts_of(exact: Gaussian | Mixture | FiniteSet) -> list[dict[str, Any]]:
-    """The exact distribution as a mixture of normals: weight, mean, axes (one row each) and the variances along them."""
+    """The exact distribution as a mixture of normals: weight, mean, axes (a row each), variances along them."""
     if isinstance(exact, Gaussian):
         return [_part(1.0, exact)]
     if isinstance(exact, Mixture):
         return [_part(weight, part) for weight, part in zip(exact.weights.tolist(), exact.parts, strict=True)]
     if isinstance(exact, FiniteSet) and exact.points.ndim == 2 and exact.std:
-        points = exact.points[::THINNED]
+        points = exact.points[THINNED // 2 :: THINNED]
         cov = exact.std**2 * torch.eye(points.shape[1])
         return [_part(1 / len(points), Gaussian(point, cov)) for point in points]
     raise PieceError(f"the page has no code for this truth: {type(exact).__name__}")

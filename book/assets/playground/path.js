@@ -42,12 +42,12 @@
   function schedule(settings) {
     const path = PATHS[settings.name](settings), { t_min: tMin, t_max: tMax } = settings;
     const at = (t) => (t === 0 ? CLEAN : Object.assign({ t }, path(t)));
-    const range = [Math.max(logSnr(at(tMax)), -30), logSnr(at(tMin))];  // from noise to data
+    const start = logSnr(at(tMax)), end = logSnr(at(tMin)), range = [Math.max(start, -30), end];
 
     // The time at which log(alpha^2 / sigma^2) has this value, by bisection.
     function timeAt(wanted) {
-      if (wanted <= range[0] + 1e-12 * Math.abs(range[0])) { return tMax; }
-      if (wanted >= range[1] - 1e-12 * Math.abs(range[1])) { return tMin; }
+      if (wanted <= start + 1e-12 * Math.abs(start)) { return tMax; }
+      if (wanted >= end - 1e-12 * Math.abs(end)) { return tMin; }
       let low = tMin, high = tMax;
       for (let i = 0; i < 60; i++) {
         const middle = (low + high) / 2;

@@ -25,6 +25,19 @@
     };
   }
 
+  // The mixture of two of its coordinates, for a picture. The axes of a 2 x 2 covariance are known in closed form.
+  function marginal(parts, i, j) {
+    return parts.map(function ({ weight, mean, axes, variances }) {
+      const cov = (p, q) => variances.reduce((sum, variance, k) => sum + variance * axes[k][p] * axes[k][q], 0);
+      const a = cov(i, i), b = cov(i, j), c = cov(j, j), angle = Math.atan2(2 * b, a - c) / 2;
+      const middle = (a + c) / 2, half = Math.hypot((a - c) / 2, b);
+      return {
+        weight, mean: [mean[i], mean[j]], variances: [middle + half, middle - half],
+        axes: [[Math.cos(angle), Math.sin(angle)], [-Math.sin(angle), Math.cos(angle)]],
+      };
+    });
+  }
+
   // count exact points, one after the other.
   function draw(parts, count, random) {
     const dim = parts[0].mean.length, out = new Float64Array(count * dim);
@@ -72,5 +85,5 @@
     return [mean, Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length)];
   }
 
-  Object.assign(lab, { density, directions, draw, moments, project, sliced });
+  Object.assign(lab, { density, directions, draw, marginal, moments, project, sliced });
 })(window.lab = window.lab || {});
