@@ -10,17 +10,20 @@ import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from s
 
 # isort: split
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lab import open_checkpoint
 from diffusion_lab.errors import PieceError
 from diffusion_lab.exact import FiniteSet, Gaussian, Mixture
-from diffusion_lab.networks import MLP
+from diffusion_lab.networks import MLP, UNet2d
+from diffusion_lab.networks.blocks import Network
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.times import SPACINGS
 
 POINTS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "spiral")
 """The chapters whose data are points, in the book's order."""
+DIGITS = "mnist"
+"""The chapter whose network paints the digits."""
 THINNED = 4
 """Every fourth point of the spiral's exact set still lies within two noise widths of its neighbours."""
 
@@ -38,7 +41,8 @@ def record(name: str) -> dict[str, Any]:
     """What the page knows about a network: plain numbers and texts, and the weights as one base64 text."""
     experiment = open_checkpoint(name=name, device="cpu")
     network, pieces = experiment.network, experiment.pieces
-    if not isinstance(network, MLP) or network.frequencies or network.self_condition:
+    plain = isinstance(network, MLP) and not network.frequencies
+    if not (plain or is_simple_unet(network)) or network.self_condition:
         raise PieceError(f"the page has no code for this network: {network}")
     precision, weights = packed(list(network.state_dict().values()))
     return {
@@ -50,11 +54,20 @@ def record(name: str) -> dict[str, Any]:
         "time_scale": network.embedding.scale,
         "target": pieces.target.name,
         "schedule": settings_of(pieces.schedule),
-        "truth": parts_of(experiment.exact),
+        "truth": parts_of(experiment.exact) if name in POINTS else None,
+        "patch": network.patch[0] if isinstance(network, UNet2d) else None,
         "layers": {layer: list(tensor.shape) for layer, tensor in network.state_dict().items()},
         "precision": precision,
         "weights": weights,
     }
+
+
+def is_simple_unet(network: Network) -> bool:
+    """Whether it is a U-Net for square images of one channel with group norms of 16 channels, as unet.js has them."""
+    if not isinstance(network, UNet2d) or network.shape[0] != 1 or network.shape[1] != network.shape[2]:
+        return False
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    return all(norm.num_channels == 16 * norm.num_groups for norm in norms)
 
 
 def packed(tensors: list[Tensor]) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from .browser_networks import POINTS, script
 
 HERE = Path(__file__).parent
 FOLDER = "_static/networks"
-SCRIPTS = ("path", "networks", "samplers", "truth", "drawing", "points")
+SCRIPTS = ("path", "networks", "unet", "samplers", "truth", "drawing", "points")
 """The files of `book/assets/playground/`, in the order in which they build on one another."""
 MARK = 'class="lab-playground"'
 

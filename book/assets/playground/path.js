@@ -118,5 +118,22 @@
     };
   }
 
-  Object.assign(lab, { schedule, denoiser, logSnr });
+  // Classifier-free guidance: without + scale (with - without).
+  function guided(conditional, unconditional, scale) {
+    return function (x, level) {
+      const told = conditional(x, level), untold = unconditional(x, level);
+      const mixed = (name) => untold[name].map((value, i) => value + scale * (told[name][i] - value));
+      return { x0: mixed("x0"), eps: mixed("eps") };
+    };
+  }
+
+  // Keep x0 between -1 and 1, black and white, and let eps agree with it.
+  function clipped(denoise) {
+    return function (x, level) {
+      const x0 = denoise(x, level).x0.map((value) => Math.min(Math.max(value, -1), 1));
+      return { x0, eps: x.map((value, i) => (value - level.alpha * x0[i]) / level.sigma) };
+    };
+  }
+
+  Object.assign(lab, { clipped, denoiser, guided, logSnr, schedule });
 })(window.lab = window.lab || {});

@@ -119,7 +119,7 @@
     const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
     const own = mean(exact.map((points) => lab.sliced(x, points, dim, directions)));
     const floor = mean(exact.slice(1).map((points, i) => lab.sliced(exact[i], points, dim, directions)));
-    return `${count} samples, ${evaluations} evaluations of the network for each. ${details(network, x)} `
+    return `${count} samples, ${evaluations} ${evaluations === 1 ? "evaluation" : "evaluations"} of the network for each. ${details(network, x)} `
       + `${dim === 1 ? "Their Wasserstein" : "Their sliced Wasserstein"} distance to exact points is ${own.toPrecision(2)}; `
       + `as many exact points are ${floor.toPrecision(2)} from one another, which is the floor.`;
   }
