@@ -9,6 +9,7 @@ system, data cannot. The code that runs it is in `book/assets/playground/`, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,11 +21,12 @@ from sphinx.util.docutils import SphinxDirective
 from diffusion_lab.chapters import catalogue
 from diffusion_lab.chapters.opening import shipped
 
-from .browser_networks import POINTS, script
+from .browser_networks import DIGITS, POINTS, script
 
 HERE = Path(__file__).parent
 FOLDER = "_static/networks"
-SCRIPTS = ("path", "networks", "unet", "samplers", "truth", "drawing", "points")
+SCRIPTS = ("path", "networks", "unet", "samplers", "truth", "controls", "drawing", "points", "digits")
+SCRIPTS += ("denoise", "guidance")
 """The files of `book/assets/playground/`, in the order in which they build on one another."""
 MARK = 'class="lab-playground"'
 
@@ -42,9 +44,19 @@ class Playground(SphinxDirective):
         self.env.note_dependency(str(template))
         up = "../" * self.env.docname.count("/")
         text = Template(template.read_text(encoding="utf-8")).substitute(
-            folder=f"{up}{FOLDER}", networks=_options(), sizes=_sizes(POINTS)
+            folder=f"{up}{FOLDER}",
+            networks=_options(),
+            sizes=" to ".join(f"{size:.1f}" for size in _ends(_size(name) for name in POINTS)) + " MB",
+            labels=_labels(),
+            wanted=_labels(chosen=3),
+            digits=f"{_size(DIGITS):.1f} MB",
         )
         return [nodes.raw("", text, format="html")]
+
+
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    values = list(values)
+    return min(values), max(values)
 
 
 def _options() -> str:
@@ -52,10 +64,14 @@ def _options() -> str:
     return "".join(f'<option value="{one.name}">{one.number}: {one.title}</option>' for one in chapters)
 
 
-def _sizes(names: tuple[str, ...]) -> str:
-    """How much is sent for one of these networks: base64 takes four bytes for three."""
-    sizes = [shipped(name).stat().st_size * 4 / 3 / 1e6 for name in names]
-    return f"{min(sizes):.1f} to {max(sizes):.1f} MB"
+def _labels(chosen: int | None = None) -> str:
+    chosen_mark = {chosen: " selected"}
+    return "".join(f'<option value="{digit}"{chosen_mark.get(digit, "")}>{digit}</option>' for digit in range(10))
+
+
+def _size(name: str) -> float:
+    """The megabytes that are sent for a network: base64 takes four bytes for three."""
+    return shipped(name).stat().st_size * 4 / 3 / 1e6
 
 
 def add_code(app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None) -> None:
@@ -72,7 +88,7 @@ def write_networks(app: Sphinx, exception: Exception | None) -> None:
         return
     folder = Path(app.outdir, FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in POINTS:
+    for name in (*POINTS, DIGITS):
         (folder / f"{name}.js").write_text(script(name), encoding="utf-8")
 
 

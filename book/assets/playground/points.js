@@ -2,30 +2,24 @@
 (function (lab) {
   "use strict";
 
-  const quiet = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const soon = () => new Promise((done) => setTimeout(done, 0));
   const percent = (value) => `${Math.round(100 * value)} %`;
   const list = (values) => (values.length < 2 ? values.join("") : `${values.slice(0, -1).join(", ")} and ${values.at(-1)}`);
 
   function start(root) {
     const find = (name) => root.querySelector(`[data-part="${name}"]`);
     const form = find("controls"), canvas = find("canvas"), status = find("status"), moment = find("moment");
-    const button = find("run"), again = find("again");
-    let network = null, frames = [], seed = 1, current = 0, timer = 0;
+    const again = find("again");
+    let network = null, frames = [], seed = 1, timer = 0;
 
     const value = (name) => form.elements[name].value;
-    function say(text) { status.textContent = text; }
+    const say = (text) => { status.textContent = text; };
+    const task = lab.task(find("run"), say);
 
-    // What a slider says about itself, to the eye and to a screen reader.
-    function name(input, text) {
-      input.setAttribute("aria-valuetext", text);
-      input.parentElement.querySelector("output").textContent = text;
-    }
     function label() {
-      name(form.elements.steps, `${value("steps")} steps`);
-      name(form.elements.count, `${value("count")} samples`);
+      lab.tell(form.elements.steps, `${value("steps")} steps`);
+      lab.tell(form.elements.count, `${value("count")} samples`);
       const eta = Number(value("eta"));
-      name(form.elements.eta, `${eta}${eta === 0 ? ", none" : eta === 1 ? ", as DDPM" : ""}`);
+      lab.tell(form.elements.eta, `${eta}${eta === 0 ? ", none" : eta === 1 ? ", as DDPM" : ""}`);
       form.elements.eta.disabled = value("sampler") !== "ddim";
     }
 
@@ -45,49 +39,38 @@
         lab.plane(canvas, parts, level, [[shown(frame.x), "samples"]]);
       }
       const done = level.sigma === 0, place = done ? "data" : `noise level σ/α = ${(level.sigma / level.alpha).toPrecision(2)}`;
-      name(moment, `step ${moment.value} of ${moment.max}, ${place}`);
+      lab.tell(moment, `step ${moment.value} of ${moment.max}, ${place}`);
       canvas.setAttribute("aria-label", `Samples of the network and the exact density, ${network.record.title}, ${place}.`);
     }
 
-    async function run() {
-      const mine = ++current;
-      button.textContent = "Stop";
-      try {
-        say("Loading the network …");
-        network = await lab.load(value("network"), root.dataset.folder);
-        if (mine !== current) { return; }
-        say("Sampling …");
-        await soon();
-        const { schedule, record } = network, count = Number(value("count")), dim = record.shape[0];
-        const random = lab.random(seed), first = random.normals(count * dim), sigma = schedule.at(schedule.tMax).sigma;
-        const times = schedule.times(Number(value("steps")), value("spacing"));
-        const step = lab.steps[value("sampler")](Number(value("eta"))), x = first.map((one) => sigma * one);
-        const walk = lab.sample(lab.denoiser(network), schedule, step, x, times, random.normals);
-        frames = [];
-        moment.max = times.length - 1;
-        for (const frame of walk) {
-          frames.push(frame);
-          moment.value = frames.length - 1;
-          if (!quiet.matches || frames.length === times.length) { draw(); }
-          await soon();
-          if (mine !== current) { return; }
-        }
-        root.querySelector("[data-part=result]").hidden = false;
-        draw();
-        say(report(network, frames.at(-1), count, seed));
-      } catch (error) {
-        if (mine === current) { say(`That did not work: ${error.message}.`); }
+    async function work(alive) {
+      say("Loading the network …");
+      const loaded = await lab.load(value("network"), root.dataset.folder);
+      if (!alive()) { return; }
+      network = loaded;
+      say("Sampling …");
+      await lab.soon();
+      const { schedule, record } = network, count = Number(value("count"));
+      const random = lab.random(seed), first = random.normals(count * record.shape[0]);
+      const times = schedule.times(Number(value("steps")), value("spacing")), { sigma } = schedule.at(times[0]);
+      const step = lab.steps[value("sampler")](Number(value("eta"))), x = first.map((one) => sigma * one);
+      frames = [];
+      moment.max = times.length - 1;
+      find("result").hidden = false;
+      for (const frame of lab.sample(lab.denoiser(network), schedule, step, x, times, random.normals)) {
+        frames.push(frame);
+        moment.value = frames.length - 1;
+        if (!lab.quiet() || frames.length === times.length) { draw(); }
+        await lab.soon();
+        if (!alive()) { return; }
       }
-      if (mine === current) { stop(); }
+      say(report(network, frames.at(-1), count, seed));
     }
-    function stop() {
-      current += 1;
-      button.textContent = "Run the network";
-    }
+    const run = () => task.run(work);
 
-    button.addEventListener("click", function () {
-      if (button.textContent !== "Stop") { return run(); }
-      stop();
+    task.button.addEventListener("click", function () {
+      if (!task.busy()) { return run(); }
+      task.stop();
       say(`Stopped after ${Math.max(frames.length - 1, 0)} steps.`);
     });
     again.addEventListener("click", function () {
@@ -102,11 +85,10 @@
     });
     form.addEventListener("submit", (event) => event.preventDefault());
     moment.addEventListener("input", function () {
-      stop();
+      task.stop();
       draw();
     });
-    window.addEventListener("resize", draw);
-    new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    lab.onChangedLook(draw);
     label();
   }
 
