@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,17 @@ def chromium() -> str:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     assert found, "the continuous check needs a Chromium"
     return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator:
+    # No name is resolved, so nothing leaves this machine. Root, as in a container, cannot have Chromium's own sandbox.
+    options = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--autoplay-policy=no-user-gesture-required"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--no-sandbox")
+    from playwright.sync_api import sync_playwright  # only the slow tests need it
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=options)
+        yield running
+        running.close()

@@ -13,8 +13,9 @@ from book_source import BOOK, CHAPTERS, WRITTEN, Page, chapter_page, contents, p
 from diffusion_lab.exercises.catalogue import folder_name
 
 PAGES = pages()
-OTHER = tuple(
-    "index setup notation score challenge doctor onwards commands instructors glossary api bibliography".split()
+OTHER = (
+    *"index setup notation score challenge doctor playground onwards".split(),
+    *"commands instructors glossary api bibliography".split(),
 )
 REFERENCE = ("path", "learning", "sampling", "truth", "data", "running", "exercises")
 
