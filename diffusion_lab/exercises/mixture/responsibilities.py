@@ -314,7 +314,8 @@ each component a wider normal, so that
 
 $$
 \begin{aligned}
-r_k(x) &= \frac{w_k\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_k, V_k)}{\sum_j w_j\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_j, V_j)}, \\
+r_k(x) &= \frac{w_k\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_k, V_k)}
+                {\sum_j w_j\, \mathcal N(x;\ \sqrt{\bar\alpha_t}\, m_j, V_j)}, \\
 V_k &= \bar\alpha_t C_k + (1 - \bar\alpha_t) I,
 \end{aligned}
 $$
