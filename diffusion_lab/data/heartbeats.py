@@ -1,8 +1,8 @@
 """Electrocardiograms of patients: the MIT-BIH Arrhythmia Database, or any records that `wfdb` reads (`beyond` extra).
 
-A record is three files of PhysioNet's format: `NAME.hea` says what is there, `NAME.dat` has the samples, and `NAME.atr`
-what cardiologists said of each beat. Strips of four seconds are cut around beats, as many of each class from each record
-as there are, up to a limit, so that no patient decides alone.
+A record is three files of PhysioNet's format: `NAME.hea` says what is there, `NAME.dat` has the samples, and
+`NAME.atr` what cardiologists said of each beat. Strips of four seconds are cut around beats. There is a limit for each
+class in each record, so that no patient decides alone.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def _patients_held_out(records: list[str], path: Path) -> set[str]:
 
 
 def _decode(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
-    strips, labels, record_of, records, notes = [], [], [], [], []
+    strips, labels, record_of, records, others = [], [], [], [], []
     for name, header in _headers(path):
         if name in PACED:
             continue
-        signal, symbols, samples, said = read_record(header, f"{path}/{name}")
-        notes += said
+        signal, symbols, samples, chest = read_record(header, f"{path}/{name}")
+        others += [f"{name} ({chest})"] if chest != LEADS[1] else []
         rows, classes = _chosen(symbols, samples, signal.shape[1])
         strips += [signal[:, row - CENTRE : row - CENTRE + LENGTH] for row in rows]
         labels += classes
@@ -110,7 +110,8 @@ def _decode(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
         "labels": torch.tensor(labels),
         "record": torch.tensor(record_of),
     }
-    return tensors, {"records": records, "notes": notes}
+    notes = [f"{len(others)} of {len(records)} records have another chest lead than V1: {', '.join(others)}"]
+    return tensors, {"records": records, "notes": notes if others else []}
 
 
 def _headers(path: Path) -> Iterator[tuple[str, Path]]:
@@ -128,8 +129,8 @@ def _headers(path: Path) -> Iterator[tuple[str, Path]]:
             yield header.stem, header
 
 
-def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
-    """One record: its two leads (2, L) in mV at 128 Hz between 0.5 and 40 Hz, symbols, their samples, and notes.
+def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndarray, str]:
+    """One record: leads (2, L) in mV at 128 Hz between 0.5 and 40 Hz, symbols, their samples, the chest lead's name.
 
     The filter runs forwards and backwards, so that it moves no peak. Leads go by their names, not by their places.
 
@@ -155,9 +156,9 @@ def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndar
     rate = float(record.fs)
     if rate < 2 * BAND[1]:
         raise DataError(f"{name} has {rate:g} samples a second; at least {2 * BAND[1]:g} are needed")
-    first, second, said = _leads(record, name)
+    first, second, chest = _leads(record, name)
     signal = np.stack([first, second])
-    if len(record.sig_name) and not np.isfinite(signal).all():
+    if not np.isfinite(signal).all():
         raise DataError(f"{name} has gaps: {int((~np.isfinite(signal)).any(0).sum()):,} samples are not finite")
     if signal.std(axis=1).min() < 1e-4:
         raise DataError(f"{name} has a lead that is flat")
@@ -167,11 +168,11 @@ def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndar
     if ratio != 1:
         signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1)
     samples = np.round(np.asarray(notes.sample) * SAMPLE_RATE / rate).astype(int)
-    return signal, list(notes.symbol), samples, said
+    return signal, list(notes.symbol), samples, chest
 
 
-def _leads(record: Any, name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The limb lead and a chest lead (L,) each in mV, and a note where the second is not V1."""
+def _leads(record: Any, name: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """The limb lead and a chest lead (L,) each in mV, and the name of the second."""
     names = [lead.strip().upper() for lead in record.sig_name]
     limb = next((lead for lead in ("MLII", "II") if lead in names), None)
     chest = next((lead for lead in ("V1", "V2", "V3", "V4", "V5", "V6") if lead in names), None)
@@ -187,8 +188,7 @@ def _leads(record: Any, name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
         if unit not in scale:
             raise DataError(f"{name} gives lead {lead} in {unit!r}; accepted are {', '.join(scale)}")
         picked.append(record.p_signal[:, column] * scale[unit])
-    said = [] if chest == "V1" else [f"the chest lead of {name} is {chest}, not V1"]
-    return picked[0], picked[1], said
+    return picked[0], picked[1], chest
 
 
 def _chosen(symbols: list[str], samples: np.ndarray, length: int) -> tuple[list[int], list[int]]:
