@@ -35,18 +35,23 @@ if TYPE_CHECKING:
 
 
 def list_chapters() -> None:
-    """The ten chapters."""
-    from diffusion_lab.chapters import NAMES, get
+    """The ten chapters, and those beyond the ten."""
+    from diffusion_lab.chapters import BEYOND, NAMES, get
 
     table = new_table("", "chapter", "title", "method", "variants")
-    for name in NAMES:
+    for name in (*NAMES, *BEYOND):
         chapter = get(name)
         table.add_row(str(chapter.number), name, chapter.title, chapter.method, ", ".join(chapter.variants))
     say(table)
 
 
 def run(
-    chapter: Annotated[str, typer.Argument(metavar="CHAPTER|all", help="A chapter's name or number, or all ten.")],
+    chapter: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHAPTER|all|beyond", help="A chapter's name or number, all ten, or all those beyond the ten."
+        ),
+    ],
     budget: Annotated[
         BudgetName,
         typer.Option(help="smoke proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
@@ -68,9 +73,9 @@ def run(
 ) -> None:
     """Train, sample and score; write report, checkpoint and figures under OUT/CHAPTER."""
     with mistakes_told():
-        from diffusion_lab.chapters import NAMES, get, run_chapter
+        from diffusion_lab.chapters import BEYOND, NAMES, get, run_chapter
 
-        names = NAMES if chapter == "all" else (get(chapter, variant).name,)
+        names = {"all": NAMES, "beyond": BEYOND}.get(chapter) or (get(chapter, variant).name,)
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
     reports: list[Report] = []
     failures: dict[str, str] = {}

@@ -32,7 +32,7 @@ WIDE = np.array([0.25, 0.28, 0.3, 0.3, 0.5])
 """Widths of a ventricular beat: it spreads from muscle to muscle, which takes two to three times as long."""
 MILLIVOLTS = 25.0
 """From the model's units to mV: an R wave comes to 0.05 of them, and to a little more than a millivolt in a patient."""
-BEFORE, AFTER = 3, 4
+BEFORE, AFTER = 5, 5
 """Beats that are made before and after the one in the middle: more than four seconds hold at any rate drawn here."""
 FINE = 4
 """Steps of integration for each sample."""
@@ -64,10 +64,10 @@ def load_synthetic_heartbeats(seed: int = 0) -> Dataset:
 
 
 def electrocardiograms(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Strips (N, 2, 512) float32 in mV without noise, and the times (N, 8) of their R peaks in seconds.
+    """Strips (N, 2, 512) float32 in mV without noise, and the times (N, 11) of their R peaks in seconds.
 
     Every strip has a heart of its own: its rate, its waves, and the two slow waves in its rhythm. Times count from the
-    strip's first sample; the fourth is that of the beat in the middle, 2 s, and those outside the strip are given too.
+    strip's first sample; the sixth is that of the beat in the middle, 2 s, and those outside the strip are given too.
 
     Args:
         labels: (N,) the class of the beat in the middle: 0 normal, 1 supraventricular (too early, its P wave upside
@@ -86,7 +86,7 @@ def electrocardiograms(labels: np.ndarray, rng: np.random.Generator) -> tuple[np
 
 
 def _beat_times(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The times (N, 8) of the R peaks in seconds, the fourth in the middle of the strip.
+    """The times (N, 11) of the R peaks in seconds, the sixth in the middle of the strip.
 
     The rhythm has two slow waves, of 0.1 Hz and of breathing at 0.25 Hz: over four seconds, the two narrow bands of the
     paper's equation 2 are two sines of random size and phase.

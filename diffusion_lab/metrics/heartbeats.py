@@ -34,8 +34,8 @@ def r_peaks(strips: Tensor, sample_rate: float) -> list[Tensor]:
     """The times in seconds of the beats in each strip (N, leads, L), by the energy between 5 and 15 Hz of all leads.
 
     The idea of Pan & Tompkins 1985 in its simplest form: band-pass, square, mean over a window, peaks above a share of
-    the strip's own. A beat's time is that of the largest deflection from the strip's median, over all leads, in the
-    window. Within a window's half of the strip's ends beats may be missed.
+    the strip's own. A beat's time is that of the first lead's largest deflection from its median within the window. A
+    beat less than half a window from an end of the strip may be missed.
 
     Raises:
         DataError: for another shape, values that are not finite, or fewer than 40 samples a second.
@@ -47,7 +47,7 @@ def r_peaks(strips: Tensor, sample_rate: float) -> list[Tensor]:
     band = butter(2, BAND, "bandpass", fs=sample_rate, output="sos")
     width = max(1, round(WINDOW * sample_rate))
     energy = uniform_filter1d((sosfiltfilt(band, signals, axis=-1) ** 2).sum(axis=1), width, axis=-1)  # (N, L)
-    deflection = np.abs(signals - np.median(signals, axis=-1, keepdims=True)).sum(axis=1)
+    deflection = np.abs(signals[:, 0] - np.median(signals[:, 0], axis=-1, keepdims=True))
     found = []
     for strip, height in zip(energy, deflection, strict=True):
         peaks, _ = find_peaks(strip, distance=max(1, round(REFRACTORY * sample_rate)))
