@@ -123,8 +123,8 @@ def test_the_middle_of_a_strip_is_the_annotated_beat(tmp_path: Path):
         (lambda f: record(f, "p1", units="mmHg"), "in 'mmHg'; accepted are"),
         (lambda f: (f / "x.edf").touch(), "is of a kind that is not read here"),
     ],
-    ids=["no notes", "no samples", "truncated", "no header", "no headers", "one", "leads", "slow", "class", "unit", "kin"],
-)  # fmt: skip
+    ids="no_notes no_samples truncated no_header no_headers one leads slow class unit kin".split(),
+)
 def test_what_cannot_be_read_is_refused_with_the_file_and_the_reason(tmp_path: Path, spoil, said: str):
     folder = record(record(tmp_path / "a", "p1"), "p2")
     spoil(folder)

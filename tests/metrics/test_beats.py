@@ -29,7 +29,7 @@ def pulses(interval: float, count: int = 20, rate: int = 200, seconds: int = 6) 
 
 def test_beats_are_found_where_they_are(strips: tuple):
     """More than 97 in 100, on 300 strips of all classes, and hardly one where there is none."""
-    signals, labels, truth = strips
+    signals, _, truth = strips
     missed, extra, late = 0, 0, []
     for found, times in zip(r_peaks(signals, SAMPLE_RATE), truth, strict=True):
         times, found = (x[(x > 0.2) & (x < 3.8)] for x in (times, found))
@@ -51,7 +51,7 @@ def test_the_rhythms_distance_is_the_difference_of_two_rates():
 
 
 def test_features_hold_the_beat_in_the_middle_and_both_intervals(strips: tuple):
-    signals, labels, truth = strips
+    signals, _, truth = strips
     features = beat_features(signals, SAMPLE_RATE)
     assert features.shape == (300, 42)
     before, after = truth[:, 5] - truth[:, 4], truth[:, 6] - truth[:, 5]
