@@ -139,7 +139,7 @@ def _integrate(peaks: np.ndarray, sizes: np.ndarray, widths: np.ndarray) -> np.n
         k4 = end - (voltage + step * k3)
         voltage = voltage + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         push = end
-    return MILLIVOLTS * strips.transpose(1, 0, 2)
+    return np.ascontiguousarray(MILLIVOLTS * strips.transpose(1, 0, 2))
 
 
 def _push(now: float, peaks: np.ndarray, sizes: np.ndarray, widths: np.ndarray) -> np.ndarray:
