@@ -5,27 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from diffusion_lab import losses, samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.noise_removal import noise_removal
 from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.chapters.readiness import require_labelled_sounds, require_sounds
 from diffusion_lab.data import Dataset, load
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.own_sounds import load_own_sounds
-from diffusion_lab.levels import Level
 from diffusion_lab.metrics import (
     Score,
     audio_frechet_distance,
     floor_of,
     log_spectral_distance,
-    power_spectral_density,
     random_rows,
     si_sdr,
-    wiener_filter,
 )
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
@@ -77,30 +74,8 @@ def evaluate(experiment: Experiment) -> list[Score]:
         Score(
             "log-spectral distance of the average spectrum", average(samples), floor_of(average, draw), 6.0, unit="dB"
         ),
-        noise_removal(experiment),
+        noise_removal(experiment, NOISE_LOG_SNR),
     ]
-
-
-def noise_removal(experiment: Experiment) -> Score:
-    """SI-SDR gained on held-out speech in white noise of a known level; the floor is what the Wiener filter gains."""
-    schedule, data = experiment.pieces.schedule, experiment.dataset
-    clean = data.test[:128]
-    level = schedule.at(schedule.time_at(torch.tensor(NOISE_LOG_SNR)), like=clean)
-    noisy = level.noisy(clean, torch.randn(clean.shape, generator=experiment.generator("noise")))
-    labels = data.test_labels[:128] if experiment.chapter.labelled else None
-    device = experiment.accelerator.device
-    there = Level(*(f.to(device) for f in level))
-    with experiment.accelerator.autocast():
-        learned = experiment.conditional(labels, None)(noisy.to(device), there).x0.float().cpu()
-    before = si_sdr(noisy, clean)
-    gain, linear = (float((si_sdr(x, clean) - before).mean()) for x in (learned, _wiener(data, noisy, level)))
-    note = "the floor is the Wiener filter, the best linear one; a learned denoiser passes it"
-    return Score("SI-SDR gained by removing noise", gain, linear, linear, better="higher", unit="dB", note=note)
-
-
-def _wiener(data: Dataset, noisy: Tensor, level: Level) -> Tensor:
-    sigma = float(level.sigma / level.alpha)
-    return wiener_filter(noisy / float(level.alpha), power_spectral_density(data.train), sigma)
 
 
 def removal_score(experiment: Experiment, clean: Tensor, estimate: Tensor, noisy: Tensor, mask) -> tuple[str, float]:

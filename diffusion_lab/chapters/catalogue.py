@@ -1,4 +1,4 @@
-"""The ten chapters, by name and number."""
+"""The ten chapters and those beyond them, by name and number."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ NAMES = (
     "games",
 )
 """In the order of the book; the number of a chapter is its place here, from 1."""
+BEYOND = ("heartbeats",)
+"""The chapters of the second part, "Beyond the ten", whose numbers follow."""
 
 
 def get(name: str | int, variant: str = "") -> Chapter:
@@ -30,10 +32,11 @@ def get(name: str | int, variant: str = "") -> Chapter:
     """
     key = str(name).lower()
     number, _, rest = key.partition("_")
-    if number.isdigit() and 1 <= int(number) <= len(NAMES) and rest in ("", NAMES[int(number) - 1]):
-        key = NAMES[int(number) - 1]  # 5 and 05_mnist are both chapter mnist
-    if key not in NAMES:
-        raise PieceError(f"there is no chapter {name!r}; the chapters are {', '.join(NAMES)}, or 1 to {len(NAMES)}")
+    names = (*NAMES, *BEYOND)
+    if number.isdigit() and 1 <= int(number) <= len(names) and rest in ("", names[int(number) - 1]):
+        key = names[int(number) - 1]  # 5 and 05_mnist are both chapter mnist
+    if key not in names:
+        raise PieceError(f"there is no chapter {name!r}; the chapters are {', '.join(names)}, or 1 to {len(names)}")
     chapter: Chapter = import_module(f"diffusion_lab.chapters.{key}").CHAPTER
     if not variant:
         return chapter

@@ -79,7 +79,7 @@ def _named(experiment: Experiment) -> str:
 
 
 def _info(experiment: Experiment) -> dict[str, Any]:
-    return dict(experiment.dataset.info)
+    return {**experiment.dataset.info, "classes": experiment.classes}
 
 
 def _density(experiment: Experiment):

@@ -48,18 +48,23 @@ if TYPE_CHECKING:
 
 
 def list_chapters() -> None:
-    """The ten chapters."""
-    from diffusion_lab.chapters import NAMES, get
+    """The ten chapters, and those beyond the ten."""
+    from diffusion_lab.chapters import BEYOND, NAMES, get
 
     table = new_table("", "chapter", "title", "method", "variants")
-    for name in NAMES:
+    for name in (*NAMES, *BEYOND):
         chapter = get(name)
         table.add_row(str(chapter.number), name, chapter.title, chapter.method, ", ".join(chapter.variants))
     say(table)
 
 
 def run(
-    chapter: Annotated[str, typer.Argument(metavar="CHAPTER|all", help="A chapter's name or number, or all ten.")],
+    chapter: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHAPTER|all|beyond", help="A chapter's name or number, all ten, or all those beyond the ten."
+        ),
+    ],
     budget: Annotated[
         BudgetName,
         typer.Option(help="smoke proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
@@ -92,15 +97,16 @@ def run(
     with mistakes_told():
         from rich.markup import escape
 
-        from diffusion_lab.chapters import NAMES, get, results_folder, run_chapter
+        from diffusion_lab.chapters import BEYOND, NAMES, get, results_folder, run_chapter
 
-        names = NAMES if chapter == "all" else (get(chapter, variant).name,)
+        several = {"all": NAMES, "beyond": BEYOND}
+        names = several.get(chapter) or (get(chapter, variant).name,)
         own = own_data(
             images=images, sounds=sounds, sentences=sentences, boards=boards, table=table,
             size=size, rate=rate, seconds=seconds, vectors=vectors,
         )  # fmt: skip
-        if own is not None and chapter == "all":
-            raise LabError(f"--{own.kind} goes with one chapter, not with all")
+        if own is not None and chapter in several:
+            raise LabError(f"--{own.kind} goes with one chapter, not with {chapter}")
         if own is not None and source is not SourceName.auto:
             raise LabError(f"--{own.kind} says which data to take; leave --source out")
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)

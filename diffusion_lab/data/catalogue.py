@@ -78,6 +78,17 @@ ENTRIES = {
         licence="CC BY-SA 4.0",
         fetchable=True,
     ),
+    "heartbeats": Entry(
+        "heartbeats",
+        "synthetic electrocardiograms",
+        "electrocardiogram:load_synthetic_heartbeats",
+        seeded=True,
+        real_name="MIT-BIH Arrhythmia Database",
+        real_loader="heartbeats:load_heartbeats",
+        patterns=("mitdb", "mit-bih-arrhythmia-database*", "mitdb*.tar.*", "mitdb*.zip"),
+        size="74 MB",
+        licence="ODC-By 1.0",
+    ),
     "text": Entry(
         "text",
         "simple sentences, all-MiniLM-L6-v2 vectors",
@@ -151,7 +162,7 @@ def load(name: str, *, source: str = "auto", root: str | Path | None = None, see
     """The dataset of this name.
 
     Args:
-        name: one of spiral, mnist, cifar10, audio, text, games and chess.
+        name: one of spiral, mnist, cifar10, audio, heartbeats, text, games and chess.
         source: "real", "bundled", or "auto" for the real data where it is on disk and else the bundled one. Spiral
             and games are generated, exact by nature, and the same from every source.
         root: the folder of the real data; else DIFFUSION_LAB_DATA, else the user's cache.

@@ -4,7 +4,7 @@
 
 - normal distributions: `gaussian`; mixtures: `mixture`; point clouds: `energy`; curves: `curve`
 - images: `classifier`, `classifier_cache` and `frechet`
-- audio: `audio` and `noise_removal`
+- audio: `audio` and `noise_removal`; electrocardiograms: `heartbeats`
 - words and sentences: `words`; game boards: `games`
 """
 
@@ -30,6 +30,14 @@ from diffusion_lab.metrics.games import (
     reconstruction_accuracy,
 )
 from diffusion_lab.metrics.gaussian import Moments, gaussian_w2, moments, sample_w2
+from diffusion_lab.metrics.heartbeats import (
+    agreement,
+    beat_features,
+    r_peaks,
+    rhythm_distance,
+    rr_intervals,
+    train_beat_judge,
+)
 from diffusion_lab.metrics.mixture import mean_log_likelihood, mode_weights, nearest_mean, total_variation
 from diffusion_lab.metrics.noise_removal import si_sdr, wiener_filter
 from diffusion_lab.metrics.score import Score, floor_of, random_rows
@@ -41,7 +49,9 @@ __all__ = [
     "Moments",
     "Score",
     "accuracy_of",
+    "agreement",
     "audio_frechet_distance",
+    "beat_features",
     "board_codes",
     "board_total_variation",
     "cached_classifier",
@@ -64,9 +74,12 @@ __all__ = [
     "pair_total_variation",
     "pairwise_log_spectral_distance",
     "power_spectral_density",
+    "r_peaks",
     "random_directions",
     "random_rows",
     "reconstruction_accuracy",
+    "rhythm_distance",
+    "rr_intervals",
     "sample_w2",
     "save_classifier",
     "sentence_accuracy",
@@ -74,6 +87,7 @@ __all__ = [
     "sliced_wasserstein",
     "spectral_features",
     "total_variation",
+    "train_beat_judge",
     "train_classifier",
     "wiener_filter",
     "word_accuracy",

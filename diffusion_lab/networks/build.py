@@ -25,6 +25,7 @@ _SMALLEST = {
     "patch": 1,
     "classes": 0,
     "frequencies": 0,
+    "places": 0,
 }
 _KIND_OF_RANK = {1: "mlp", 2: "unet1d", 3: "unet2d"}
 

@@ -8,6 +8,7 @@ with a (1, 3) kernel does the same arithmetic as a 1-D one, and has a channels-l
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -24,7 +25,7 @@ from diffusion_lab.networks.blocks import (
     to_patches,
     zero_init,
 )
-from diffusion_lab.networks.embeddings import TimeEmbedding
+from diffusion_lab.networks.embeddings import TimeEmbedding, fourier_features
 
 
 class Trunk(nn.Module):
@@ -163,6 +164,9 @@ class UNet1d(Network):
         patch: number of consecutive samples that become the channels of one position.
         classes: number of classes; 0 builds a network that takes no labels.
         self_condition: also read `last`, the previous estimate of the clean sound.
+        places: octaves of sines and cosines that tell each position where it lies (Liu et al. 2018, "CoordConv"); 0
+            tells nothing, and a convolution then treats every place alike. For signals that have something in their
+            middle.
 
     Raises:
         PieceError: for a shape or a size that does not fit, and in `forward` for a condition it was not built for.
@@ -177,14 +181,18 @@ class UNet1d(Network):
         patch: int = 16,
         classes: int = 0,
         self_condition: bool = False,
+        places: int = 0,
     ):
         super().__init__(shape, self_condition)
         channels, length = self.shape
         _check_sizes({"sound length (for a row of vectors, kind='transformer')": length}, patch, levels, width)
         self.patch = (1, patch)
         self.embedding = TimeEmbedding(2 * width, classes)
+        position = torch.linspace(-math.pi / 2, math.pi / 2, length // patch)[:, None]
+        where = fourier_features(position, places) if places else position[:, :0]  # (L / patch, 1 + 2 places)
+        self.register_buffer("where", where.T[None, :, None].contiguous(), persistent=False)
         self.trunk = Trunk(
-            inputs=channels * patch * (2 if self_condition else 1),
+            inputs=channels * patch * (2 if self_condition else 1) + where.shape[1],
             outputs=channels * patch,
             channels=(width,) + (2 * width,) * (levels - 1),
             depth=depth,
@@ -204,4 +212,6 @@ class UNet1d(Network):
         self.check(x, t, mask, last)
         image = self.with_last(x, last, dim=1).unsqueeze(2)  # (B, C, L) -> (B, C, 1, L)
         patches = to_patches(image, self.patch)
+        if self.where.shape[1]:
+            patches = torch.cat([patches, self.where.to(patches.dtype).expand(len(patches), -1, -1, -1)], dim=1)
         return from_patches(self.trunk(patches, self.embedding(t, labels)), self.patch).squeeze(2)

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from diffusion_lab.errors import PieceError
 
-ITEM = {"points": "D", "image": "C, H, W", "audio": "1, L", "words": "D", "phrases": "L, D", "board": "cells"}
+ITEM = {
+    "points": "D",
+    "image": "C, H, W",
+    "audio": "1, L",
+    "leads": "C, L",
+    "words": "D",
+    "phrases": "L, D",
+    "board": "cells",
+}
 """The kinds of data and the shape of one item of each."""
 
 

@@ -95,6 +95,15 @@ def test_a_sound_is_an_image_one_pixel_high(wake):
     torch.testing.assert_close(conv(h)[:, :, 0], plain)
 
 
+@pytest.mark.parametrize(("places", "alike"), [(0, True), (3, False)])
+def test_a_unet_knows_where_it_is_only_if_it_is_told(places, alike, wake):
+    """On silence, far from both ends, every place gives the same unless places are told."""
+    net = wake(build_network((2, 2048), width=16, levels=2, patch=4, places=places))
+    with torch.no_grad():
+        out = net(torch.zeros(1, 2, 2048), torch.tensor([0.5]))[0]
+    assert torch.allclose(out[:, 800:804], out[:, 1200:1204], atol=1e-5) == alike
+
+
 @pytest.mark.parametrize("net", [UNet2d((1, 28, 28), classes=10), UNet1d((1, 4096))], ids=["image", "sound"])
 def test_every_output_of_a_unet_sees_the_whole_input(net, wake):
     wake(net)

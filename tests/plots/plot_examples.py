@@ -15,6 +15,7 @@ SHAPES = {
     "grey": ("image", (1, 8, 6)),
     "rgb": ("image", (3, 6, 6)),
     "audio": ("audio", (1, 301)),
+    "leads": ("leads", (2, 301)),
     "words": ("words", (7,)),
     "phrases": ("phrases", (4, 7)),
     "board": ("board", (9,)),
@@ -28,7 +29,11 @@ def example(name: str, *leading: int, seed: int = 0) -> SimpleNamespace:
     if kind == "board":
         return SimpleNamespace(kind=kind, x=torch.randint(0, 4, (*leading, *shape), generator=draw), info={})
     vectors = torch.randn(len(VOCABULARY), 7, generator=torch.Generator().manual_seed(99))
-    info = {"audio": {"sample_rate": 8000}, "words": {"words": VOCABULARY, "vectors": vectors}}
+    info = {
+        "audio": {"sample_rate": 8000},
+        "leads": {"sample_rate": 128},
+        "words": {"words": VOCABULARY, "vectors": vectors},
+    }
     info["phrases"] = info["words"]
     x = torch.randn(*leading, *shape, generator=draw)
     return SimpleNamespace(kind=kind, x=x, info=info.get(kind, {}))

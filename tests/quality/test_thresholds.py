@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from diffusion_lab import run_chapter
-from diffusion_lab.chapters import NAMES
+from diffusion_lab.chapters import BEYOND, NAMES
 from diffusion_lab.chapters.run import build
 from diffusion_lab.discrete import DiscreteProcess, draw
 from diffusion_lab.samplers.steps import posterior_variance, step_variance, velocity
 
 NEAR_THE_FLOOR = ("normal_1d", "normal_2d", "mixture", "normal_nd", "spiral")
 """Chapters with an exact density: their first score must be within twice what the truth itself scores."""
-AT_NIGHT = ("normal_2d", "normal_nd", "spiral", "cifar10", "audio", "text")
+AT_NIGHT = ("normal_2d", "normal_nd", "spiral", "cifar10", "audio", "text", *BEYOND)
 """Trained at night alone. The others are one of each kind, with the same trainer, samplers and scores:
 points in one dimension and in two, images, and tokens."""
 
@@ -77,6 +77,7 @@ BUGS = {
     "audio": no_direction,
     "text": no_direction,
     "games": most_likely_token,
+    "heartbeats": no_direction,
 }
 
 
@@ -87,7 +88,9 @@ def failed(experiment) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) if n in AT_NIGHT else n for n in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.nightly) if n in AT_NIGHT else n for n in (*NAMES, *BEYOND)]
+)
 def test_a_quick_run_passes_and_what_is_wrong_does_not(name, tmp_path):
     report = run_chapter(name, budget="quick", source="auto", out=tmp_path)
     print(report)

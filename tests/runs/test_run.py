@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from diffusion_lab import open_checkpoint, run_chapter
-from diffusion_lab.chapters import NAMES, get
+from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.data import load
 from diffusion_lab.errors import CheckpointError, DeviceError
 from diffusion_lab.networks import count_parameters
@@ -95,10 +95,11 @@ def test_a_device_that_is_not_there_is_named():
 
 
 def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():
-    assert [get(name).number for name in NAMES] == list(range(1, 11))
-    assert all(get(name).name == name for name in NAMES)
+    names = (*NAMES, *BEYOND)
+    assert len(NAMES) == 10 and [get(name).number for name in names] == list(range(1, len(names) + 1))
+    assert all(get(name).name == name for name in names)
     assert get(5) is get("mnist") is get("05_mnist") is get("5")
-    for name in NAMES:
+    for name in names:
         assert set(get(name).budgets) - {"gpu"} == {"smoke", "quick", "full"}
 
 
@@ -122,7 +123,7 @@ def test_a_budget_brings_its_own_network_and_its_checkpoint_knows(budget, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, *BEYOND))
 def test_every_chapter_runs_on_what_is_bundled(name, tmp_path):
     report = run_chapter(name, budget="smoke", source="auto" if name in GENERATED else "bundled", out=tmp_path)
     assert report.source in ("bundled", "generated")
@@ -139,11 +140,12 @@ def test_the_variants_of_games_run(variant):
 
 @pytest.mark.slow
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text", "heartbeats"])
 def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
     report = run_chapter(name, budget="smoke", source="real", data_root=real_data_folder, out=tmp_path)
     assert report.source == "real"
     assert "scikit-learn" not in report.dataset and "shapes" not in report.dataset
+    assert "synthetic" not in report.dataset
     assert all((tmp_path / name / figure).exists() for figure in FIGURES)
 
 
