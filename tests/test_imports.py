@@ -57,7 +57,7 @@ ROOMS = {
 INNER = {"judge.engine": {"calling", "comparing", "expecting", "questions"}}
 # Behind the walls the doors are gone: what runs there, or talks to it, takes what it needs from the file itself.
 INSIDE = {"diffusion_lab.grading.judge.calling"}
-HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio"}
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "accelerate", "torchvision", "torchaudio", "pandas"}
 
 
 def module_name(path: Path) -> str:

