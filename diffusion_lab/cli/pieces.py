@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import course_rules, mistakes_told, new_table, progress_bars, say, seed_text
 from diffusion_lab.errors import SourceError
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ def check(
         Path | None,
         typer.Option(help="A seed of `grade`: ask what it asked. By default the cases everybody sees."),
     ] = None,
+    course: Annotated[
+        Path, typer.Option(help="A teacher's course, whose course.toml has other points or more exercises.")
+    ] = Path("."),
 ) -> None:
     """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
-    with mistakes_told():
+    with mistakes_told(), course_rules(course):
         from diffusion_lab.grading.judge import VISIBLE_SEED, points, seed_of, told
         from diffusion_lab.grading.notebook import check_piece, load
 

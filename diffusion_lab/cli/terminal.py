@@ -80,7 +80,7 @@ def mistakes_told() -> Iterator[None]:
 
 @contextmanager
 def course_rules(course: Path) -> Iterator[Rules]:
-    """What the course's `course.toml` decides, in force as long as this is open."""
+    """What the course's `course.toml` decides, in force as long as this is open; nothing where it has none."""
     from diffusion_lab.grading.classroom.rules import ruled
 
     with ruled(course) as rules:

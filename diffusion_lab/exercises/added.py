@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import types
+from dataclasses import replace
 from functools import lru_cache
 
 from diffusion_lab.errors import LabError
@@ -35,7 +36,7 @@ def loaded(file: str, source: str) -> Exercise:
         raise LabError(f"{file} makes no EXERCISE = Exercise(...), as the files of the package do")
     if found.driver is not None:
         raise LabError(f"{file}: an exercise of a course's own cannot have a driver, which only the package's may")
-    return found
+    return replace(found, own=True)
 
 
 def _line(error: BaseException, place: str) -> int:

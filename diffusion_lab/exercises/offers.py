@@ -125,12 +125,13 @@ def offered(notebook: str) -> str:
     return next((offer.digest for offer in offers() if offer.notebook == notebook), "")
 
 
-def adopt(given: Iterable[Offer]) -> None:
-    """Put offers into force for as long as this process runs, as a student's notebook does.
+def adopt(offer: Offer) -> None:
+    """Put an offer into force for as long as this process runs, as a student's notebook does when it is begun or read.
 
     Every cell of a notebook may run in a context of its own, so a context variable would not do.
     """
-    _adopted[:] = given
+    others = [other for other in _adopted if other.notebook != offer.notebook]
+    _adopted[:] = [*others, offer] if offer.digest else others
 
 
 @contextlib.contextmanager

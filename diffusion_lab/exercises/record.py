@@ -107,6 +107,9 @@ class Exercise(Task):
     The statement must say so. Without a name here, networks take every dtype and so may the answer be.
     """
 
+    own: bool = False
+    """Whether a course has added it, from a file: what is recorded of others is then computed when needed."""
+
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of a case's arguments."""

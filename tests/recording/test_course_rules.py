@@ -177,7 +177,7 @@ def test_a_released_notebook_checks_by_its_own_points(made: Course, capsys: pyte
         space["lab"].show()
         assert "loss_floor" not in (shown := capsys.readouterr().out) and "38.5" in shown
     finally:
-        adopt([])
+        adopt(Offer(CHAPTER))
 
 
 def test_marks_penalties_and_feedback_follow_the_rules(made: Course):

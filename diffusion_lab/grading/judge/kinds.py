@@ -10,7 +10,7 @@ from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.checks import CheckTask
 from diffusion_lab.exercises.derivations import Derivation
 from diffusion_lab.exercises.own_numbers import OwnNumber
-from diffusion_lab.grading.judge import accusing, auditing, checking, deriving, numbering, questions, trying
+from diffusion_lab.grading.judge import accusing, auditing, checking, deriving, engine, numbering, questions, trying
 from diffusion_lab.grading.judge.auditing import SEEDS, Audit
 from diffusion_lab.grading.judge.calling import Caller
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Verdict
@@ -46,6 +46,8 @@ def prepare(task: Task, seed: int) -> None:
     """Compute what a check on this seed needs, before the time of a submission counts."""
     if isinstance(task, Exercise):
         questions.prepare(task, seed)
+        if task.own:
+            engine.load(task)
 
 
 def audit(task: Task, seeds: Iterable[int] = SEEDS, more: Iterable[int] = ()) -> Audit:

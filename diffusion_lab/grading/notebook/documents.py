@@ -52,6 +52,8 @@ class Document:
     release: Any = None
     """For which it was made."""
     is_notebook: bool = True
+    offer: Any = None
+    """What it says that its course has changed in it."""
     answers: dict[str, str] = field(default_factory=dict)
     """grade_id -> text, of every cell that nbgrader has an answer in: code, and written answers too."""
 
@@ -87,7 +89,7 @@ def of_notebook(data: bytes) -> Document:
     answers = dict(_answers(cells))
     if sum(map(len, answers.values())) > LONGEST_SOURCE:
         raise SourceError(f"its answers have more than {LONGEST_SOURCE} characters")
-    return Document(tuple(found), about.get("chapter"), about.get("release"), answers=answers)
+    return Document(tuple(found), about.get("chapter"), about.get("release"), answers=answers, offer=about.get("offer"))
 
 
 def of_file(data: bytes, name: str) -> Document:

@@ -82,8 +82,7 @@ def start(
         LabError: where there is no such chapter, or the name cannot be used.
     """
     name = find(chapter)
-    changed = offer_of(name, offer or {})
-    adopt([changed] if changed.digest else [])
+    adopt(offer_of(name, offer or {}))
     later = tuple((offer or {}).get("added", ()))
     if not notebook(name).is_drawn:
         return Session(name, namespace, later=later)

@@ -19,7 +19,8 @@ from typing import Any
 from diffusion_lab import __version__
 from diffusion_lab.errors import LabError, SourceError
 from diffusion_lab.exercises import notebook, tasks
-from diffusion_lab.exercises.catalogue import find, home_of
+from diffusion_lab.exercises.catalogue import as_written, find, home_of
+from diffusion_lab.exercises.offers import adopt, offer_of
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.judge import Fault, LocalCaller, runnable, settings_kept
 from diffusion_lab.grading.notebook.documents import Document, content_of, of_file, of_notebook
@@ -103,6 +104,15 @@ def _owner(submission: Submission) -> Owner | None:
         raise SourceError(f"{submission.path}: {error}") from error
 
 
+def _adopt(document: Document, chapter: str) -> None:
+    """Follow what a course has changed in a notebook, as its release says in it; what is not clear changes nothing."""
+    if isinstance(document.offer, dict):
+        with contextlib.suppress(LabError):
+            offer = offer_of(chapter, document.offer)
+            offer.applied(as_written(chapter))
+            adopt(offer)
+
+
 def read(path: str | Path) -> Submission:
     """Take a file apart without running any of it. Raises SourceError as `load` does."""
     path = Path(path)
@@ -112,6 +122,7 @@ def read(path: str | Path) -> Submission:
             intake = take_in(document, tasks())
             return Submission(path, None, intake, tuple(intake.notes))
         chapter = chapter_of(document)
+        _adopt(document, chapter)
         intake = take_in(document, _exercises(chapter))
     except LabError as error:
         raise SourceError(f"{path}: {error}") from error

@@ -159,8 +159,9 @@ class Book(Assignment):
         wrong = misfits(self.release, self.rules.notebook)
         if wrong:
             raise RecordingError(
-                f"{self.release_path} does not fit this version of the course, or its course.toml: {'; '.join(wrong)}. "
-                "Release the chapter again, or grade it with the version that it was released with"
+                f"{self.release_path} does not fit this version of the course: {'; '.join(wrong)}. "
+                "Release the chapter again, or grade it with the version that it was released with; a change of "
+                "course.toml asks for a new release too"
             )
         with self.gradebook() as gradebook:
             enter_due(gradebook, self.name, self.rules.dates)

@@ -112,7 +112,7 @@ def rules_of(course: Path) -> Rules:
 def ruled(course: Path) -> Iterator[Rules]:
     """A course's rules, and what it offers in force as long as this is open. Raises LabError as `rules_of` does."""
     rules = rules_of(course)
-    with in_force(rules.offers):
+    with in_force(rules.offers) if rules.path.exists() else contextlib.nullcontext():
         yield rules
 
 

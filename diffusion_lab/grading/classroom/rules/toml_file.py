@@ -11,14 +11,21 @@ from typing import Any, NoReturn
 
 from diffusion_lab.errors import LabError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 LARGEST = 100_000
 """Bytes; a course's rules take a few thousand."""
 KINDS: dict[type, str] = {str: "a text in quotation marks", list: "a list in [ ]", dict: "a table"}
+
+
+def loads(text: str) -> dict[str, Any]:
+    """TOML as a dictionary. Raises ValueError for what is none; LabError where nothing here reads TOML."""
+    try:
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+    except ImportError as error:
+        raise LabError("a course.toml is read with tomli on this Python: pip install tomli") from error
+    return tomllib.loads(text)
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class TomlFile:
             line = data[: error.start].count(b"\n") + 1
             raise LabError(f"{path}, line {line}: it is not in UTF-8, as TOML must be; save it so") from error
         try:
-            return cls(path, text, tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+            return cls(path, text, loads(text))
+        except ValueError as error:
             raise LabError(f"{path}: this is no TOML: {error}") from error
 
     def wrong(self, where: tuple[Any, ...], message: str) -> NoReturn:
@@ -65,8 +72,8 @@ class TomlFile:
         first = 1
         for last in range(1, len(lines) + 1):
             try:
-                content = tomllib.loads("\n".join(lines[:last]))
-            except tomllib.TOMLDecodeError:  # in the middle of a value of several lines
+                content = loads("\n".join(lines[:last]))
+            except ValueError:  # in the middle of a value of several lines
                 continue
             if _holds(content, where):
                 break

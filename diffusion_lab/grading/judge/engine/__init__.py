@@ -19,6 +19,7 @@ _HOME = {
     "suppose": "supposing",
     "right_sources": "fingerprints",
     "without": "fingerprints",
+    "load": "fingerprints",
 }
 
 __all__ = list(_HOME)
