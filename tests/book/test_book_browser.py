@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -227,6 +228,53 @@ def test_the_chapter_on_sound_can_be_heard(browser: Browser, server: str):
     with Visit(browser, f"{server}/08_audio.html", WIDE) as visit:
         assert play_sounds(visit.page) >= 1
         assert visit.faults == []
+
+
+def test_the_playground_runs_from_the_file_system(browser: Browser, built: Path):
+    """Networks are loaded on a click and answer; what has come then is as accessible as the rest."""
+    with Visit(browser, (built / "playground.html").as_uri(), WIDE) as visit:
+        page = visit.page
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        assert not [answer for answer in visit.answers if "/networks/" in answer.url]
+        points = page.locator("[data-lab=points]")
+        points.locator("[name=network]").select_option("mixture")
+        points.locator("[name=steps]").press("Home")  # one step
+        points.locator("[data-part=run]").press("Enter")
+        heard(page, "points", "which is the floor")
+        points.locator("[data-part=moment]").press("Home")
+        assert "σ/α = 15" in points.locator(".lab-moment output").inner_text()
+
+        digits = page.locator("[data-lab=denoise]")
+        drawn = digits.locator("[data-part=drawing]")
+        blank = drawn.evaluate("canvas => canvas.toDataURL()")
+        for _ in range(8):
+            drawn.press("Shift+ArrowDown")
+        digits.locator("[name=noise]").press("Home")  # hardly any
+        assert drawn.evaluate("canvas => canvas.toDataURL()") != blank
+        digits.locator("[data-part=take]").press("Enter")
+        heard(page, "denoise", "after one answer")
+        # With so little noise both answers are the drawing.
+        assert max(map(float, re.findall(r"0\.\d+", digits.locator("[role=status]").inner_text()))) < 0.1
+
+        guidance = page.locator("[data-lab=guidance]")
+        guidance.locator("[name=steps]").press("Home")
+        guidance.locator("[data-part=ask]").press("Enter")
+        heard(page, "guidance", "2 evaluations of the network for each")
+        assert {Path(urlsplit(answer.url).path).name for answer in visit.answers if "/networks/" in answer.url} == {
+            "mixture.js",
+            "mnist.js",
+        }
+        found = visit.seen(audited=True)
+        visit.turn("dark")
+        page.set_viewport_size(NARROW)
+        page.evaluate(SETTLED)
+        assert found + visit.seen(audited=True) == []
+        assert visit.faults == []
+
+
+def heard(page: Page, playground: str, words: str) -> None:
+    """Wait until the live region of a playground says so."""
+    page.locator(f"[data-lab={playground}] [role=status]", has_text=words).wait_for()
 
 
 def test_the_search_finds_a_word(browser: Browser, server: str):

@@ -39,12 +39,12 @@ LEVELS = """([name, t]) => lab.load(name, "networks").then(network => t.map(time
 @pytest.fixture(scope="module")
 def page(browser, tmp_path_factory):
     """A page that holds nothing but the playground's code, opened as a file, with the networks beside it."""
-    from extension.browser_networks import script
+    from extension.browser_networks import DIGITS, script
     from extension.playground import SCRIPTS
 
     folder = tmp_path_factory.mktemp("playground")
     (folder / "networks").mkdir()
-    for name in POINTS:
+    for name in (*POINTS, DIGITS):
         (folder / "networks" / f"{name}.js").write_text(script(name), encoding="utf-8")
     tags = "".join(f'<script src="{(CODE / f"{part}.js").as_uri()}"></script>' for part in SCRIPTS)
     (folder / "page.html").write_text(f"<!doctype html><title>networks</title>{tags}", encoding="utf-8")
@@ -103,6 +103,28 @@ def test_samplers_agree_from_the_same_noise(page, experiment, monkeypatch):
         assert evaluations == way.evaluations
         error = (torch.tensor(x).reshape(wanted.shape) - wanted).abs().max()
         assert error <= 1e-3, (name, eta, spacing, error)
+
+
+def test_the_digits_agree_with_pytorch(page):
+    """The U-Net with and without labels, and DDIM from one start, guided and clipped as chapter 5 samples."""
+    experiment = open_checkpoint(name="mnist", device="cpu", guidance=2.0)
+    x, t, labels = normals(3, 1, 28, 28), torch.tensor([0.1, 0.5, 0.99]), torch.tensor([7, 2, 10])
+    ask = """([x, t, labels]) => lab.load("mnist", "networks").then(network =>
+      x.map((row, i) => Array.from(network.evaluate(Float64Array.from(row), t[i], labels[i]))))"""
+    # The last row of the table is "no label", which the page also says by leaving the label out.
+    found = torch.tensor(page.evaluate(ask, [x.flatten(1).tolist(), t.tolist(), [7, 2, None]]))
+    assert torch.allclose(found, experiment.network(x, t, labels).flatten(1), rtol=0, atol=1e-4)
+
+    schedule, start = experiment.pieces.schedule, samplers.initial_noise(experiment.pieces.schedule, x[:2])
+    label = torch.tensor([7, 7])
+    wanted, _ = samplers.sample(experiment.denoiser(label), schedule, samplers.ddim(), start, steps=4)
+    ask = """x => lab.load("mnist", "networks").then(network => {
+      const denoise = lab.digits.denoiser(network, 7, 2), times = network.schedule.times(4);
+      const walk = lab.sample(denoise, network.schedule, lab.steps.ddim(0), Float64Array.from(x), times, null);
+      return Array.from([...walk].at(-1).x);
+    })"""
+    end = torch.tensor(page.evaluate(ask, start.flatten().tolist())).reshape(wanted.shape)
+    assert (end - wanted).abs().max() <= 1e-3 and wanted.std() > 0.3
 
 
 def test_the_exact_density_and_draws_from_it(page, experiment):

@@ -13,9 +13,9 @@
     const drawing = field(find("drawing"), changed);
     let seed = 1;
 
-    // The slider is log-SNR, the same number on every path. On the digits' path alpha^2 + sigma^2 is 1.
+    // The slider is minus log-SNR, so that noise grows to the right. On the digits' path alpha^2 + sigma^2 is 1.
     function level() {
-      const alpha = Math.sqrt(1 / (1 + Math.exp(-form.elements.noise.value)));
+      const alpha = Math.sqrt(1 / (1 + Math.exp(form.elements.noise.value)));
       return { alpha, sigma: Math.sqrt(1 - alpha ** 2) };
     }
     function noisy() {
@@ -36,7 +36,7 @@
       const network = await load(root, say), { schedule } = network;
       if (!alive()) { return; }
       const told = form.elements.told.value, label = told === "" ? undefined : Number(told);
-      const time = schedule.timeAt(Number(form.elements.noise.value)), question = noisy();
+      const time = schedule.timeAt(-form.elements.noise.value), question = noisy();
       const denoise = denoiser(network, label, 1), guess = denoise(question, schedule.at(time)).x0;
       const times = [time, ...schedule.times(STEPS).filter((one) => one < time)];
       paint(find("guess"), guess);

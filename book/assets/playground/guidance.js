@@ -23,8 +23,8 @@
       const label = wanted === "" ? undefined : Number(wanted), random = lab.random(seed);
       const times = network.schedule.times(Number(form.elements.steps.value)), denoise = denoiser(network, label, scale);
       const walks = canvases.map(() => walk(network, denoise, times, random));
-      const what = label === undefined ? "digits that nobody named" : `times the digit ${label}`;
-      canvases.forEach((canvas, i) => canvas.setAttribute("aria-label", `Sample ${i + 1}: ${what}.`));
+      const what = label === undefined ? "digits that nobody named" : `samples of the digit ${label}`;
+      canvases.forEach((canvas, i) => canvas.setAttribute("aria-label", `${i + 1} of ${canvases.length} ${what}.`));
       find("result").hidden = false;
       for (let done = 0; done < times.length; done++) {
         for (const [i, one] of walks.entries()) {

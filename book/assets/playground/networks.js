@@ -71,7 +71,7 @@
     const vector = layer(layer(waves, 0).map(silu), 2), table = weights["embedding.label.weight"];
     if (table) {
       // The last row of the table stands for "no label".
-      const row = label === undefined ? table.length / vector.length - 1 : label;
+      const row = label === undefined || label === null ? table.length / vector.length - 1 : label;
       for (let i = 0; i < vector.length; i++) { vector[i] += table[row * vector.length + i]; }
     }
     return vector.map(silu);
