@@ -70,7 +70,7 @@ def observing(denoiser: Denoiser, matrix: Tensor, seen: Tensor, noise: float, do
 def dps(step: Step, matrix: Tensor, seen: Tensor, push: float) -> Step:
     """After each step, go `push` times down the gradient of |seen - matrix x0_hat| (Chung et al. 2023, algorithm 1).
 
-    The paper divides the gradient of the square by the length, so its zeta is half of `push`. All pushes add up, so tune
+    The paper divides the gradient of the square by the length, so its zeta is half of `push`. All pushes add up: tune
     `push` again when you change the number of steps.
 
     Args:

@@ -70,8 +70,7 @@ def test_the_isotropic_doubt_is_right_without_correlations_and_wrong_with_them(s
     x, level = noisy(schedule)
     apart = Gaussian(MEAN, torch.eye(4, dtype=torch.float64))
     gaps = [
-        observing(truth.denoise, MATRIX, SEEN, 0.2)(x, level).x0
-        - truth.given(MATRIX, SEEN, 0.2).denoise(x, level).x0
+        observing(truth.denoise, MATRIX, SEEN, 0.2)(x, level).x0 - truth.given(MATRIX, SEEN, 0.2).denoise(x, level).x0
         for truth in (apart, TRUTH)
     ]
     assert float(gaps[0].abs().max()) < 1e-9
