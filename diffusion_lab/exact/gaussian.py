@@ -66,6 +66,31 @@ class Gaussian:
         there = after.alpha**2 * self.variances.to(x) + after.sigma**2
         return after.alpha * self.mean.to(x) + (z * torch.sqrt(there / variance)) @ axes.T
 
+    def given(self, matrix: Tensor, seen: Tensor, noise: float = 0.0) -> Gaussian:
+        """The distribution of x0 given matrix x0 + noise n = seen, a normal again (Bishop 2006, equation 2.116).
+
+        Args:
+            matrix: (K, D), of rank K if there is no noise.
+            seen: (K,).
+            noise: the standard deviation of the measurement's noise, at least 0.
+
+        Raises:
+            PieceError: if a shape does not fit, the noise is negative, or what is seen cannot be so uncertain.
+        """
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.mean) or seen.shape != matrix.shape[:1] or noise < 0:
+            raise PieceError(
+                f"expected matrix (K, {len(self.mean)}), seen (K,) and noise >= 0, got {tuple(matrix.shape)}, "
+                f"{tuple(seen.shape)} and {noise:g}"
+            )
+        mean, cov, matrix = self.mean.double(), self.cov.double(), matrix.double()
+        spread = matrix @ cov @ matrix.T + noise**2 * torch.eye(len(matrix), dtype=torch.float64)
+        root, failed = torch.linalg.cholesky_ex(spread)
+        if failed:
+            raise PieceError("two rows of the matrix see the same numbers without noise, or a row sees none at all")
+        gain = torch.cholesky_solve(matrix @ cov, root)  # (K, D)
+        rest = cov - cov @ matrix.T @ gain
+        return Gaussian(mean + (seen.double() - matrix @ mean) @ gain, (rest + rest.T) / 2)
+
     def posterior_variance(self, level: Level) -> Tensor:
         """E |x0 - E[x0 | x]|^2 / D, with the shape of the level's fields less the data's axes: (B,) or ()."""
         variances = self.variances.to(level.alpha)

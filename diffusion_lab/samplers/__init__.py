@@ -3,6 +3,7 @@
 from diffusion_lab.samplers.inpainting import replacing, resampling
 from diffusion_lab.samplers.inversion import invert
 from diffusion_lab.samplers.loop import Context, Step, Trajectory, denoise_from, initial_noise, sample
+from diffusion_lab.samplers.observing import dps, observing
 from diffusion_lab.samplers.steps import (
     STEPS,
     annealed_langevin,
@@ -12,6 +13,7 @@ from diffusion_lab.samplers.steps import (
     euler,
     heun,
 )
+from diffusion_lab.samplers.stochastic import euler_maruyama, noise_rate
 
 __all__ = [
     "STEPS",
@@ -23,10 +25,14 @@ __all__ = [
     "ddpm",
     "denoise_from",
     "dpmpp_2m",
+    "dps",
     "euler",
+    "euler_maruyama",
     "heun",
     "initial_noise",
     "invert",
+    "noise_rate",
+    "observing",
     "replacing",
     "resampling",
     "sample",

@@ -17,7 +17,7 @@ from diffusion_lab.errors import PieceError
 from diffusion_lab.exact import FiniteSet, Gaussian
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
-from diffusion_lab.samplers.steps import langevin_update
+from diffusion_lab.samplers.steps import langevin_update, step_variance
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -160,21 +160,78 @@ def test_annealed_langevin_finds_both_modes():
     assert float((x > 0).double().mean()) == pytest.approx(0.75, abs=0.05)
 
 
-def test_annealed_langevin_refuses_a_start_without_data():
+@pytest.mark.parametrize("step", [samplers.annealed_langevin(), samplers.euler_maruyama()])
+def test_a_start_without_data_is_refused(step):
     schedule = schedules.zero_terminal_linear()
+    x = torch.zeros(1, 1, dtype=torch.float64)
     with pytest.raises(PieceError, match="limit_log_snr"):
-        samplers.sample(
-            normal(0.0, 1.0).denoise,
-            schedule,
-            samplers.annealed_langevin(),
-            torch.zeros(1, 1, dtype=torch.float64),
-            steps=3,
-            generator=seeded(),
-        )
+        samplers.sample(normal(0.0, 1.0).denoise, schedule, step, x, steps=3, generator=seeded())
+
+
+@pytest.mark.parametrize("schedule", [schedules.cosine(), schedules.flow(), schedules.karras()], ids=lambda s: s.name)
+def test_the_rate_of_the_noise_is_that_of_small_steps(schedule):
+    """The variance of x_t given x_{t-h} (Kingma et al. 2021, equation 20) is g^2 h for small h, on every path."""
+    now, before = (schedule.at(torch.tensor(t, dtype=torch.float64)) for t in (0.6, 0.6 - 1e-6))
+    assert float(step_variance(now, before)) / 1e-6 == pytest.approx(float(samplers.noise_rate(now)), rel=1e-4)
+
+
+@pytest.mark.parametrize("churn", [0.5, 1.0, 3.0])
+def test_the_reverse_sde_is_of_first_order_for_any_churn(churn: float):
+    """The law of its ends against the data's own, N(0.7, 0.25): twice the steps, half the error."""
+    schedule = replace(schedules.cosine(), spacing=times.log_snr_spacing)
+    errors = []
+    for steps in (60, 120):
+        mean, variance = moments(normal(0.7, 0.25), samplers.euler_maruyama(churn), schedule, steps)
+        errors.append(math.hypot(mean - 0.7, math.sqrt(variance) - 0.5))
+    assert errors[0] < 0.03
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.15)
+    # And it is the noise that was asked for: a unit of it, less none, from the same x.
+    now, before = (schedule.at(torch.tensor(t, dtype=torch.float64)) for t in (0.6, 0.6 - 1e-6))
+    x = torch.zeros(2, 1, dtype=torch.float64)
+    step, context = samplers.euler_maruyama(churn), UnitNoise(None, None)
+    shaken, still = step(x, now, before, normal(0.7, 0.25).denoise(x, now), context).flatten()
+    assert float(shaken - still) ** 2 == pytest.approx(churn * float(step_variance(now, before)), rel=1e-4)
+
+
+def test_the_reverse_sde_is_the_limit_of_ddpm():
+    """The noiseless parts of both steps differ by a term in h squared, and so do the variances of their noises."""
+    truth, schedule = normal(0.7, 0.25), schedules.cosine()
+    x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    now = schedule.at(torch.tensor(0.5, dtype=torch.float64))
+    gaps = []
+    for h in (0.01, 0.001):
+        after = schedule.at(torch.tensor(0.5 - h, dtype=torch.float64))
+        ends = []
+        for step in (samplers.ddpm("beta"), samplers.euler_maruyama()):
+            context = UnitNoise(truth.denoise, None)
+            ends.append(step(x, now, after, truth.denoise(x, now), context))
+            # The second row has no noise; the first row's noise is what is over at x = 0.
+            context.drawn = len(x)
+            still = step(x, now, after, truth.denoise(x, now), context)
+            ends[-1] = torch.stack([still[0], still[1], (ends[-1][0] - still[0]) ** 2])
+        gaps.append((ends[0] - ends[1]).abs().flatten())
+    assert torch.all(gaps[0] / gaps[1] > 80) and torch.all(gaps[0] / gaps[1] < 120), gaps
+
+
+def test_without_churn_the_sde_is_the_ode():
+    schedule, truth = schedules.cosine(), normal(0.3, 0.5)
+    x = torch.randn(20, 1, generator=seeded(1), dtype=torch.float64)
+    states = [
+        samplers.sample(truth.denoise, schedule, step, x, steps=8, keep=20, generator=None)[1].states[:-1]
+        for step in (samplers.euler_maruyama(0.0), samplers.euler())
+    ]
+    torch.testing.assert_close(*map(torch.stack, states))
 
 
 @pytest.mark.parametrize(
-    "step", [samplers.ddpm("posterior"), samplers.ddpm("beta"), samplers.ddim(0.5), samplers.ddim(1.0)]
+    "step",
+    [
+        samplers.ddpm("posterior"),
+        samplers.ddpm("beta"),
+        samplers.ddim(0.5),
+        samplers.ddim(1.0),
+        samplers.euler_maruyama(),
+    ],
 )
 def test_no_noise_is_added_at_the_last_step(step):
     """A histogram cannot show it: the result must not depend on the noise of the last step at all."""
@@ -233,6 +290,7 @@ def test_one_step_is_the_posterior_mean(name: str):
         (lambda: samplers.ddpm("large"), "posterior, beta"),
         (lambda: samplers.ddim(1.5), "eta"),
         (lambda: samplers.annealed_langevin(0), "repeats"),
+        (lambda: samplers.euler_maruyama(-1), "churn must be at least 0, got -1"),
         (lambda: samplers.annealed_langevin(1, 0.0), "step_size"),
     ],
 )
