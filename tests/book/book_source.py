@@ -37,6 +37,8 @@ class Page:
     """(name, argument) of the fences of colons."""
     marked: str = ""
     """The Markdown outside of fences of backticks."""
+    unfolded: str = ""
+    """The same without what lies in a fold, which a reader opens or leaves."""
 
     @property
     def code(self) -> str:
@@ -59,7 +61,11 @@ class Page:
     @property
     def prose(self) -> str:
         """What a person reads as text: no code, no mathematics, no targets of links, no roles."""
-        text = DISPLAY.sub(" ", self.marked)
+        return self._read(self.marked)
+
+    @staticmethod
+    def _read(marked: str) -> str:
+        text = DISPLAY.sub(" ", marked)
         text = re.sub(r"^(?::{3,}.*|:[\w-]+:.*|\([\w.-]+\)=|<!--.*?-->)$", " ", text, flags=re.MULTILINE)
         text = ROLE.sub(" ", text)
         text = re.sub(r"(`+)[^`].*?\1", " ", text, flags=re.DOTALL)
@@ -69,7 +75,8 @@ class Page:
 
     @property
     def words(self) -> int:
-        return len(re.findall(r"[A-Za-z][\w’'-]*", self.prose))
+        """The words of the main text; folds are extra."""
+        return len(re.findall(r"[A-Za-z][\w’'-]*", self._read(self.unfolded)))
 
     def roles(self, name: str) -> list[str]:
         """What the roles of this name, such as "term" or "cite:p", point at."""
@@ -85,7 +92,8 @@ def read(path: Path) -> Page:
         end = lines.index("---", 1)
         page.front = yaml.safe_load("\n".join(lines[1:end])) or {}
         lines = lines[end + 1 :]
-    outside, inside = [], None
+    outside, unfolded, inside = [], [], None
+    folds: list[tuple[str, bool]] = []  # (fence, whether it folds) of the fences of colons that are open
     for line in lines:
         fence = FENCE.match(line.strip())
         if inside is not None:
@@ -100,9 +108,14 @@ def read(path: Path) -> Page:
         else:
             if fence and (match := re.match(r"\{([\w:-]+)\}\s*(.*)", fence["info"])):
                 page.colons.append((match[1], match[2]))
+                folds.append((fence["fence"], match[1] == "dropdown"))
                 line = f"{match[2]}"  # the title of an admonition is read
+            elif fence and folds and fence["fence"] == folds[-1][0]:
+                folds.pop()
             outside.append(line)
-    page.marked = "\n".join(outside)
+            if not any(folding for _, folding in folds):
+                unfolded.append(line)
+    page.marked, page.unfolded = "\n".join(outside), "\n".join(unfolded)
     return page
 
 
