@@ -93,10 +93,14 @@ class LocalCaller:
     """Runs the function with the arguments, where calling it with them is not enough."""
     lines: bool = True
     """Whether the line of an error is looked for; of a thousand functions that are tried, no one asks."""
+    own_networks: bool = True
+    """Whether each call gets copies of the networks too, which takes most of the time of a short call. Where it does
+    not, whoever calls knows that the function leaves them alone."""
     printed: str = field(default="", init=False)
 
     def __call__(self, arguments: tuple, *, seed: int = 0, gradients: bool = False) -> Returned:
-        given = tuple(_copied(argument) for argument in arguments)
+        shared = () if self.own_networks else tuple(id(a) for a in arguments if isinstance(a, nn.Module))
+        given = tuple(a if id(a) in shared else _copied(a) for a in arguments)
         for argument in given:
             if isinstance(argument, nn.Module):
                 argument.train()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from diffusion_lab.grading.judge.calling import Caller, Returned, leaves
+from diffusion_lab.grading.judge.calling import Returned, leaves
 from diffusion_lab.grading.judge.comparing import agrees, as_tensor
 from diffusion_lab.grading.judge.engine.searching import is_right
 from diffusion_lab.grading.judge.questions import Question, Trial
@@ -40,17 +40,18 @@ class Apart:
         wrong = {(i, j) for i, values in enumerate(rights) for j, right in enumerate(values) if not right}
         return cls(tuple(t.question for t in found), frozenset(wrong), trains)
 
-    def put_right(self, call: Caller, changed: Sequence[bool]) -> frozenset[Unit]:
+    def put_right(self, answer: Callable[[Question], Returned], changed: Sequence[bool]) -> frozenset[Unit]:
         """What another function has right of this; nothing where it has something wrong that was right.
 
         Args:
+            answer: of that function.
             changed: for each kind of case, whether it may do there anything else than this one.
         """
         found: set[Unit] = set()
         for i, question in enumerate(self.asked):
             if not changed[i]:
                 continue
-            returned = call(question.arguments, gradients=self.trains)
+            returned = answer(question)
             for j, right in enumerate(right_values(returned, question, self.trains)):
                 if right:
                     found.add((i, j))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from diffusion_lab.exercises import Exercise
@@ -12,6 +13,7 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, l
 from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
+from diffusion_lab.grading.judge.engine.attempts import Attempts
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
@@ -23,7 +25,6 @@ from diffusion_lab.grading.judge.engine.evidence import (
     wrong_numbers,
 )
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
-from diffusion_lab.grading.judge.engine.lines import lines_run
 from diffusion_lab.grading.judge.engine.plausible import (
     CASES,
     REMOVED,
@@ -32,19 +33,16 @@ from diffusion_lab.grading.judge.engine.plausible import (
     counts,
     may_be_half,
     of_a_count,
-    orders_words,
     out_of_place,
     throws_away,
-    turns_a_one,
 )
 from diffusion_lab.grading.judge.engine.quoting import VAGUE
-from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
+from diffusion_lab.grading.judge.engine.rebuilding import Source
 from diffusion_lab.grading.judge.engine.searching import (
     CALL,
     Clock,
     edited,
     is_right,
-    length,
     same_returned,
     size,
     touches,
@@ -56,8 +54,6 @@ from diffusion_lab.grading.judge.questions import Question, Trial, questions
 ONE, APART, ALL = 0.35, 0.15, 0.85
 """Seconds of processor time to look for one edit of the student's code, for two that show apart, and for all together:
 what is left goes to two that do not."""
-OFTEN = ("root too many", "square too many", "exchanged", "number", "numbers")
-"""Edits of the student's code that undo what people often forget: they are tried early."""
 EACH = 5
 """Edits that are kept of those that put the same right: one of them may not go together with what the rest needs."""
 SURE = 8
@@ -119,14 +115,9 @@ class _Search:
         self.counts = counts(exercise, trials)
         self.meanings = meanings(exercise)
         self.clock = Clock(ALL)
-        self.calls: dict[Edit, LocalCaller | None] = {}
-        self.source: Source | None = None
-        function = getattr(caller, "function", None)
-        if isinstance(caller, LocalCaller) and function is not None:
-            try:
-                self.source = Source(function)
-            except Unreadable:
-                self.source = None
+        self.tried = Attempts(caller, self.counts, self.trains)
+        self.source = self.tried.source
+        self.tried.look_at(self.trials[0].question)
 
     def made(self) -> list[Mistake]:
         """An edit of right code that gives the student's answers."""
@@ -150,8 +141,8 @@ class _Search:
         speak for one, several places may come to the same, and the code tells which it is."""
         found: list[Mistake] = []
         clock = Clock(ONE)
-        lines = self._lines(self.trials[0].question)
-        for edit, call in self._edits_of_student(
+        lines = self.tried.lines(self.trials[0].question)
+        for edit, call in self.tried.edits(
             clock, only=lambda e: touches(e, lines) and self._enough_for(e), kinds=kinds
         ):
             if self._right(call) and not self.source.cancels(edit):
@@ -167,11 +158,11 @@ class _Search:
         found: list[tuple[Edit, LocalCaller, frozenset[Unit]]] = []
         if len(parts.wrong) < 2 or self.source is None:
             return (), ()
-        lines = [self._lines(question) for question in parts.asked]
-        for edit, call in self._edits_of_student(Clock(APART)):
+        lines = [self.tried.lines(question) for question in parts.asked]
+        for edit, call in self.tried.edits(Clock(APART)):
             if edit.cost >= FAR:
                 break
-            right = parts.put_right(call, [touches(edit, run) for run in lines])
+            right = parts.put_right(partial(self.tried.judged, call), [touches(edit, run) for run in lines])
             if not right or self.source.cancels(edit) or sum(right <= its for _, _, its in found) >= EACH:
                 continue
             for other, _, its in found:
@@ -214,11 +205,18 @@ class _Search:
         small, others = fingerprints.asked(self.exercise)
         clock = self.clock
         best: tuple[Mistake, ...] = ()
-        for edit, call in self._edits_of_student(clock, whole_first=True):
+        seen: set[tuple[float, ...]] = set()
+        for edit, call in self.tried.edits(clock, whole_first=True):
             if not may_be_half(edit):
                 continue
             if edit.cost >= FAR or (best and edit.cost + 1 >= sum(m.cost for m in best)):
                 break
+            if not keeps_its_shape(self.tried.answer(call, small[0], gradients=False), small[0]):
+                continue
+            alike = self.tried.likeness(call, (small[0], small[-1]))
+            if alike in seen:
+                continue
+            seen |= {alike} if alike else set()
             first = self._in_shape(call, small)
             if first is None:
                 continue
@@ -251,45 +249,6 @@ class _Search:
                         best = (second, replace(one, hint=f"Perhaps also: {one.hint}", uncertain=True))
                     break
         return best
-
-    def _lines(self, question: Question) -> set[int] | None:
-        """The lines of the student's file that this question runs."""
-        if self.source is None:
-            return None
-        try:
-            return lines_run(self.source, question.arguments, 4 * CALL)
-        except Exception:  # a function that is odd to watch is searched as a whole
-            return None
-
-    def _edits_of_student(
-        self,
-        clock: Clock,
-        whole_first: bool = False,
-        only: Callable[[Edit], bool] = lambda edit: True,
-        kinds: Collection[str | None] = (),
-    ) -> Iterator[tuple[Edit, LocalCaller]]:
-        repairs = self.source.repairs() if self.source else ()
-
-        def order(edit: Edit) -> tuple:
-            cost = 0 if edit.kind in kinds else edit.cost - (edit.kind in OFTEN)
-            return cost, (edit.function == SHELL) != whole_first, length(edit)
-
-        for edit in sorted(repairs, key=order):
-            if clock.over:
-                return
-            if (
-                of_a_count(edit, self.counts)
-                or out_of_place(edit)
-                or turns_a_one(edit)
-                or orders_words(edit)
-                or not only(edit)
-            ):
-                continue
-            if edit not in self.calls:
-                self.calls[edit] = edited(self.source, edit)
-            call = self.calls[edit]
-            if call is not None:
-                yield edit, call
 
     def _by_cost(self, hits: Sequence[tuple[int, int]], halves: bool = False) -> Iterator[tuple[LocalCaller, Mistake]]:
         """What those fingerprints stand for: the function, and the mistake in it."""
@@ -382,14 +341,13 @@ class _Search:
         )
 
     def _call(self, caller: Caller, question: Question) -> Returned:
-        return caller(question.arguments, gradients=self.trains)
+        return self.tried.answer(caller, question)
 
     def _right(self, call: LocalCaller) -> bool:
         """Right everywhere: most edits fail at the first case, which the student's function fails too."""
         asked = [t.question for t in self.trials]
-        return all(is_right(self._call(call, q), q, self.trains) for q in asked) and all(
-            is_right(self._call(call, q), q, self.trains) for q in questions(self.exercise, PROOF_SEED)
-        )
+        proof = questions(self.exercise, PROOF_SEED)
+        return all(is_right(self.tried.judged(call, q), q, self.trains) for q in (*asked, *proof))
 
     def _same(self, one: Caller, other: Caller, known: dict[int, Returned]) -> bool:
         """Whether both give the same in all cases, and in some that were not looked at before."""

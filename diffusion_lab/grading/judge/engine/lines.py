@@ -1,4 +1,4 @@
-"""Which lines of a function run for given arguments: a copy of it notes them down.
+"""Which lines of a function run for given arguments, and what its names hold then: a copy of it notes them down.
 
 Python's own way, `sys.settrace`, is not safe here: where a timer rings or another thread wants to run at a function's
 first line, Python 3.11 may go round in it for ever.
@@ -7,6 +7,10 @@ first line, Python 3.11 may go round in it for ever.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
 
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine.rebuilding import Source
@@ -21,26 +25,56 @@ def lines_run(source: Source, arguments: tuple, limit: float) -> set[int]:
     inside. What a function does not live to see in time is left out.
     """
     seen: set[int] = set()
-    LocalCaller(source.rebuilt(_Noted().visit, {NOTE: seen.update}), limit)(arguments)
+    LocalCaller(source.rebuilt(_Noted(_lines_of).visit, {NOTE: seen.update}), limit)(arguments)
     return seen
 
 
+def kinds_held(source: Source, arguments: tuple, limit: float) -> dict[str, set[tuple]]:
+    """name -> the kinds of values that it holds while the functions run for these arguments, by `kind_of_value`."""
+    found: dict[str, set[tuple]] = {}
+
+    def note(names: dict[str, Any]) -> None:
+        for name, value in names.items():
+            found.setdefault(name, set()).add(kind_of_value(value))
+
+    LocalCaller(source.rebuilt(_Noted(_names_then).visit, {NOTE: note}), limit)(arguments)
+    return found
+
+
+def kind_of_value(value: Any) -> tuple:
+    """What can stand in for what: numbers for numbers, tensors for tensors of the same shape."""
+    if isinstance(value, Tensor) and value.ndim:
+        return ("tensor", *value.shape)
+    number = isinstance(value, (Tensor, float, int)) and not isinstance(value, bool)
+    return ("number",) if number else (type(value).__name__,)
+
+
 class _Noted(ast.NodeTransformer):
-    """Before each statement, a call that notes its lines."""
+    """Before each statement, a call that notes something."""
+
+    def __init__(self, noted: Callable[[ast.stmt], ast.expr]):
+        self.noted = noted
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
         for name in ("body", "orelse", "finalbody"):
             statements = getattr(node, name, None)
             if isinstance(statements, list):  # that of a lambda is an expression
-                setattr(node, name, [one for s in statements for one in (_note(s), s)])
+                setattr(node, name, [one for s in statements for one in (self._note(s), s)])
         return node
 
+    def _note(self, statement: ast.stmt) -> ast.stmt:
+        call = ast.Call(ast.Name(NOTE, ast.Load()), [self.noted(statement)], [])
+        return ast.copy_location(ast.Expr(call), statement)
 
-def _note(statement: ast.stmt) -> ast.stmt:
-    """Statement -> the call that notes the lines of it that are not inside of it."""
+
+def _lines_of(statement: ast.stmt) -> ast.expr:
+    """The lines of a statement that are not inside of it."""
     inside = getattr(statement, "body", None)
     last = inside[0].lineno - 1 if isinstance(inside, list) and inside else statement.end_lineno
     lines = range(statement.lineno, max(last or 0, statement.lineno) + 1)
-    call = ast.Call(ast.Name(NOTE, ast.Load()), [ast.Tuple([ast.Constant(line) for line in lines], ast.Load())], [])
-    return ast.copy_location(ast.Expr(call), statement)
+    return ast.Tuple([ast.Constant(line) for line in lines], ast.Load())
+
+
+def _names_then(statement: ast.stmt) -> ast.expr:
+    return ast.Call(ast.Name("locals", ast.Load()), [], [])

@@ -91,6 +91,11 @@ def out_of_place(edit: Edit) -> bool:
     return edit.kind.startswith(("root", "square")) and name.startswith("log")
 
 
+def by_two(edit: Edit) -> bool:
+    """Whether it doubles or halves something: a 2 is often forgotten."""
+    return edit.kind in ("factor too many", "divisor too many") and getattr(edit.about, "value", None) == 2
+
+
 def turns_a_one(edit: Edit) -> bool:
     """Whether it turns n - 1 or 1 - share around, which no one writes the other way: what is wrong is another sign."""
     sides = (edit.old.left, edit.old.right) if isinstance(edit.old, ast.BinOp) else ()

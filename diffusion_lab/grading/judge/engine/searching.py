@@ -79,18 +79,18 @@ def touches(edit: Edit, lines: set[int] | None) -> bool:
 
 def length(edit: Edit) -> int:
     """Of the code that it changes, in characters: what is said of a short piece says more. What is put around a value
-    comes after what changes an operation, and names, which are many, come last."""
+    comes after what changes an operation."""
     old = edit.old
-    if edit.kind == "name" or not hasattr(old, "lineno"):
+    if not hasattr(old, "lineno"):
         return 2_000_000
     if edit.about is old:
         return 1_000_000
     return 1_000 * (old.end_lineno - old.lineno) + old.end_col_offset - old.col_offset
 
 
-def edited(source: Source, edit: Edit) -> LocalCaller | None:
+def edited(source: Source, edit: Edit, own_networks: bool = True) -> LocalCaller | None:
     """The function with one edit made, to be called; None where that is no function."""
     try:
-        return LocalCaller(source.with_edits([edit]), CALL, lines=False)
+        return LocalCaller(source.with_edits([edit]), CALL, lines=False, own_networks=own_networks)
     except (SyntaxError, ValueError, TypeError, RecursionError):
         return None
