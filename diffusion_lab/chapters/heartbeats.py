@@ -103,7 +103,7 @@ CHAPTER = Chapter(
     denoise_score=removal_score,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=60, sample_steps=5),
-        "quick": Budget(Settings(steps=800, batch=32, ema_decay=0.99), samples=240, sample_steps=30),
+        "quick": Budget(Settings(steps=1200, batch=32, ema_decay=0.99), samples=240, sample_steps=30),
         "full": Budget(
             Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=480, sample_steps=50
         ),
