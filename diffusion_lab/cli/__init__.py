@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from diffusion_lab import __version__
-from diffusion_lab.cli import asking, beginning, bugs, challenge, data, doctor, export, grading, pieces, runs
+from diffusion_lab.cli import (
+    asking,
+    beginning,
+    bugs,
+    challenge,
+    data,
+    doctor,
+    export,
+    grading,
+    pieces,
+    runs,
+    similarity,
+)
 from diffusion_lab.cli.runs import results_table
 from diffusion_lab.cli.terminal import speak_plainly
 
@@ -54,6 +66,7 @@ for command in (
 for command in (grading.release, grading.collect, grading.grade, grading.feedback):
     app.command(rich_help_panel="For teachers")(command)
 app.command(rich_help_panel="For teachers")(asking.questions)
+app.command(rich_help_panel="For teachers")(similarity.similarity)
 app.add_typer(data.app, name="data")
 app.add_typer(export.app, name="export", rich_help_panel="For teachers")
 

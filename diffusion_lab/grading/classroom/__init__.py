@@ -16,6 +16,8 @@ _HOME = {
     "keep_results": "attempts",
     "keep": "attempts",
     "place_of": "attempts",
+    "answers_in": "written_answers",
+    "alike": "likeness",
     "Submission": "records",
     "Result": "result",
     "GRADED": "result",

@@ -8,6 +8,8 @@ _HOME = {
     "write_reports": "class_report",
     "harmless": "exports",
     "marks": "exports",
+    "likeness_page": "side_by_side",
+    "NO_VERDICT": "side_by_side",
 }
 
 __all__ = list(_HOME)
