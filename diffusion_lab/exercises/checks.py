@@ -83,8 +83,8 @@ class CheckTask(Task):
 
 INTRODUCTION = """
 Anybody can have a formula written for them. What is left to you is to know what to expect, and to tell right from
-wrong. So a lab asks for other things: a number that you guess before you compute it, the check of a piece in the place
-of the piece, and a bug that you find.
+wrong. So a lab asks for other things: a number that you guess before you compute it, a derivation that you finish with
+numbers of your own, the check of a piece in the place of the piece, and a bug that you find.
 
 **How a check is marked.** It is tried on right pieces, written in several ways, and on wrong ones, which hold mistakes
 that people make. They have no names, come in an order of their own, and come more than once. Your check must return

@@ -25,10 +25,10 @@ PLAIN = (0.0, 1.0, -1.0, 0.5, 2.0)
 NO_VALUE = (ArithmeticError, TypeError, ValueError, RuntimeError)
 """What it ends in to work with numbers that are odd, or with what is none."""
 HOW = """
-**How to fill it in.** The next cell prints your own numbers, which nobody else has. Take pen and paper; the derivation
-takes about {minutes} minutes. In `{name}` give each step its value: as a number with four digits, or as a line of code
-that computes it from the arguments and your earlier steps. {forms}Keep the last line as it is. A step that you have not
-done stays `None`.
+**How to fill it in.** The next cell prints your own numbers. They are drawn from your name, so write it at the top of
+the notebook first. Take pen and paper; the derivation takes about {minutes} minutes. In `{name}`, give each step its
+value: as a number with four digits, or as a line of code that computes it from the arguments and your earlier steps.
+{forms}Keep the last line as it is. A step that you have not done stays `None`.
 
 Each step has a point of its own, and may be off by a thousandth. A mistake costs the point of its own step only: what
 follows rightly from it counts.
@@ -75,7 +75,7 @@ class Derivation(OwnQuestion):
         steps = [f"**Step {i}, `{step.name}`.** {step.text.strip()}" for i, step in enumerate(self.steps, 1)]
         example = self.truths(self.other_numbers(Draw(0, self.name)))
         tensors = any(value.ndim for value in example.values())
-        forms = "Several numbers are a list, such as `[0.25, 0.75]`, or a tensor. " if tensors else ""
+        forms = "Several numbers are a list, such as `[0.25, 0.75]`, or a tensor.\n" if tensors else ""
         how = HOW.format(name=self.name, minutes=self.minutes, forms=forms)
         return "\n\n".join([self.about.strip(), *steps, how.strip()])
 

@@ -44,7 +44,7 @@ def test_a_wrong_step_does_not_make_the_later_ones_wrong():
     verdict = marks(wrong, PULL, mean, deviation, SHIFT, COST)
     assert states(verdict) == ["wrong", "right", "follows", "follows", "right", "right"]
     assert verdict.points == 5 and verdict.state == "failed"
-    assert "Your mean and deviation follow rightly from your own earlier steps" in told(verdict)
+    assert "Your values of mean and deviation follow rightly from your own earlier steps" in told(verdict)
 
 
 def test_a_slip_is_named_from_ones_own_earlier_step():

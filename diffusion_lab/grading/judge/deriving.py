@@ -99,9 +99,9 @@ def _label(task: Derivation, name: str) -> str:
 
 def _told(names: Sequence[str]) -> str:
     if len(names) == 1:
-        follow, points = f"Your {names[0]} follows", "it has its point. It will change once they are right."
+        follow, points = f"Your value of {names[0]} follows", "it has its point. It will change once they are right."
     else:
-        follow = f"Your {', '.join(names[:-1])} and {names[-1]} follow"
+        follow = f"Your values of {', '.join(names[:-1])} and {names[-1]} follow"
         points = "they have their points. They will change once those are right."
     return f"{follow} rightly from your own earlier steps, so {points}"
 
