@@ -26,7 +26,7 @@ from .browser_networks import DIGITS, POINTS, script
 HERE = Path(__file__).parent
 FOLDER = "_static/networks"
 SCRIPTS = ("path", "networks", "unet", "samplers", "truth", "controls", "drawing", "points", "digits")
-SCRIPTS += ("denoise", "guidance")
+SCRIPTS += ("floor", "denoise", "guidance")
 """The files of `book/assets/playground/`, in the order in which they build on one another."""
 MARK = 'class="lab-playground"'
 

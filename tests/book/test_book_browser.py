@@ -244,6 +244,11 @@ def test_the_playground_runs_from_the_file_system(browser: Browser, built: Path)
         points.locator("[data-part=moment]").press("Home")
         assert "σ/α = 15" in points.locator(".lab-moment output").inner_text()
 
+        floor = page.locator("[data-lab=floor]")
+        floor.locator("[name=network]").select_option("mixture")
+        floor.locator("[data-part=run]").press("Enter")
+        heard(page, "floor", "Even the exact denoiser")
+
         digits = page.locator("[data-lab=denoise]")
         drawn = digits.locator("[data-part=drawing]")
         blank = drawn.evaluate("canvas => canvas.toDataURL()")

@@ -134,7 +134,7 @@ def test_the_exact_density_and_draws_from_it(page, experiment):
     level = experiment.pieces.schedule.at(torch.tensor(0.2, dtype=torch.float64))
     ask = """([name, points, alpha, sigma]) => lab.load(name, "networks").then(network => {
       const density = lab.density(network.record.truth, { alpha, sigma });
-      return [points.map(point => density(point)), Array.from(lab.draw(network.record.truth, 20000, lab.random(5)))];
+      return [points.map(point => density(point)), Array.from(lab.draw(network.record.truth, 4000, lab.random(5)))];
     })"""
     found, drawn = page.evaluate(ask, [name, points.tolist(), float(level.alpha), float(level.sigma)])
     if hasattr(exact, "log_density"):
@@ -144,9 +144,27 @@ def test_the_exact_density_and_draws_from_it(page, experiment):
         torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=rtol, atol=1e-5)
     drawn = torch.tensor(drawn).reshape(-1, dim)
     directions = random_directions(32, dim, torch.Generator().manual_seed(3))
-    first, second = (exact.sample(20_000, torch.Generator().manual_seed(seed)) for seed in (4, 5))
+    first, second = (exact.sample(4_000, torch.Generator().manual_seed(seed)) for seed in (4, 5))
     floor = sliced_wasserstein(first, second, directions)
     assert sliced_wasserstein(drawn, first, directions) < 3 * floor
+
+
+def test_the_exact_denoiser(page, experiment):
+    """At three levels, against the package's; the floor that the page shows is its error."""
+    (dim,), schedule, name = experiment.network.shape, experiment.pieces.schedule, experiment.chapter.name
+    ask = """([name, x, alpha, sigma]) => lab.load(name, "networks").then(network => {
+      const denoise = lab.posterior(network.record.truth, { alpha, sigma });
+      return x.map(point => Array.from(denoise(point)));
+    })"""
+    for log_snr in (6.0, 0.0, -3.0):
+        level = schedule.at(schedule.time_at(torch.tensor(log_snr)))
+        clean = experiment.exact.sample(20, torch.Generator().manual_seed(1)).double()
+        x = level.noisy(clean, normals(20, dim).double())
+        found = page.evaluate(ask, [name, x.tolist(), float(level.alpha), float(level.sigma)])
+        # The page has every fourth of the spiral's points: it loses little, a tenth of the noise's width.
+        atol = 0.1 * experiment.exact.std if name == "spiral" else 1e-5
+        expected = experiment.exact.denoise(x, level).x0
+        torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=0, atol=atol)
 
 
 def test_the_distance_is_that_of_the_metrics(page):

@@ -48,8 +48,9 @@
         if (!alive()) { return; }
       }
       const { alpha } = level(), far = (image) => distance(image, drawing.image).toFixed(2);
-      say(`How far a pixel is from your drawing, as a root mean square: ${far(question.map((one) => one / alpha))} with `
-        + `noise, ${far(guess)} after one answer, ${far(x)} after a walk of ${times.length - 1} steps.`);
+      const before = far(question.map((one) => one / alpha));
+      say(`How far a pixel is from your drawing, as a root mean square: ${before} with noise, `
+        + `${far(guess)} after one answer, ${far(x)} after a walk of ${times.length - 1} steps.`);
     }
 
     async function inventOne(alive) {

@@ -25,16 +25,19 @@
     return found;
   }
 
+  const plain = (value) => String(value).replace("-", "−");
+
   function axes({ pen, colour, box }, x, y) {
     pen.strokeStyle = colour("faint");
     pen.strokeRect(box.left, box.top, box.width, box.height);
     pen.fillStyle = colour("ink");
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const value of ticks(x.low, x.high)) { pen.fillText(String(value), x.place(value), box.top + box.height + 6); }
+    for (const value of ticks(x.low, x.high)) { pen.fillText(plain(value), x.place(value), box.top + box.height + 6); }
     pen.textAlign = "right";
     pen.textBaseline = "middle";
-    for (const value of ticks(y.low, y.high)) { pen.fillText(String(value), box.left - 6, y.place(value)); }
+    const name = y.name || plain;
+    for (const value of ticks(y.low, y.high)) { pen.fillText(name(value), box.left - 6, y.place(value)); }
   }
 
   const across = (box, low, high) => ({
@@ -90,7 +93,8 @@
     const drawing = begin(canvas), { pen, colour, box } = drawing, [[left, right], [bottom, top]] = view(parts, level);
     const x = across(box, left, right), y = upwards(box, bottom, top);
     pen.imageSmoothingEnabled = true;
-    pen.drawImage(shading(parts, level, [left, right], [bottom, top], colour("shade")), box.left, box.top, box.width, box.height);
+    const picture = shading(parts, level, [left, right], [bottom, top], colour("shade"));
+    pen.drawImage(picture, box.left, box.top, box.width, box.height);
     pen.save();
     pen.beginPath();
     pen.rect(box.left, box.top, box.width, box.height);
@@ -105,6 +109,33 @@
     }
     pen.restore();
     axes(drawing, x, y);
+  }
+
+  // Curves of positive numbers over `xs`, on a logarithmic scale, and a short name along each axis. `lines` is
+  // [[values, colour name, dashes], ...].
+  function curves(canvas, xs, lines, [below, beside]) {
+    const drawing = begin(canvas), { pen, colour, box } = drawing, all = lines.flatMap(([values]) => values);
+    box.height -= 20;
+    box.left += 18;
+    box.width -= 18;
+    const low = Math.floor(Math.log10(Math.min(...all))), high = Math.ceil(Math.log10(Math.max(...all)));
+    const x = across(box, xs[0], xs.at(-1)), y = upwards(box, low, high);
+    for (const [values, name, dashes] of lines) {
+      pen.strokeStyle = colour(name);
+      pen.lineWidth = 3;
+      pen.setLineDash(dashes);
+      pen.beginPath();
+      values.forEach((value, i) => pen.lineTo(x.place(xs[i]), y.place(Math.log10(value))));
+      pen.stroke();
+    }
+    pen.setLineDash([]);
+    pen.lineWidth = 1;
+    axes(drawing, x, { ...y, name: (value) => (Number.isInteger(value) ? String(10 ** value) : "") });
+    pen.textAlign = "center";
+    pen.fillText(below, box.left + box.width / 2, box.top + box.height + 36);
+    pen.translate(10, box.top + box.height / 2);
+    pen.rotate(-Math.PI / 2);
+    pen.fillText(beside, 0, 0);
   }
 
   // A small picture of the density: one colour, the more opaque the denser.
@@ -122,5 +153,5 @@
     return picture;
   }
 
-  Object.assign(lab, { line, plane });
+  Object.assign(lab, { curves, line, plane });
 })(window.lab = window.lab || {});

@@ -19,9 +19,10 @@
 
     // The walks take turns, so that all digits come at once and the page goes on answering.
     async function work(alive) {
-      const network = await load(root, say), wanted = form.elements.wanted.value, scale = Number(form.elements.scale.value);
-      const label = wanted === "" ? undefined : Number(wanted), random = lab.random(seed);
-      const times = network.schedule.times(Number(form.elements.steps.value)), denoise = denoiser(network, label, scale);
+      const network = await load(root, say);
+      const { value: wanted } = form.elements.wanted, label = wanted === "" ? undefined : Number(wanted);
+      const scale = Number(form.elements.scale.value), steps = Number(form.elements.steps.value);
+      const times = network.schedule.times(steps), random = lab.random(seed), denoise = denoiser(network, label, scale);
       const walks = canvases.map(() => walk(network, denoise, times, random));
       const what = label === undefined ? "digits that nobody named" : `samples of the digit ${label}`;
       canvases.forEach((canvas, i) => canvas.setAttribute("aria-label", `${i + 1} of ${canvases.length} ${what}.`));

@@ -67,8 +67,9 @@
       waves[i] = Math.sin(angle);
       waves[half + i] = Math.cos(angle);
     }
-    const layer = (x, name) => linear(x, weights[`embedding.time.${name}.weight`], weights[`embedding.time.${name}.bias`]);
-    const vector = layer(layer(waves, 0).map(silu), 2), table = weights["embedding.label.weight"];
+    const part = (name) => weights[`embedding.${name}`];
+    const layer = (x, name) => linear(x, part(`time.${name}.weight`), part(`time.${name}.bias`));
+    const vector = layer(layer(waves, 0).map(silu), 2), table = part("label.weight");
     if (table) {
       // The last row of the table stands for "no label".
       const row = label === undefined || label === null ? table.length / vector.length - 1 : label;

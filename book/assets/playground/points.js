@@ -3,7 +3,7 @@
   "use strict";
 
   const percent = (value) => `${Math.round(100 * value)} %`;
-  const list = (values) => (values.length < 2 ? values.join("") : `${values.slice(0, -1).join(", ")} and ${values.at(-1)}`);
+  const list = (values) => `${values.slice(0, -1).join(", ")} and ${values.at(-1)}`;
 
   function start(root) {
     const find = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -38,22 +38,24 @@
       } else {
         lab.plane(canvas, parts, level, [[shown(frame.x), "samples"]]);
       }
-      const done = level.sigma === 0, place = done ? "data" : `noise level σ/α = ${(level.sigma / level.alpha).toPrecision(2)}`;
+      const ratio = (level.sigma / level.alpha).toPrecision(2);
+      const place = level.sigma === 0 ? "data" : `noise level σ/α = ${ratio}`;
       lab.tell(moment, `step ${moment.value} of ${moment.max}, ${place}`);
-      canvas.setAttribute("aria-label", `Samples of the network and the exact density, ${network.record.title}, ${place}.`);
+      const label = `Samples of the network and the exact density, ${network.record.title}, ${place}.`;
+      canvas.setAttribute("aria-label", label);
     }
 
     async function work(alive) {
       say("Loading the network …");
       const loaded = await lab.load(value("network"), root.dataset.folder);
       if (!alive()) { return; }
-      network = loaded;
       say("Sampling …");
       await lab.soon();
-      const { schedule, record } = network, count = Number(value("count"));
+      const { schedule, record } = loaded, count = Number(value("count"));
       const random = lab.random(seed), first = random.normals(count * record.shape[0]);
       const times = schedule.times(Number(value("steps")), value("spacing")), { sigma } = schedule.at(times[0]);
       const step = lab.steps[value("sampler")](Number(value("eta"))), x = first.map((one) => sigma * one);
+      network = loaded;
       frames = [];
       moment.max = times.length - 1;
       find("result").hidden = false;
@@ -101,8 +103,10 @@
     const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
     const own = mean(exact.map((points) => lab.sliced(x, points, dim, directions)));
     const floor = mean(exact.slice(1).map((points, i) => lab.sliced(exact[i], points, dim, directions)));
-    return `${count} samples, ${evaluations} ${evaluations === 1 ? "evaluation" : "evaluations"} of the network for each. ${details(network, x)} `
-      + `${dim === 1 ? "Their Wasserstein" : "Their sliced Wasserstein"} distance to exact points is ${own.toPrecision(2)}; `
+    const cost = `${evaluations} ${evaluations === 1 ? "evaluation" : "evaluations"} of the network for each`;
+    const name = dim === 1 ? "Wasserstein" : "sliced Wasserstein";
+    return `${count} samples, ${cost}. ${details(network, x)} `
+      + `Their ${name} distance to exact points is ${own.toPrecision(2)}; `
       + `as many exact points are ${floor.toPrecision(2)} from one another, which is the floor.`;
   }
 
@@ -114,17 +118,21 @@
         + `(exact ${Math.sqrt(part.variances[0]).toFixed(2)}).`;
     }
     if (truth.length === 1) {
-      const ratios = part.axes.map((axis, k) => lab.moments(lab.project(x, dim, axis))[1] / Math.sqrt(part.variances[k]));
+      const ratios = part.axes.map(function (axis, k) {
+        return lab.moments(lab.project(x, dim, axis))[1] / Math.sqrt(part.variances[k]);
+      });
       return `Along the ${dim === 2 ? "two" : dim} axes of the normal the standard deviation is `
         + `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)} times the exact one.`;
     }
     if (truth.length > 20) { return ""; }
-    const clean = { alpha: 1, sigma: 0 }, ways = truth.map((one) => lab.density([one], clean)), shares = truth.map(() => 0);
+    const clean = { alpha: 1, sigma: 0 }, shares = truth.map(() => 0);
+    const ways = truth.map((one) => lab.density([one], clean));
     for (let i = 0; i < x.length; i += dim) {
       const values = ways.map((density) => density(x.subarray(i, i + dim)));
       shares[values.indexOf(Math.max(...values))] += dim / x.length;
     }
-    return `Shares of the modes: ${list(shares.map(percent))} (exact ${list(truth.map((one) => percent(one.weight)))}).`;
+    const exact = truth.map((one) => percent(one.weight));
+    return `Shares of the modes: ${list(shares.map(percent))} (exact ${list(exact)}).`;
   }
 
   Object.assign(lab, { report });

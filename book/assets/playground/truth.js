@@ -25,6 +25,37 @@
     };
   }
 
+  // The exact denoiser: a point x at a level -> E[x0 | x], the parts' answers averaged by how likely each part is.
+  function posterior(parts, level) {
+    const ready = parts.map(function (part) {
+      const widened = part.variances.map((variance) => level.alpha ** 2 * variance + level.sigma ** 2);
+      const scale = widened.reduce((sum, variance) => sum - Math.log(variance) / 2, Math.log(part.weight));
+      return { ...part, widened, scale };
+    });
+    return function (x) {
+      const answers = ready.map(function ({ mean, axes, variances, widened, scale }) {
+        const x0 = Float64Array.from(mean);
+        let likely = scale;
+        axes.forEach(function (axis, k) {
+          const along = axis.reduce((sum, value, i) => sum + value * (x[i] - level.alpha * mean[i]), 0);
+          const back = level.alpha * variances[k] / widened[k] * along;
+          likely -= along ** 2 / widened[k] / 2;
+          axis.forEach((value, i) => { x0[i] += value * back; });
+        });
+        return { x0, likely };
+      });
+      const most = answers.reduce((largest, { likely }) => Math.max(largest, likely), -Infinity);
+      const mean = new Float64Array(x.length);
+      let total = 0;
+      for (const { x0, likely } of answers) {
+        const share = Math.exp(likely - most);
+        total += share;
+        x0.forEach((value, i) => { mean[i] += share * value; });
+      }
+      return mean.map((value) => value / total);
+    };
+  }
+
   // The mixture of two of its coordinates, for a picture. The axes of a 2 x 2 covariance are known in closed form.
   function marginal(parts, i, j) {
     return parts.map(function ({ weight, mean, axes, variances }) {
@@ -85,5 +116,5 @@
     return [mean, Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length)];
   }
 
-  Object.assign(lab, { density, directions, draw, marginal, moments, project, sliced });
+  Object.assign(lab, { density, directions, draw, marginal, moments, posterior, project, sliced });
 })(window.lab = window.lab || {});

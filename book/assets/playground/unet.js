@@ -5,8 +5,8 @@
 
   const HEAD_SIZE = 32;
 
-  // The neighbourhoods of all places in a row, so that a convolution is one `linear`: channel by channel, as the weights
-  // lie. Outside of the image are zeros.
+  // The neighbourhoods of all places in a row, so that a convolution is one `linear`: channel by channel, as the
+  // weights lie. Outside of the image are zeros.
   function patches(h, side, kernel, stride, padding) {
     const channels = h.length / side ** 2, out = (side + 2 * padding - kernel) / stride + 1, size = kernel ** 2;
     const rows = new Float64Array(out ** 2 * channels * size);
