@@ -20,7 +20,7 @@ from IPython import get_ipython
 from IPython.display import HTML, Image
 from torch import Tensor
 
-from diffusion_lab.exercises.catalogue import find, folder_name
+from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
 from diffusion_lab.plots import LabFigure, Slider
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -85,15 +85,26 @@ def slider(figures: Sequence[LabFigure], values: Sequence[str], label: str) -> S
     return Slider(figures, values, label)
 
 
-def recorded(chapter: str | int) -> dict[str, Any]:
-    """What `python scripts/record_experiments.py CHAPTER` wrote: the results, and under "about" how they were made."""
-    path = RECORDED / f"{folder_name(find(chapter))}.json"
+def record_name(experiment: str | int) -> str:
+    """What the files of a recorded run are called: "spiral" -> "06_spiral".
+
+    A chapter may have more runs, each named after it: "spiral_pairs" -> "06_spiral_pairs".
+    """
+    for chapter in CHAPTERS:
+        if str(experiment).startswith(f"{chapter}_"):
+            return folder_name(chapter) + str(experiment).removeprefix(chapter)
+    return folder_name(find(experiment))
+
+
+def recorded(experiment: str | int) -> dict[str, Any]:
+    """What `python scripts/record_experiments.py EXPERIMENT` wrote: the results, and under "about" how they came."""
+    path = RECORDED / f"{record_name(experiment)}.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def picture(chapter: str | int, name: str) -> Image:
+def picture(experiment: str | int, name: str) -> Image:
     """A recorded picture; its alternative text is inside the PNG."""
-    return Image(data=(RECORDED / f"{folder_name(find(chapter))}_{name}.png").read_bytes(), format="png")
+    return Image(data=(RECORDED / f"{record_name(experiment)}_{name}.png").read_bytes(), format="png")
 
 
 def sound(wave: Tensor, rate: int, title: str) -> HTML:

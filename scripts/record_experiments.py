@@ -1,9 +1,10 @@
 """Run the experiments of the book's chapters and keep what they measured, for pages that have no time to run them.
 
-    python scripts/record_experiments.py [CHAPTER ...]
+    python scripts/record_experiments.py [CHAPTER or EXPERIMENT ...]
 
-Each chapter's numbers go to `book/recorded/NN_CHAPTER.json`, with the command, the day, the versions, the processor and
-the seconds under "about", and its pictures beside it. A file is replaced when its run is complete, and not before.
+`book/experiments/` has a file for each chapter, and some chapters have more: `spiral.py` and `spiral_pairs.py`. The
+numbers go to `book/recorded/NN_NAME.json`, with the command, the day, the versions, the processor and the seconds under
+"about", and the pictures beside it. A file is replaced when its run is complete, and not before.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
+from diffusion_lab.exercises.catalogue import find
 from diffusion_lab.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book"))
+from pages import record_name  # noqa: E402
+
 EXPERIMENTS = ROOT / "book" / "experiments"
 RECORDED = ROOT / "book" / "recorded"
 VERSIONS = ("diffusion-lab", "torch", "numpy", "scikit-learn")
@@ -83,9 +87,11 @@ def record(chapter: str, run: Callable, on_step: Callable[[str, int, int], None]
     content = {"about": about(chapter, time.perf_counter() - began, result), **result}
     # NaN is no JSON, and no number that a page could show.
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    folder = folder_name(chapter)
+    folder = record_name(chapter)
+    others = tuple(f"{record_name(name)}_" for name in experiments() if name.startswith(f"{chapter}_"))
     for old in set(out.glob(f"{folder}_*.png")) - {out / f"{folder}_{name}.png" for name in pictures}:
-        old.unlink()
+        if not old.name.startswith(others):
+            old.unlink()
     written = [write_atomically(out / f"{folder}_{name}.png", data) for name, data in pictures.items()]
     return [write_atomically(out / f"{folder}.json", text.encode()), *written]
 
@@ -97,16 +103,30 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a recorded result holds numbers, texts, lists and dictionaries, not {type(value).__name__}")
 
 
+def experiments() -> list[str]:
+    """All that can be recorded, in the order of the chapters."""
+    return sorted((path.stem for path in EXPERIMENTS.glob("*.py")), key=record_name)
+
+
+def chosen_of(names: list[str]) -> list[str]:
+    """The experiments of these names, each the name of one, of its chapter, or the chapter's number; none means all.
+
+    Raises:
+        LabError: for another name, with the names there are.
+    """
+    there = experiments()
+    return [name if name in there else find(name) for name in names] or there
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="names or numbers; by default all")
+    parser.add_argument("chapters", nargs="*", metavar="EXPERIMENT", help="names, or chapters' numbers; by default all")
     parser.add_argument("--out", type=Path, default=RECORDED)
     chosen = parser.parse_args()
     try:
-        chapters = [find(name) for name in chosen.chapters] or list(CHAPTERS)
+        chapters = chosen_of(chosen.chapters)
     except LabError as error:
         sys.exit(f"error: {error}")
-    sys.path.insert(0, str(EXPERIMENTS.parent))
     for chapter in chapters:
         if not (EXPERIMENTS / f"{chapter}.py").is_file():
             print(f"{chapter}: no experiments", flush=True)

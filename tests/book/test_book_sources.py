@@ -8,11 +8,13 @@ import json
 import re
 
 import pytest
-from book_source import BOOK, CHAPTERS, WRITTEN, Page, chapter_page, contents, pages, read
+from book_source import BOOK, CHAPTERS, WRITTEN, Page, chapter_page, contents, read
+from book_source import pages as all_pages
+from pages import record_name
 
 from diffusion_lab.exercises.catalogue import folder_name
 
-PAGES = pages()
+PAGES = all_pages()
 OTHER = (
     *"index setup notation score challenge doctor playground onwards".split(),
     *"commands instructors glossary api bibliography".split(),
@@ -80,7 +82,7 @@ def test_the_contents_are_all_pages_and_each_of_them_once():
 def test_each_experiment_has_its_record_and_each_record_its_experiment():
     experiments = {path.stem for path in (BOOK / "experiments").glob("*.py")}
     assert experiments >= set(WRITTEN)
-    assert {path.stem for path in (BOOK / "recorded").glob("*.json")} >= {folder_name(name) for name in WRITTEN}
+    assert {path.stem for path in (BOOK / "recorded").glob("*.json")} == {record_name(name) for name in experiments}
 
 
 @pytest.mark.parametrize("path", sorted((BOOK / "recorded").glob("*.json")), ids=lambda path: path.stem)
