@@ -19,6 +19,7 @@ from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCalle
 from diffusion_lab.grading.judge.comparing import Difference, as_tensor, difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
+from diffusion_lab.grading.judge.hearing import trials_heard
 from diffusion_lab.grading.judge.questions import Trial, ask, questions
 
 MOST_KNOWN = 64
@@ -108,6 +109,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED, *, expla
     ]
     last = trials[-1].returned.fault
     symptoms: dict[str, str] = {}
+    heard: _Hearing | None = None
     if last is None or last.kind != "time":
         symptoms = symptoms_of(exercise, caller, trials)
         if any(_far_too_large(t) for t in trials):
@@ -127,7 +129,12 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED, *, expla
     }
     points = sum(got for got, _ in parts.values())
     state = "passed" if all(o.passed for o in outcomes) else "failed"
-    ideas = ideas_behind(exercise, trials, symptoms, caller) if explain and state != "passed" else ()
+    ideas: tuple[Idea, ...] = ()
+    if explain and state != "passed":
+        told = next((o for o in outcomes if not o.passed and not o.number), None)
+        if heard is not None and told is not None and all(t.passed for t in trials) and "dtype" not in symptoms:
+            trials += trials_heard(exercise, heard.calls, told.part, told.label)
+        ideas = ideas_behind(exercise, trials, symptoms, caller)
     printed = " ".join(trials[0].returned.printed.split())  # lines of its own could look like ours
     note = f"it printed: {printed[:200]}" if printed else ""
     return Verdict(

@@ -82,7 +82,9 @@ class Attempts:
             cost = edit.cost - (edit.kind in OFTEN or by_two(edit))
             if edit.kind == "name" and not self._alike(edit.old, edit.new):
                 cost += 2
-            return 0 if edit.kind in kinds else cost, (edit.function == SHELL) != whole_first, length(edit)
+            first = SHELL if whole_first else self.source.name
+            where = (first, self.source.name).index(edit.function) if edit.function in (first, self.source.name) else 2
+            return 0 if edit.kind in kinds else cost, where, length(edit)
 
         for edit in sorted(repairs, key=order):
             if clock.over:

@@ -111,7 +111,7 @@ class _Search:
         self.exercise, self.caller, self.trains = exercise, caller, exercise.trains
         self.trials = sorted(trials, key=lambda t: (t.passed, size(t.question)))
         self.table: Table | None = fingerprints.load(exercise)
-        self.entries, self.different = wrong_numbers(self.trials)
+        self.entries, self.different, self.own = wrong_numbers(self.trials)
         self.counts = counts(exercise, trials)
         self.meanings = meanings(exercise)
         self.clock = Clock(ALL)
@@ -166,7 +166,7 @@ class _Search:
             if not right or self.source.cancels(edit) or sum(right <= its for _, _, its in found) >= EACH:
                 continue
             for other, _, its in found:
-                if right | its == parts.wrong and its - right and self._together(other, edit):
+                if right - its and its - right and self._together(other, edit):
                     both = (self._told(other), self._told(edit))
                     if not contrary(*both):
                         return both, ()
@@ -283,7 +283,8 @@ class _Search:
 
     def _enough_for(self, edit: Edit) -> bool:
         """Whether so much was wrong that an edit as far-fetched as this does not put all of it right by chance."""
-        return edit.cost <= 1 or self.entries >= ENTRIES * edit.cost
+        sure = edit.kind in VALUES and self.own >= edit.cost  # another bound may be right by chance, another value not
+        return edit.cost <= 1 or self.entries >= ENTRIES * edit.cost or sure
 
     def _says_nothing(self, edit: Edit, second: Mistake) -> bool:
         """Whether numbers are changed that are not of the kind asked for, such as distances for an index."""

@@ -7,7 +7,8 @@ import re
 
 def idea_behind(kind: str, text: str) -> str:
     """The idea that usually stands behind such a mistake, or nothing."""
-    if kind == "root missing" and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
+    whole = "expression" not in text  # else only some of its names are there
+    if kind in ("root missing", "roots") and whole and re.search(r"alpha_bar|abar|beta|var|kept|cov|1 - |spread", text):
         return "A variance is not a standard deviation: what multiplies data or noise is the root of a variance."
     if kind in ("root too many", "square missing") and re.search(r"\b(std|sigma|sd)", text):
         return "A standard deviation is not a variance: variances add, and they are the squares."

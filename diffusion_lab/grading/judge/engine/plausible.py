@@ -79,8 +79,11 @@ def throws_away(edit: Edit) -> bool:
 
 def out_of_place(edit: Edit) -> bool:
     """Whether it changes what is written to, where a copy would take its place and nothing be written; or a root or a
-    square in a logarithm, where they are a factor; or a function of a number, as in log(2), which is a number."""
+    square in a logarithm, where they are a factor; or a function of a number, as in log(2), which is a number; or what
+    is compared with a number, such as with the root of it, where another number is meant."""
     parent, field, _ = edit.changes[0][0]
+    if isinstance(parent, ast.Compare) and edit.kind in VALUES:
+        return any(isinstance(side, ast.Constant) for side in (parent.left, *parent.comparators))
     if edit.kind == "function" and isinstance(edit.old, ast.Call):
         return all(n.id in MODULES for n in ast.walk(edit.old) if isinstance(n, ast.Name) and n is not edit.old.func)
     if isinstance(parent, (ast.Subscript, ast.Attribute)) and isinstance(parent.ctx, ast.Store):

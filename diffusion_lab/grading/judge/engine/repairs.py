@@ -24,7 +24,7 @@ MORE_TWINS = {
     "logdet": ("det",),
 }
 """function -> what is meant, where that is seen in wrong code only."""
-MOST_NAMES, MOST_NUMBERS, MOST_FACTORS, LONGEST_FACTOR = 6, 3, 10, 30
+MOST_NAMES, MOST_NUMBERS, MOST_FACTORS, LONGEST_FACTOR, SHORT_FACTOR = 6, 3, 10, 30, 12
 """Names of which two may have changed places, numbers of which two may be meant as parameters, and expressions by which
 something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
@@ -56,13 +56,15 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     everywhere = list(places(function))
     found: list[Edit] = []
     for slot, node, case in everywhere:
-        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node)]
+        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node), *_of_shares(node)]
         for kind, new, about in possible:
-            price = 1 if kind == "axes" else None
+            price = 1 if kind in ("axes", "bound", "shares added") else None
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
         for kind, new, about in _of_helpers(slot, node, set(helpers)):
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price=1))
     found += _exchanged(everywhere, function.name)
+    found += _roots(everywhere, function.name)
+    found += _terms(everywhere, function.name)
     found += _numbers(everywhere, names, function.name)
     found += _renamed(everywhere, function.name)
     found += _factors(everywhere, function.name)
@@ -133,12 +135,29 @@ def _of_calls(slot: Slot, node: ast.AST) -> Iterator[Option]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         for other in MORE_TWINS.get(name, ()):
             yield "function", _under(other, node), None
+        if name in ("clamp", "clip") and [k.arg for k in node.keywords] in (["min"], ["max"]):
+            bound = ast.keyword("max" if node.keywords[0].arg == "min" else "min", node.keywords[0].value)
+            yield "bound", ast.Call(node.func, node.args, [bound]), node.keywords[0].value
         if name in ("mean", "sum") and isinstance(node.func, ast.Attribute) and root_of(node.func) not in MODULES:
             yield "axes", _over_all_but_the_first(node.func), None
     if _is_whole(slot, node):
         for bound in ("min", "max"):
             new = ast.Call(ast.Attribute(node, "clamp", ast.Load()), [], [ast.keyword(bound, one())])
             yield "call too many", new, new
+
+
+def _of_shares(node: ast.AST) -> Iterator[Option]:
+    """1 - cumsum(beta) where the product of all 1 - beta is meant."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
+        call = node.right
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "cumsum":
+            of_module = root_of(call.func) in MODULES
+            inner = call.args[0] if of_module and call.args else call.func.value
+            if not (of_module and not call.args):
+                kept = ast.BinOp(node.left, ast.Sub(), inner)
+                function = ast.Attribute(call.func.value if of_module else kept, "cumprod", ast.Load())
+                arguments = [kept, *call.args[1:]] if of_module else call.args
+                yield "shares added", ast.Call(function, arguments, call.keywords), inner
 
 
 def _over_all_but_the_first(method: ast.Attribute) -> ast.Call:
@@ -156,12 +175,16 @@ def _under(name: str, call: ast.Call) -> ast.Call:
 
 
 def _exchanged(everywhere: list[Place], function: str) -> Iterator[Edit]:
-    """Two names that have changed places within one formula."""
+    """Two names that have changed places within one formula, or within one statement where that holds several."""
     inner = {id(part) for _, node, _ in everywhere if isinstance(node, ast.BinOp) for part in (node.left, node.right)}
     slots = {id(node): slot for slot, node, _ in everywhere}
+    wholes = [(node, case) for _, node, case in everywhere if isinstance(node, ast.BinOp) and id(node) not in inner]
     for _, node, case in everywhere:
-        if not isinstance(node, ast.BinOp) or id(node) in inner:
-            continue
+        value = getattr(node, "value", None)
+        if isinstance(node, (ast.Assign, ast.Return)) and not isinstance(value, ast.BinOp):
+            held = {id(n) for n in ast.walk(value)} if value is not None else set()
+            wholes += [(value, case)] if sum(id(whole) in held for whole, _ in wholes) > 1 else []
+    for node, case in wholes:
         called = {id(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)}
         used = [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id not in MODULES and id(n) not in called]
         names = list(dict.fromkeys(n.id for n in used))[:MOST_NAMES]
@@ -174,6 +197,52 @@ def _exchanged(everywhere: list[Place], function: str) -> Iterator[Edit]:
             )
             both = ast.copy_location(ast.Tuple([ast.Name(name, ast.Load()) for name in pair], ast.Load()), node)
             yield _made("exchanged", changes, node, both, both, function, case, price=2)
+
+
+def _roots(everywhere: list[Place], function: str) -> Iterator[Edit]:
+    """Variances used as factors, at two places of a statement or at all of the function: each gets its root."""
+    factors: dict[str, list[tuple[Slot, ast.expr]]] = {}
+    for slot, node, _ in everywhere:
+        product = isinstance(slot[0], ast.BinOp) and isinstance(slot[0].op, (ast.Mult, ast.Div))
+        complement = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1
+        if product and (complement or isinstance(node, (ast.Name, ast.Subscript))):
+            factors.setdefault(ast.dump(node.right if complement else node), []).append((slot, node))
+    made: set[frozenset[int]] = set()
+    for found in factors.values():
+        lines = {node.lineno for _, node in found}
+        for chosen in (found, *([f for f in found if f[1].lineno == line] for line in sorted(lines))):
+            key = frozenset(id(node) for _, node in chosen)
+            if len({ast.dump(node) for _, node in chosen}) < 2 or key in made:
+                continue  # the same code everywhere is one edit already
+            made.add(key)
+            changes = tuple((slot, ast.BinOp(node, ast.Pow(), ast.Constant(0.5))) for slot, node in chosen)
+            whole = ast.copy_location(ast.Tuple([node for _, node in chosen[:2]], ast.Load()), chosen[0][1])
+            yield _made("roots", changes, whole, whole, whole, function, price=2)
+
+
+def _terms(everywhere: list[Place], function: str) -> Iterator[Edit]:
+    """A factor that one term of a sum lacks, or a divisor: something that the function computes anyway."""
+    candidates = {
+        ast.unparse(node): node
+        for _, node, _ in everywhere
+        if isinstance(node, (ast.Name, ast.Call))
+        and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+        and node.end_col_offset - node.col_offset <= SHORT_FACTOR
+        and not (isinstance(node, ast.Name) and node.id in MODULES)
+    }
+    called = {id(n.func) for _, n, _ in everywhere if isinstance(n, ast.Call)}
+    factors = [n for n in candidates.values() if id(n) not in called][:MOST_FACTORS]
+    for slot, node, case in everywhere:
+        in_sum = isinstance(slot[0], ast.BinOp) and isinstance(slot[0].op, (ast.Add, ast.Sub))
+        if not in_sum or not isinstance(node, ast.expr) or isinstance(node, ast.Constant):
+            continue
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+            continue
+        for factor in factors:
+            for kind, operator in (("factor", ast.Mult()), ("divisor", ast.Div())):
+                if ast.dump(factor) != ast.dump(node):
+                    new = ast.BinOp(node, operator, factor)
+                    yield _made(f"{kind} too many", ((slot, new),), node, new, factor, function, case, price=3)
 
 
 def _numbers(everywhere: list[Place], names: list[str], function: str) -> Iterator[Edit]:

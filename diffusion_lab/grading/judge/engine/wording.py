@@ -10,12 +10,16 @@ from functools import partial
 
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.ideas import idea_behind
-from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES
+from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES, root_of
 from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 
 SENTENCES = {
     "root missing": "The square root of {about} is missing.",
+    "roots": "The square roots of {about} are missing.",
+    "bound": "The bound {about} is set at the wrong end: `{yours}` where `{right}` belongs.",
+    "shares added": "What each step takes, {about}, is added up, and the sum taken from 1. But each step takes its "
+    "share of what is left by then: multiply 1 minus each share.",
     "root too many": "The square root of {about} was taken where {about} itself belongs.",
     "square missing": "{about} is not squared, and must be.",
     "square too many": "{about} is squared, and must not be.",
@@ -156,7 +160,7 @@ def mistake(
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
     if " and `" in words["about"] and kind.startswith(("root", "square")):
         sentence = _in_plural(sentence)
-    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ("exchanged", "numbers"):
+    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ("exchanged", "numbers", "roots"):
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
     if edit.case is not None and kind != "case too many":
@@ -237,7 +241,9 @@ def _clearer(
     elif kind == "numbers" and isinstance(right, ast.Tuple) and isinstance(yours, ast.Tuple):
         both = {name: " and ".join(map(say, node.elts)) for name, node in (("right", right), ("yours", yours))}
         words = {**words, **both}
-    elif kind == "exchanged" and isinstance(about, ast.Tuple):
+    elif kind == "bound" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
+        words = {**words, "yours": str(yours.keywords[0].arg), "right": str(right.keywords[0].arg)}
+    elif kind in ("exchanged", "roots") and isinstance(about, ast.Tuple):
         words = {**words, "about": " and ".join(say(name) for name in about.elts)}
     elif kind == "order" and isinstance(right, ast.Tuple) and isinstance(edit.changes[0][0][0], ast.Return):
         kind = "parts in another order"
@@ -313,7 +319,7 @@ def _call_in_words(node: ast.AST, say: Callable[[ast.AST], str]) -> str:
     elif isinstance(node, ast.Call):
         function, arguments = node.func, list(node.args)
         if isinstance(function, ast.Attribute):
-            of_module = isinstance(function.value, ast.Name) and function.value.id in MODULES
+            of_module = root_of(function) in MODULES
             inner = (arguments.pop(0) if arguments else None) if of_module else function.value
             name = function.attr
         else:
