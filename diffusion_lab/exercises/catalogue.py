@@ -46,7 +46,8 @@ def find(name: str | int) -> str:
             return lab
     labs = f"; those with a lab: {', '.join(LABS)}" if LABS else ""
     raise LabError(
-        f"there is no chapter {name!r}; the chapters are {', '.join(CHAPTERS)}, or 1 to {len(CHAPTERS)}{labs}"
+        f"there is no chapter {name!r} with exercises; the chapters are {', '.join(CHAPTERS)}, "
+        f"or 1 to {len(CHAPTERS)}{labs}"
     )
 
 

@@ -44,7 +44,7 @@ def test_a_session_starts_by_any_name_of_the_chapter(name):
 
 
 def test_an_unknown_chapter_is_named():
-    with pytest.raises(LabError, match=r"there is no chapter 'mnits'; the chapters are normal_1d"):
+    with pytest.raises(LabError, match=r"there is no chapter 'mnits' with exercises; the chapters are normal_1d"):
         start("mnits", {})
 
 

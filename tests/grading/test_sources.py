@@ -196,7 +196,7 @@ BAD = {
     "course": (lambda p: write(p / "a.ipynb", EMPTY), r"is not a notebook of this course"),
     "chapter": (
         lambda p: write(p / "a.ipynb", {**EMPTY, "metadata": {"diffusion_lab": {"chapter": "mnits"}}}),
-        r"a\.ipynb: there is no chapter 'mnits'; the chapters are normal_1d",
+        r"a\.ipynb: there is no chapter 'mnits' with exercises; the chapters are normal_1d",
     ),
     "bytes": (lambda p: write(p / "a.py", b"\xff\xfe"), r"is not text in UTF-8"),
     "python": (lambda p: write(p / "a.py", b"def f(:\n"), r"not Python: .*a\.py, line 1: SyntaxError.*`def f\(:`"),
