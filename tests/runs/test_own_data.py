@@ -76,6 +76,7 @@ def test_a_run_is_called_after_the_file_and_not_judged(table):
     assert "your rows in MNIST [x].csv (360 to train on)" in result.stdout and "Traceback" not in result.output
     report = json.loads((folder / "runs" / "normal_nd-MNIST__x_.csv" / "report.json").read_text())
     assert report["dataset"].startswith("your rows in MNIST [x].csv") and report["source"] == "own"
+    assert report["title"] == "Table of your own"
     assert report["passed"] is None and [score["threshold"] for score in report["scores"]] == [None, None]
     assert all(score["passed"] is None and score["floor"] > 0 for score in report["scores"])
 
