@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,13 +23,20 @@ from diffusion_lab.metrics import (
     random_rows,
 )
 
+JUDGE_STEPS, JUDGE_BATCH = 300, 128
 JUDGE_SEED = 0
 """Judges do not depend on a run's seed: two runs are compared by the same one."""
 
 
 def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassifier:
-    """The classifier of this dataset, trained once and kept in the cache."""
-    data = experiment.dataset
+    """The classifier of this dataset, trained once and kept in the cache.
+
+    It is trained for the budget's epochs, and on few images for more, until it has taken `JUDGE_STEPS` steps: after two
+    epochs of 4,000 digits it gets 7 in 100 wrong. One epoch, which only proves that everything connects, stays one.
+    """
+    data, epochs = experiment.dataset, experiment.budget.judge_epochs
+    if epochs > 1:
+        epochs = max(epochs, math.ceil(JUDGE_STEPS / max(1, len(data.train) // JUDGE_BATCH)))
     return cached_classifier(
         experiment.cache,
         data.train,
@@ -36,7 +44,7 @@ def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassif
         data.classes,
         data.test,
         data.test_labels,
-        epochs=experiment.budget.judge_epochs,
+        epochs=epochs,
         seed=JUDGE_SEED,
         crop=crop,
         flip=flip,

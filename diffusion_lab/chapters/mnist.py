@@ -30,7 +30,7 @@ CHAPTER = Chapter(
     precision="bfloat16",
     require=require_images,
     own=own_images(28, grey=True),
-    evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(15.0, 0.8, 0.8), crop=2),
+    evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(10.0, 0.9, 0.85), crop=2),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=20, batch=64), samples=100, sample_steps=5, judge_epochs=1),

@@ -51,7 +51,9 @@ def with_own_data(chapter: Chapter, own: OwnData, *, scored: bool = True) -> tup
     dataset = takes.load(own)
     if not chapter.labelled or len(dataset.classes) < 2:
         chapter = replace(chapter, labelled=False, drop_labels=0.0, guidance=1.0)
-    chapter = replace(chapter, require=None, floor=None, **takes.changes(chapter, dataset))
+    # The chapter's title may be the name of a public data set.
+    chapter = replace(chapter, title=f"{own.kind.capitalize()} of your own", require=None, floor=None)
+    chapter = replace(chapter, **takes.changes(chapter, dataset))
     if not scored:
         return chapter, dataset
     try:

@@ -127,7 +127,7 @@ def decoded(
     from safetensors.torch import save_file
 
     stamp = json.dumps([[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
-    where = hashlib.sha256("\n".join(str(f.resolve()) for f in files).encode()).hexdigest()[:16]
+    where = hashlib.sha256(b"\n".join(os.fsencode(f.resolve()) for f in files)).hexdigest()[:16]
     copy = user_cache() / "decoded" / f"{label}-{where}.safetensors"
     # A copy that cannot be read is made again.
     with contextlib.suppress(OSError, SafetensorError), safe_open(copy, "pt") as stored:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from diffusion_lab import open_checkpoint, run_chapter
+from diffusion_lab.chapters import images as judging
 from diffusion_lab.chapters import run as running
 from diffusion_lab.checkpoints import load_tensors
 from diffusion_lab.cli import app
+from diffusion_lab.data import Dataset
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.errors import CheckpointError
 from diffusion_lab.metrics import Score
@@ -76,6 +80,7 @@ def test_a_run_is_called_after_the_file_and_not_judged(table):
     assert "your rows in MNIST [x].csv (360 to train on)" in result.stdout and "Traceback" not in result.output
     report = json.loads((folder / "runs" / "normal_nd-MNIST__x_.csv" / "report.json").read_text())
     assert report["dataset"].startswith("your rows in MNIST [x].csv") and report["source"] == "own"
+    assert report["title"] == "Table of your own"
     assert report["passed"] is None and [score["threshold"] for score in report["scores"]] == [None, None]
     assert all(score["passed"] is None and score["floor"] > 0 for score in report["scores"])
 
@@ -173,6 +178,20 @@ def test_a_score_without_a_threshold_is_finite_or_fails():
     assert score.passed and score.limit == "-" and Score.from_dict(score.as_dict()) == score
     assert not Score("distance", float("nan"), 1.0, None).passed
     assert Score("gain", 2.0, 1.0, 3.0, better="higher", unit="dB").limit == "≥ 3 dB"
+
+
+@pytest.mark.parametrize(("count", "asked", "most"), [(90, 2, 1), (700, 2, 5), (60_000, 2, 468), (700, 1, 5)])
+def test_a_judge_of_few_images_sees_them_more_often(count, asked, most, monkeypatch):
+    """`most` is the steps of an epoch, 128 images each; 300 steps are wanted, and as many epochs as the budget says."""
+    monkeypatch.setattr(judging, "cached_classifier", lambda *_, epochs, **__: epochs)
+    images, labels = torch.zeros(count, 1, 8, 8), torch.zeros(count, dtype=torch.int64)
+    data = Dataset("x", "own", "image", images, images, labels, labels, ("a", "b"))
+    run = SimpleNamespace(dataset=data, budget=SimpleNamespace(judge_epochs=asked), cache=None)
+    epochs = judging.judge_of(run, crop=0, flip=False)
+    if asked == 1 or asked * most >= 300:
+        assert epochs == asked
+    else:
+        assert (epochs - 1) * most < 300 <= epochs * most
 
 
 @pytest.mark.slow
