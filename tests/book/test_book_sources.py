@@ -14,7 +14,8 @@ from diffusion_lab.exercises.catalogue import folder_name
 
 PAGES = pages()
 OTHER = tuple(
-    "index setup notation score challenge doctor onwards commands instructors glossary api bibliography".split()
+    "index setup notation score challenge doctor onwards commands instructors course_file instructors_beyond "
+    "instructors_safety glossary api bibliography".split()
 )
 REFERENCE = ("path", "learning", "sampling", "truth", "data", "running", "exercises")
 
