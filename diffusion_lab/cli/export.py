@@ -92,7 +92,7 @@ def gradescope(
     with mistakes_told():
         from diffusion_lab.grading.classroom.platforms import gradescope_zip
 
-        settings = _settings(course, chapter, isolation, visibility, hints, seed_file)
+        settings = _with_dates(course, _settings(course, chapter, isolation, visibility, hints, seed_file, dates=True))
         file = gradescope_zip(settings, to or Path(f"{_folder(chapter)}_gradescope.zip"), index)
     typer.echo(f"{file}, for Gradescope: Configure Autograder, Zip file upload")
 
@@ -150,13 +150,14 @@ def _settings(
     visibility: Visibility,
     hints: Visibility,
     seed_file: Path | None,
+    dates: bool = False,
 ) -> Settings:
     from diffusion_lab.exercises.catalogue import find
     from diffusion_lab.grading.classroom.platforms import Settings
     from diffusion_lab.grading.classroom.rules import rules_of
 
     rules = rules_of(course).of(find(chapter))
-    for words in rules.not_on_platforms():
+    for words in rules.not_on_platforms(dates):
         typer.echo(words)
 
     if isolation is PlatformIsolation.none:
@@ -165,6 +166,26 @@ def _settings(
         typer.echo(NONE_GIVES_UP)
     offers = (rules.offer.as_dict(),) if rules.offer.digest else ()
     return Settings(find(chapter), isolation.value, visibility.value, hints.value, seed_text(seed_file), offers)
+
+
+def _with_dates(course: Path, settings: Settings) -> Settings:
+    """With due dates and what lateness costs, for a platform that tells when something was handed in."""
+    from dataclasses import replace
+
+    from diffusion_lab.grading.classroom.gradebook import Book
+    from diffusion_lab.grading.classroom.platforms import settings_for
+    from diffusion_lab.grading.classroom.rules import rules_of
+
+    rules = rules_of(course).of(settings.chapter)
+    if rules.dates.due is None and not rules.best:
+        return settings
+    emails = {}
+    if rules.dates.extensions:
+        emails = {student: email for student, _, _, email, _ in Book(course, settings.chapter).students()}
+    late, unknown = settings_for(rules, emails)
+    for student in unknown:
+        typer.echo(f"no extension there for {student}: the gradebook has no email, by which Gradescope knows students")
+    return replace(settings, late=late)
 
 
 def _folder(chapter: str) -> str:

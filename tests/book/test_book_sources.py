@@ -16,8 +16,8 @@ from diffusion_lab.exercises.catalogue import folder_name
 
 PAGES = all_pages()
 OTHER = (
-    *"index setup notation score challenge doctor playground onwards".split(),
-    *"commands instructors glossary api bibliography".split(),
+    *"index setup notation score challenge doctor playground onwards commands".split(),
+    *"instructors course_file instructors_beyond instructors_safety glossary api bibliography".split(),
 )
 REFERENCE = ("path", "learning", "sampling", "truth", "data", "running", "exercises")
 

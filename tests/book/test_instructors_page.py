@@ -1,4 +1,4 @@
-"""What the instructors' page names is there: commands with their options, files, statuses, states, limits, messages."""
+"""What the instructors' pages name is there: commands with their options, files, statuses, states, limits, messages."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from test_book_commands import SHOWN
 import diffusion_lab
 from diffusion_lab.cli import app
 from diffusion_lab.cli.grading import INTERRUPTED, NOT_ALL_GRADED, Isolation
+from diffusion_lab.errors import LabError
 from diffusion_lab.grading.classroom import records
 from diffusion_lab.grading.classroom.gradebook import recording
 from diffusion_lab.grading.classroom.marking import CELL_LIMIT, PIECE_LIMIT, SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.reports.class_report import write_reports
 from diffusion_lab.grading.classroom.reports.exports import COLUMNS
 from diffusion_lab.grading.classroom.result import STATES
+from diffusion_lab.grading.classroom.rules import rules_of
+from diffusion_lab.grading.classroom.rules.course_file import COMMON, OF_EXERCISE, OF_LATE, OF_NOTEBOOK, OF_QUESTION
 from diffusion_lab.grading.isolation.kinds import IMAGE, NONE_GIVES_UP
 from diffusion_lab.grading.isolation.sandbox import Limits
 from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS
 
-PAGE = read(BOOK / "instructors.md")
-FLAT = " ".join(PAGE.text.split())
+NAMES = ("instructors", "course_file", "instructors_beyond", "instructors_safety")
+PAGES = {name: read(BOOK / f"{name}.md") for name in NAMES}
+TEXT = "\n".join(page.text for page in PAGES.values())
+FLAT = " ".join(TEXT.split())
 
 
 def shown(program: str) -> list[list[str]]:
     """The arguments of each command of this program on the page."""
-    lines = [line for block in SHOWN.findall(PAGE.text) for line in block.splitlines()]
+    lines = [line for block in SHOWN.findall(TEXT) for line in block.splitlines()]
     lines += re.findall(rf"`({program} [^`]+)`", FLAT)
     found = [shlex.split(line, comments=True) for line in lines]
     return [words[1:] for words in found if words[:1] == [program]]
@@ -54,25 +59,25 @@ def test_nbgrader_has_its_commands():
 
 def test_every_option_of_grade_is_explained():
     options = {name for option in typer.main.get_command(app).commands["grade"].params for name in option.opts}
-    assert [name for name in options if name.startswith("--") and name not in PAGE.text] == []
-    assert all(f"| `{kind.value}`" in PAGE.text for kind in Isolation)
+    assert [name for name in options if name.startswith("--") and name not in TEXT] == []
+    assert all(f"| `{kind.value}`" in TEXT for kind in Isolation)
 
 
 def test_the_files_are_those_that_are_written(tmp_path: Path):
     written = {path.name for path in write_reports(tmp_path, "normal_1d", [])}
     folders = (SOLUTIONS, EXERCISES, "submitted", "autograded", "feedback")
-    assert {name for name in written if f"`{name}`" not in PAGE.text} == set()
-    assert [name for name in folders if f"{name}/" not in PAGE.text] == []
-    assert CONFIGURATION in PAGE.text and f"`{recording.KEPT}/`" in PAGE.text
+    assert {name for name in written if f"`{name}`" not in TEXT} == set()
+    assert [name for name in folders if f"{name}/" not in TEXT] == []
+    assert CONFIGURATION in TEXT and f"`{recording.KEPT}/`" in TEXT
     assert records.KEPT.parts[0] == recording.KEPT
     place = recording.Book(tmp_path, "normal_1d").kept / "recorded" / "01_normal_1d"
-    assert f"`{place.relative_to(tmp_path).as_posix()}/`" in PAGE.text
-    assert all(column in PAGE.text for column in ("raw_score,late_submission_penalty,score,max_score", *COLUMNS[:4]))
+    assert f"`{place.relative_to(tmp_path).as_posix()}/`" in TEXT
+    assert all(column in TEXT for column in ("raw_score,late_submission_penalty,score,max_score", *COLUMNS[:4]))
 
 
 def test_states_statuses_and_limits_are_those_of_the_code():
-    assert [state for state in STATES if f"\n{state}\n: " not in PAGE.text] == []
-    listed = re.findall(r"^\| (\d+) \|", PAGE.text, re.MULTILINE)
+    assert [state for state in STATES if f"\n{state}\n: " not in TEXT] == []
+    listed = re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)
     assert listed == ["0", "2", str(NOT_ALL_GRADED), str(INTERRUPTED)]
     limits = Limits()
     assert (
@@ -103,4 +108,23 @@ def test_messages_are_the_programs_own():
 
 def test_labels_that_the_page_refers_to_exist():
     defined = {label for page in pages().values() for label in re.findall(r"^\(([\w-]+)\)=$", page.text, re.MULTILINE)}
-    assert set(PAGE.roles("ref")) <= defined and "instructors" in defined
+    assert {label for page in PAGES.values() for label in page.roles("ref")} <= defined and "instructors" in defined
+
+
+def test_the_rules_that_the_page_shows_are_rules(tmp_path: Path):
+    """Its course.toml and its exercise, as somebody would copy them; and the mistake that it tells of."""
+    page = PAGES["course_file"].text
+    (rules,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (exercise,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "decibels.py").write_text(exercise, encoding="utf-8")
+    (tmp_path / "course.toml").write_text(rules, encoding="utf-8")
+    found = rules_of(tmp_path).of("normal_1d")
+    assert [task.name for task in found.notebook.exercises][:3] == ["linear_betas", "alpha_bar", "decibels"]
+    assert found.best and found.late and found.questions and "ada" in found.dates.extensions
+    (tmp_path / "course.toml").write_text(rules.replace('["loss_floor"]', '["loss_flor"]'), encoding="utf-8")
+    with pytest.raises(LabError) as told:
+        rules_of(tmp_path)
+    (said,) = re.findall(r"error: (course\.toml, line \d+: .*? It has linear_betas, alpha_bar)", FLAT)
+    assert said in str(told.value)
+    keys = {*COMMON, *OF_NOTEBOOK, *OF_LATE, *OF_QUESTION, *OF_EXERCISE}
+    assert [key for key in keys if key not in page] == []

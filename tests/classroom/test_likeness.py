@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from handed_in import CHAPTER, filled, put, right
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -101,6 +101,7 @@ def test_what_is_no_python_has_no_tokens():
 words = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30)
 
 
+@settings(max_examples=40)
 @given(words, words, words, words, st.lists(st.sampled_from("pqrs"), min_size=GRAM + WINDOW - 1, max_size=20))
 def test_what_is_alike_for_long_enough_is_always_found(before, after, first, last, shared):
     """The guarantee of winnowing: of GRAM + WINDOW - 1 tokens in a row at least one fingerprint is in both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -14,10 +15,11 @@ from recorded_course import CHAPTER, NAME, Course, item, read, result, table
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook, tasks
 from diffusion_lab.exercises.offers import Offer, adopt, in_force, shared_out
-from diffusion_lab.grading import start
+from diffusion_lab.grading import load, start
 from diffusion_lab.grading.classroom import best_of
 from diffusion_lab.grading.classroom.attempts import with_earlier
 from diffusion_lab.grading.classroom.gradebook import Book, record, release, write_feedback
+from diffusion_lab.grading.classroom.gradebook.tailoring import tailored
 from diffusion_lab.grading.classroom.records import find
 from diffusion_lab.grading.classroom.reports.exports import write_exports
 from diffusion_lab.grading.classroom.result import REFUSED
@@ -139,37 +141,40 @@ def test_an_offer_is_in_force_for_as_long_as_it_is_open():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    """A course with rules, released."""
+    """A course with rules, and a word of its teacher's own in the source."""
     course = Course.made(tmp_path_factory.mktemp("ruled") / "course")
     (course.root / "course.toml").write_text(WHOLE, encoding="utf-8")
     source = course.root / "solutions" / NAME / f"{NAME}.ipynb"
     document = nbformat.read(source, as_version=4)
     document.cells.insert(2, nbformat.v4.new_markdown_cell("A word of the teacher's own.", id="own"))
     nbformat.write(document, source)
-    release(course.root, CHAPTER)
     return course
 
 
-def test_the_release_is_what_the_rules_say(made: Course):
-    document = nbformat.read(made.root / "exercises" / NAME / f"{NAME}.ipynb", as_version=4)
-    names = [cell.id for cell in document.cells]
-    sources = {cell.id: cell.source for cell in document.cells}
+@pytest.fixture(scope="module")
+def changed(made: Course) -> nbformat.NotebookNode:
+    """What becomes of the source before nbgrader takes the solutions out."""
+    source = nbformat.read(made.root / "solutions" / NAME / f"{NAME}.ipynb", as_version=4)
+    return tailored(source, rules_of(made.root).of(CHAPTER))
+
+
+def test_the_release_is_what_the_rules_say(changed: nbformat.NotebookNode):
+    names = [cell.id for cell in changed.cells]
+    sources = {cell.id: cell.source for cell in changed.cells}
     assert not any("loss_floor" in name for name in names) and sources["own"] == "A word of the teacher's own."
     assert "Write `ddpm_step`. 10 points: " in sources["ddpm_step-text"] and "## 7. " in sources["ddpm_step-text"]
     assert "7 exercises with 38.5 points" in sources["how-to-work"]
+    worth = {cell.id: cell.metadata.nbgrader.points for cell in changed.cells if cell.id.endswith("-check")}
+    assert (worth["ddpm_step-check"], worth["alpha_bar-check"], worth["q_sample-check"]) == (10, 2.5, 5)
     place = names.index("why_a_root-text")
     assert names[place - 1] == "alpha_bar-check" and "Why is there a root?" in sources["why_a_root-text"]
-    answer = document.cells[place + 1]
+    answer = changed.cells[place + 1]
     assert answer.cell_type == "markdown" and answer.metadata.nbgrader.points == 4 and answer.metadata.nbgrader.grade
-    with made.api.gradebook as gradebook:
-        assignment = gradebook.find_assignment(NAME)
-        assert assignment.max_score == 42.5 and assignment.duedate == datetime(2027, 3, 2, 11)
 
 
-def test_a_released_notebook_checks_by_its_own_points(made: Course, capsys: pytest.CaptureFixture):
-    document = nbformat.read(made.root / "exercises" / NAME / f"{NAME}.ipynb", as_version=4)
+def test_a_released_notebook_checks_by_its_own_points(changed: nbformat.NotebookNode, capsys: pytest.CaptureFixture):
     space: dict = {"start": start}
-    line = next(line for cell in document.cells for line in cell.source.splitlines() if line.startswith("lab = "))
+    line = next(line for cell in changed.cells for line in cell.source.splitlines() if line.startswith("lab = "))
     try:
         exec(line, space)
         space["alpha_bar"] = tasks()["alpha_bar"].reference
@@ -180,7 +185,30 @@ def test_a_released_notebook_checks_by_its_own_points(made: Course, capsys: pyte
         adopt(Offer(CHAPTER))
 
 
-def test_marks_penalties_and_feedback_follow_the_rules(made: Course):
+def test_a_student_s_check_in_a_terminal_follows_the_release(changed: nbformat.NotebookNode, tmp_path: Path):
+    path = tmp_path / f"{NAME}.ipynb"
+    nbformat.write(changed, path)
+    try:
+        sources = load(path)
+        assert "loss_floor" not in sources.names and "alpha_bar" in sources.names and not sources.faults
+        assert notebook(CHAPTER).points == 38.5
+        document = copy.deepcopy(changed)
+        document.metadata.diffusion_lab.offer = {"leave_out": ["nothing_of_the_kind"], "points": {"alpha_bar": -1}}
+        nbformat.write(document, tmp_path / "odd.ipynb")
+        adopt(Offer(CHAPTER))
+        assert "loss_floor" in load(tmp_path / "odd.ipynb").names  # what is not clear changes nothing
+    finally:
+        adopt(Offer(CHAPTER))
+
+
+@pytest.mark.slow
+def test_release_marks_penalties_and_feedback_follow_the_rules(made: Course):
+    release(made.root, CHAPTER)
+    with made.api.gradebook as gradebook:
+        assignment = gradebook.find_assignment(NAME)
+        assert assignment.max_score == 42.5 and assignment.duedate == datetime(2027, 3, 2, 11)
+    document = nbformat.read(made.root / "exercises" / NAME / f"{NAME}.ipynb", as_version=4)
+    assert any(cell.source == "A word of the teacher's own." for cell in document.cells)
     book = Book(made.root, CHAPTER)
     with in_force([book.rules.offer]):
         given = tuple(item(task.name) for task in book.rules.notebook.exercises)
@@ -208,6 +236,19 @@ def test_marks_penalties_and_feedback_follow_the_rules(made: Course):
     assert (rows["ben"]["score"], rows["ada"]["score"], rows["ben"]["max_score"]) == ("34.0", "38.5", "42.5")
     record(made.root, CHAPTER, [result("ben", given, answers=answers, out_of=38.5, digest="1" * 64)])
     assert book.totals()["ben"] == (42.5, 42.5)  # the mark by hand is still there
+    text = (made.root / "course.toml").read_text().replace("alpha_bar = 2.5", "alpha_bar = 5")
+    (made.root / "course.toml").write_text(text)
+    with pytest.raises(LabError, match="asks for a new release"):
+        record(made.root, CHAPTER, [result("ben", given, out_of=38.5)])
+    release(made.root, CHAPTER)  # points may change once there are marks
+    with in_force([rules_of(made.root).of(CHAPTER).offer]):
+        given = tuple(item(task.name) for task in notebook(CHAPTER).exercises)
+    record(made.root, CHAPTER, [result("ben", given, answers=answers, out_of=41)])
+    assert Book(made.root, CHAPTER).totals()["ben"] == (45, 45)
+    (made.root / "course.toml").write_text(text.replace('["loss_floor"]', '["loss_floor", "q_sample"]'))
+    with pytest.raises(LabError, match="no cells then: q_sample would go"):  # but what is asked may not
+        release(made.root, CHAPTER)
+    assert (made.root / "exercises" / NAME / f"{NAME}.ipynb").exists()
 
 
 def test_the_best_attempt_counts_after_lateness(tmp_path: Path):
@@ -228,7 +269,8 @@ def test_the_best_attempt_counts_after_lateness(tmp_path: Path):
     assert chosen.attempt == "2"
 
 
-def test_every_file_that_was_handed_in_stays_an_attempt(course: Course):
+def test_every_file_that_was_handed_in_stays_an_attempt(tmp_path: Path):
+    course = Course(tmp_path)
     for number in range(3):
         course.submit("ada", content=json.dumps({"cells": [], "n": number}), when=f"2027-03-0{number + 1} 12:00 UTC")
         attempts = with_earlier(course.root, find(course.root / "submitted", [CHAPTER]))

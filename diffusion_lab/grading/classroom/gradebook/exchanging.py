@@ -10,11 +10,11 @@ import nbformat
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises.catalogue import find, folder_name
-from diffusion_lab.grading.classroom.gradebook.assignment import settings_of
+from diffusion_lab.grading.classroom.gradebook.assignment import Assignment, settings_of
 from diffusion_lab.grading.classroom.gradebook.dates import enter_due
 from diffusion_lab.grading.classroom.gradebook.inscription import inscribing, to_release
-from diffusion_lab.grading.classroom.gradebook.tailoring import tailoring
-from diffusion_lab.grading.classroom.gradebook.verdict_notebook import misfits
+from diffusion_lab.grading.classroom.gradebook.tailoring import tailored, tailoring
+from diffusion_lab.grading.classroom.gradebook.verdict_notebook import CHECK, misfits, name_of
 from diffusion_lab.grading.classroom.rules import NotebookRules, rules_of
 
 
@@ -43,6 +43,7 @@ def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | 
             f"there is no {source}, of which the notebook for students is made; start this in the course's folder, or "
             "name that with --course"
         )
+    _require_same_cells(Assignment(Path(course), name), source, rules)
     text = to_release(course, chapter, secret)
     if text:
         api, settings = _nbgrader(course, rules, text)
@@ -60,6 +61,25 @@ def release(course: Path, chapter: str, secret: str = "") -> tuple[Path, Path | 
     if root is not None:
         _expect(api.release_assignment(name))
     return place / f"{name}.ipynb", root
+
+
+def _require_same_cells(assignment: Assignment, source: Path, rules: NotebookRules) -> None:
+    """Raise LabError where marks are recorded and the release would ask for other things: nbgrader fails then, and
+    removes the release that is there."""
+    if not assignment.marks():
+        return
+    cells = tailored(nbformat.read(source, as_version=4), rules).cells
+    wanted = {name_of(cell) for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")}
+    with assignment.gradebook() as gradebook:
+        there = {cell.name for cell in gradebook.find_notebook(assignment.name, assignment.name).grade_cells}
+    changes = [f"{name.removesuffix(CHECK)} would come in" for name in sorted(wanted - there)]
+    changes += [f"{name.removesuffix(CHECK)} would go" for name in sorted(there - wanted)]
+    if changes:
+        raise LabError(
+            f"marks of {assignment.name} are recorded, and nbgrader adds and removes no cells then: "
+            f"{'; '.join(changes)}. Points and dates may still change; for other exercises, take what is left out or "
+            "added back, or begin with a new gradebook"
+        )
 
 
 def collect(course: Path, chapter: str) -> int:

@@ -13,6 +13,7 @@ _HOME = {
     "LEFT_OUT": "gathering",
     "fill_in": "returning",
     "Settings": "alone",
+    "settings_for": "deadlines",
     "gradescope_zip": "exporting",
     "prairielearn_question": "exporting",
     "github_workflow": "exporting",

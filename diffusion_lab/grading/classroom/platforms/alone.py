@@ -45,7 +45,7 @@ class Settings:
     offers: tuple[Mapping[str, Any], ...] = ()
     """What the course makes of the notebook, as `Offer.as_dict` gives it."""
     late: Mapping[str, Any] = field(default_factory=dict)
-    """When it is due and what lateness costs, where a platform tells when something was handed in."""
+    """When it is due, what lateness costs and whether the best attempt counts; see `deadlines`."""
 
     def written(self) -> bytes:
         return (json.dumps(asdict(self), indent=1) + "\n").encode()

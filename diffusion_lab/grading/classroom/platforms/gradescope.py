@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder, what_failed
+from diffusion_lab.grading.classroom.platforms.deadlines import judged, metadata_in
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 VISIBILITIES = ("visible", "after_due_date", "after_published", "hidden")
@@ -22,11 +24,19 @@ LONGEST_OUTPUT = 20_000
 """Characters of a message."""
 
 
-def results(result: Result, settings: Settings) -> dict[str, Any]:
-    """The content of results.json: one test for each part of an exercise, and below them what went wrong."""
+def results(result: Result, settings: Settings, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The content of results.json: one test for each part of an exercise, and below them what went wrong.
+
+    Args:
+        result: of the submission.
+        settings: as a teacher has set them.
+        metadata: what Gradescope tells of the submission, for lateness and earlier attempts.
+    """
+    score, words = judged(result.points, settings.late, metadata or {})
     if result.state == REFUSED:
         refusal = f"The submission was refused: {result.reason}. Mend it and hand it in again."
-        return {"score": 0.0, "output": refusal, "output_format": "text", "stdout_visibility": "hidden", "tests": []}
+        told = " ".join([refusal, *words])
+        return {"score": score, "output": told, "output_format": "text", "stdout_visibility": "hidden", "tests": []}
     tests: list[dict[str, Any]] = []
     for number, item in enumerate(result.exercises, 1):
         parts = item["parts"] or {"": [item["points"], item["out_of"]]}
@@ -53,7 +63,8 @@ def results(result: Result, settings: Settings) -> dict[str, Any]:
                 }
             )
     return {
-        "score": result.points,
+        "score": score,
+        **({"output": " ".join(words), "output_format": "text"} if words else {}),
         "execution_time": round(result.seconds),
         "stdout_visibility": "hidden",
         "tests": tests,
@@ -70,8 +81,9 @@ def main(root: Path = Path("/autograder")) -> int:
     """Grade what is in root/submission; exit status 1, and no results.json, where the grader fails."""
     try:
         settings = Settings.read(root / "source" / SETTINGS)
+        metadata = metadata_in(root)  # before students' code has run
         result = grade_folder(root / "submission", settings)
-        content = json.dumps(results(result, settings), indent=1).encode()
+        content = json.dumps(results(result, settings, metadata), indent=1).encode()
         write_atomically(root / "results" / "results.json", content)
     except (LabError, OSError) as error:
         print(what_failed(error))

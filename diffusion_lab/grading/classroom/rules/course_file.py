@@ -61,10 +61,14 @@ class NotebookRules:
         """What it asks for."""
         return self.offer.applied(as_written(self.offer.notebook))
 
-    def not_on_platforms(self) -> list[str]:
-        """What graders on a platform do not see to, in words for whoever exports one."""
+    def not_on_platforms(self, dates: bool = False) -> list[str]:
+        """What graders on a platform do not see to, in words for whoever exports one.
+
+        Args:
+            dates: whether the platform tells its grader when something was handed in.
+        """
         said = []
-        if self.dates.due is not None or self.late is not None or self.best:
+        if not dates and (self.dates.due is not None or self.late is not None or self.best):
             said.append(
                 f"{COURSE_FILE}: due dates, lateness and attempts are the platform's to judge; set them there too"
             )
