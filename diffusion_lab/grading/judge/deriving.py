@@ -134,7 +134,8 @@ def _judged(task: Derivation, numbers: Mapping[str, float], answer: Sequence[Any
         elif task.right(value, truth):
             found.append(_Judged(step, RIGHT))
         elif _follows(task, value, follow[name], truth) and not _repeats(task, value, truth, off):
-            found.append(_Judged(step, FOLLOWS))
+            rounded = all(one.state in (RIGHT, BLANK) for one in found)  # right, from earlier steps in four digits
+            found.append(_Judged(step, RIGHT if rounded else FOLLOWS))
         else:
             said = Difference(f"yours is {preview(value)}, which is not right")
             found.append(_Judged(step, WRONG, said, _idea(task, step, value, known, (follow[name], truth))))
@@ -236,6 +237,9 @@ def audit(task: Derivation, seeds: Sequence[int], owners: int = OWNERS) -> Audit
             if not check(owned, LocalCaller(function)).passed:
                 refused.add(name)
                 gaps.append(f"{name} is refused for {numbers}")
+        typed = in_four_digits(owned)
+        if set(check(owned, LocalCaller(lambda *_, typed=typed: typed)).facts["steps"].values()) != {RIGHT}:
+            gaps.append(f"values of four digits are refused for {numbers}")
         for constant in (*PLAIN, *numbers.values()):
             same = tuple(torch.full_like(truth, constant) for truth in owned.truths(numbers).values())
             if check(owned, LocalCaller(lambda *_, same=same: same)).points:
@@ -251,6 +255,17 @@ def audit(task: Derivation, seeds: Sequence[int], owners: int = OWNERS) -> Audit
                 gaps.append(f"'{slip.name}' is named {[idea.name for idea in verdict.ideas] or 'nothing'}")
     unique = tuple(dict.fromkeys(gaps))
     return Audit(task, len(slips) - len(unnamed), len(right) - len(refused), unique, len(slips), len(right))
+
+
+def in_four_digits(task: Derivation) -> tuple[Any, ...]:
+    """What somebody answers who works with pen and paper: each step from the earlier ones as they stand there."""
+    numbers = task.numbers
+    truths, given = task.truths(numbers), {}
+    for name in task.blanks:
+        value = task.following(numbers, given, truths)[name]
+        digits = [float(f"{entry:.4g}") for entry in value.flatten().tolist()]
+        given[name] = torch.tensor(digits, dtype=torch.float64).reshape(value.shape)
+    return tuple(value.tolist() for value in given.values())
 
 
 def with_slip(task: Derivation, step: Step, slip: WrongAnswer) -> tuple[Tensor, ...]:
