@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -122,26 +123,42 @@ def _judged(task: Derivation, numbers: Mapping[str, float], answer: Sequence[Any
     for step, value in zip(task.steps, answer, strict=True):
         values[step.name], faults[step.name] = _read(step, value, truths[step.name])
     given = {name: value for name, value in values.items() if value is not None}
-    follow = task.following(numbers, given, truths)
     found: list[_Judged] = []
-    known = dict(numbers), dict(numbers)
+    own, right = dict(numbers), dict(numbers)
     for step in task.steps:
         name = step.name
         value, truth = values[name], truths[name]
+        ways = list(_ways(task, numbers, given, truths, found))
         off = [given[one.step.name] for one in found if one.state == WRONG and one.step.name in given]
         if value is None:
             found.append(_Judged(step, BLANK if faults[name] is None else WRONG, faults[name] or _BLANK))
         elif task.right(value, truth):
             found.append(_Judged(step, RIGHT))
-        elif _follows(task, value, follow[name], truth) and not _repeats(task, value, truth, off):
+        elif any(_follows(task, value, way[name], truth) for way in ways) and not _repeats(task, value, truth, off):
             rounded = all(one.state in (RIGHT, BLANK) for one in found)  # right, from earlier steps in four digits
             found.append(_Judged(step, RIGHT if rounded else FOLLOWS))
         else:
             said = Difference(f"yours is {preview(value)}, which is not right")
-            found.append(_Judged(step, WRONG, said, _idea(task, step, value, known, (follow[name], truth))))
-        known[0][name] = truth if value is None else value
-        known[1][name] = truth
+            found.append(_Judged(step, WRONG, said, _idea(task, step, value, (own, right), (ways[0][name], truth))))
+        own[name] = truth if value is None else value
+        right[name] = truth
     return found
+
+
+def _ways(
+    task: Derivation,
+    numbers: Mapping[str, float],
+    given: Mapping[str, Tensor],
+    truths: Mapping[str, Tensor],
+    before: Sequence[_Judged],
+) -> Iterator[dict[str, Tensor]]:
+    """What the next step can be worked out to be: from all earlier values as they are given, then without some of the
+    wrong ones, since one can start anew from the question's numbers, which leads round an earlier mistake."""
+    names = [one.step.name for one in before if one.step.name in given]
+    wrong = [one.step.name for one in before if one.state in (WRONG, FOLLOWS) and one.step.name in given]
+    for size in range(len(wrong) + 1):
+        for left_out in combinations(wrong, size):
+            yield task.following(numbers, {name: given[name] for name in names if name not in left_out}, truths)
 
 
 _BLANK = Difference("not filled in yet; the other steps count without it")
