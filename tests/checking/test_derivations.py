@@ -47,6 +47,31 @@ def test_a_wrong_step_does_not_make_the_later_ones_wrong():
     assert "Your values of mean and deviation follow rightly from your own earlier steps" in told(verdict)
 
 
+def test_one_can_go_round_an_earlier_mistake():
+    """c_in is wrong, and c_skip is worked out from it; c_out from this c_skip and from the question's own numbers."""
+    task = TASKS["cifar10"].drawn_for(Owner("ada"))
+    spread, kept, *_ = task.numbers.values()
+    truths = [float(value) for value in task.truths(task.numbers).values()]
+    c_in = 1.3 * truths[0]
+    c_skip = kept**0.5 * spread**2 * c_in**2
+    rest = (1 - c_skip * kept**0.5) ** 2 * spread**2 + c_skip**2 * (1 - kept)
+    verdict = marks(c_in, c_skip, rest**0.5, truths[3], truths[4], task=task)
+    assert states(verdict) == ["wrong", "follows", "follows", "right", "right"]
+
+
+def test_rounding_in_an_earlier_step_is_no_mistake():
+    """Two numbers nearly cancel in the score, so four digits of the guess leave three of it."""
+    task = next(
+        one
+        for one in (TASKS["mixture"].drawn_for(Owner(f"student {i}")) for i in range(200))
+        if abs(float(one.truths(one.numbers)["score"])) < 0.05
+    )
+    typed = deriving.in_four_digits(task)
+    truths = task.truths(task.numbers)
+    assert not task.right(torch.tensor(typed[-1]), truths["score"])
+    assert states(marks(*typed, task=task)) == ["right"] * 6
+
+
 def test_a_slip_is_named_from_ones_own_earlier_step():
     """Somebody takes the variance for the deviation, of a precision that is wrong already."""
     verdict = marks(2 * PRECISION, PULL, PULL / PRECISION / 2, 1 / (2 * PRECISION), None, None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -122,25 +123,42 @@ def _judged(task: Derivation, numbers: Mapping[str, float], answer: Sequence[Any
     for step, value in zip(task.steps, answer, strict=True):
         values[step.name], faults[step.name] = _read(step, value, truths[step.name])
     given = {name: value for name, value in values.items() if value is not None}
-    follow = task.following(numbers, given, truths)
     found: list[_Judged] = []
-    known = dict(numbers), dict(numbers)
+    own, right = dict(numbers), dict(numbers)
     for step in task.steps:
         name = step.name
         value, truth = values[name], truths[name]
+        ways = list(_ways(task, numbers, given, truths, found))
         off = [given[one.step.name] for one in found if one.state == WRONG and one.step.name in given]
         if value is None:
             found.append(_Judged(step, BLANK if faults[name] is None else WRONG, faults[name] or _BLANK))
         elif task.right(value, truth):
             found.append(_Judged(step, RIGHT))
-        elif _follows(task, value, follow[name], truth) and not _repeats(task, value, truth, off):
-            found.append(_Judged(step, FOLLOWS))
+        elif any(_follows(task, value, way[name], truth) for way in ways) and not _repeats(task, value, truth, off):
+            rounded = all(one.state in (RIGHT, BLANK) for one in found)  # right, from earlier steps in four digits
+            found.append(_Judged(step, RIGHT if rounded else FOLLOWS))
         else:
             said = Difference(f"yours is {preview(value)}, which is not right")
-            found.append(_Judged(step, WRONG, said, _idea(task, step, value, known, (follow[name], truth))))
-        known[0][name] = truth if value is None else value
-        known[1][name] = truth
+            found.append(_Judged(step, WRONG, said, _idea(task, step, value, (own, right), (ways[0][name], truth))))
+        own[name] = truth if value is None else value
+        right[name] = truth
     return found
+
+
+def _ways(
+    task: Derivation,
+    numbers: Mapping[str, float],
+    given: Mapping[str, Tensor],
+    truths: Mapping[str, Tensor],
+    before: Sequence[_Judged],
+) -> Iterator[dict[str, Tensor]]:
+    """What the next step can be worked out to be: from all earlier values as they are given, then without some of the
+    wrong ones, since one can start anew from the question's numbers, which leads round an earlier mistake."""
+    names = [one.step.name for one in before if one.step.name in given]
+    wrong = [one.step.name for one in before if one.state in (WRONG, FOLLOWS) and one.step.name in given]
+    for size in range(len(wrong) + 1):
+        for left_out in combinations(wrong, size):
+            yield task.following(numbers, {name: given[name] for name in names if name not in left_out}, truths)
 
 
 _BLANK = Difference("not filled in yet; the other steps count without it")
@@ -236,6 +254,9 @@ def audit(task: Derivation, seeds: Sequence[int], owners: int = OWNERS) -> Audit
             if not check(owned, LocalCaller(function)).passed:
                 refused.add(name)
                 gaps.append(f"{name} is refused for {numbers}")
+        typed = in_four_digits(owned)
+        if set(check(owned, LocalCaller(lambda *_, typed=typed: typed)).facts["steps"].values()) != {RIGHT}:
+            gaps.append(f"values of four digits are refused for {numbers}")
         for constant in (*PLAIN, *numbers.values()):
             same = tuple(torch.full_like(truth, constant) for truth in owned.truths(numbers).values())
             if check(owned, LocalCaller(lambda *_, same=same: same)).points:
@@ -251,6 +272,17 @@ def audit(task: Derivation, seeds: Sequence[int], owners: int = OWNERS) -> Audit
                 gaps.append(f"'{slip.name}' is named {[idea.name for idea in verdict.ideas] or 'nothing'}")
     unique = tuple(dict.fromkeys(gaps))
     return Audit(task, len(slips) - len(unnamed), len(right) - len(refused), unique, len(slips), len(right))
+
+
+def in_four_digits(task: Derivation) -> tuple[Any, ...]:
+    """What somebody answers who works with pen and paper: each step from the earlier ones as they stand there."""
+    numbers = task.numbers
+    truths, given = task.truths(numbers), {}
+    for name in task.blanks:
+        value = task.following(numbers, given, truths)[name]
+        digits = [float(f"{entry:.4g}") for entry in value.flatten().tolist()]
+        given[name] = torch.tensor(digits, dtype=torch.float64).reshape(value.shape)
+    return tuple(value.tolist() for value in given.values())
 
 
 def with_slip(task: Derivation, step: Step, slip: WrongAnswer) -> tuple[Tensor, ...]:
