@@ -35,7 +35,8 @@ def euler_maruyama(churn: float = 1.0) -> Step:
     def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
         if now.alpha == 0:
             raise PieceError(
-                "the reverse SDE is infinitely fast where alpha is 0, and this schedule starts there; "
+                "this schedule starts where alpha is 0, and there the "
+                "reverse SDE is infinitely fast; "
                 "use `schedule.limit_log_snr(-10, 12)`"
             )
         if after.sigma == 0:
