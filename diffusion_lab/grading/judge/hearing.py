@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,13 +11,15 @@ from torch import Tensor
 from diffusion_lab.exercises import Case, Exercise
 from diffusion_lab.grading.judge.calling import Returned, leaves
 from diffusion_lab.grading.judge.comparing import as_tensor, difference
-from diffusion_lab.grading.judge.expecting import expect
+from diffusion_lab.grading.judge.expecting import Leaf, expect
 from diffusion_lab.grading.judge.questions import Question, Trial
 
 MOST_ENTRIES = 4096
 """Larger questions are left out: an edit is looked for with hundreds of calls."""
 MOST_LOOKED_AT, ENOUGH = 12, 3
 """Calls whose right answers are computed, which takes several calls of the reference each; and failing ones kept."""
+SHARP = 1e-3
+"""The largest tolerance, relative to the largest number of the answer."""
 
 
 def trials_heard(exercise: Exercise, calls: Sequence[tuple[tuple, Returned]], part: str, label: str) -> list[Trial]:
@@ -30,15 +33,25 @@ def trials_heard(exercise: Exercise, calls: Sequence[tuple[tuple, Returned]], pa
             expected = expect(exercise.reference, asked, exercise.trains)
         except (RuntimeError, TypeError, ValueError):  # nothing that the reference answers either
             continue
+        expected = replace(expected, leaves=tuple(map(_sharper, expected.leaves)))
         fault = None if returned.fault is not None else difference(returned.value, expected.leaves)
         if returned.fault is None and fault is None:
             continue
-        case = Case(label, asked, part)
+        case = Case(f'the property "{label}"', asked, part)
         question = Question(case, asked, expected, asked, expected, names=exercise.parameters)
         found.append(Trial(question, returned, fault))
         if len(found) == ENOUGH:
             break
     return found
+
+
+def _sharper(leaf: Leaf) -> Leaf:
+    """With a tolerance that is small beside the answer: where a property asks right at a threshold, rounding the inputs
+    changes everything, and the property means these very inputs."""
+    if not leaf.value.is_floating_point() or not leaf.value.numel():
+        return leaf
+    most = SHARP * leaf.value.abs().nan_to_num(0.0, 0.0).max()
+    return replace(leaf, tolerance=leaf.tolerance.clamp(max=float(most)))
 
 
 def _size(arguments: tuple) -> int:

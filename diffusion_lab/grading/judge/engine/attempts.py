@@ -20,8 +20,10 @@ from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreada
 from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, length
 from diffusion_lab.grading.judge.questions import Question
 
-OFTEN = ("root too many", "square too many", "roots", "bound", "exchanged", "number", "numbers")
+OFTEN = ("root too many", "square too many", "roots", "bound")
 """Edits of the student's code that undo what people often forget: they are tried early."""
+ALONE = ("exchanged", "number", "numbers")
+"""Others that are tried early, but not as one of two: they change several things at once."""
 INSIDE = set(
     "parameters named_parameters buffers named_buffers state_dict load_state_dict modules children named_modules apply "
     "weight bias data train eval zero_grad requires_grad_ register_buffer register_forward_hook __dict__".split()
@@ -59,6 +61,12 @@ class Attempts:
         kinds = [self._kinds.get(getattr(node, "id", "")) for node in (one, other)]
         return not self._kinds or None in kinds or bool(kinds[0] & kinds[1])
 
+    def _flag_for_number(self, one: ast.AST, other: ast.AST) -> bool:
+        """Whether one of two names holds True or False, and the other never does."""
+        kinds = [self._kinds.get(getattr(node, "id", ""), set()) for node in (one, other)]
+        flags = [{kind[0] in ("flags", "bool") for kind in found} for found in kinds]
+        return flags in ([{True}, {False}], [{False}, {True}])
+
     def lines(self, question: Question) -> set[int] | None:
         """The lines of the student's file that this question runs; None where that cannot be seen."""
         if self.source is None:
@@ -79,7 +87,8 @@ class Attempts:
         repairs = self.source.repairs() if self.source else ()
 
         def order(edit: Edit) -> tuple:
-            cost = edit.cost - (edit.kind in OFTEN or by_two(edit))
+            early = edit.kind in OFTEN or by_two(edit) or (edit.kind in ALONE and not whole_first)
+            cost = edit.cost - early
             if edit.kind == "name" and not self._alike(edit.old, edit.new):
                 cost += 2
             first = SHELL if whole_first else self.source.name
@@ -90,7 +99,7 @@ class Attempts:
             if clock.over:
                 return
             odd = of_a_count(edit, self.counts) or out_of_place(edit) or turns_a_one(edit) or orders_words(edit)
-            if odd or not only(edit):
+            if odd or not only(edit) or (edit.kind == "name" and self._flag_for_number(edit.old, edit.new)):
                 continue
             if edit not in self._built:
                 call = self._built[edit] = edited(self.source, edit, not self._only_asks)

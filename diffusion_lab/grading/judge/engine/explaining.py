@@ -34,9 +34,10 @@ from diffusion_lab.grading.judge.engine.plausible import (
     may_be_half,
     of_a_count,
     out_of_place,
+    several_constants,
     throws_away,
 )
-from diffusion_lab.grading.judge.engine.quoting import VAGUE
+from diffusion_lab.grading.judge.engine.quoting import VAGUE, vague
 from diffusion_lab.grading.judge.engine.rebuilding import Source
 from diffusion_lab.grading.judge.engine.searching import (
     CALL,
@@ -89,7 +90,7 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     made = search.made()
     found = [*made, *search.undone({k for m in made for k in (m.kind, MIRROR.get(m.kind))})]
-    best = min(found, key=lambda m: (m.cost, not m.line), default=None)
+    best = min(found, key=lambda m: (m.cost + (0 if m.line else 2 * vague(m.hint)), not m.line), default=None)
     if best is None or best.cost > FAR:
         both, some = search.apart()
         return both or search.pair() or ((best,) if best else some)
@@ -245,8 +246,8 @@ class _Search:
                     self._whatever_its_value(edit, call) or self.source.cancels(edit)
                 ):
                     best = (second,) if second.known and one.kind in CASES else together(one, second)
-                    if second.known and one.kind in REMOVED:  # a listed one may have lacked it as well
-                        best = (second, replace(one, hint=f"Perhaps also: {one.hint}", uncertain=True))
+                    if second.known and one.kind in REMOVED:  # it may stand in the place of what the listed one lacks
+                        best = (one, replace(second, hint=f"Without it: {second.hint}"))
                     break
         return best
 
@@ -262,6 +263,8 @@ class _Search:
             elif place < len(sources) and number < len(sources[place].edits()):
                 source, edit = sources[place], sources[place].edits()[number]
                 if (halves and throws_away(edit)) or of_a_count(edit, self.counts) or out_of_place(edit):
+                    continue
+                if (place and edit.kind in CASES) or several_constants(edit):  # its cases are no one else's
                     continue
                 call = edited(source, edit)
                 if call is None:
@@ -283,7 +286,9 @@ class _Search:
 
     def _enough_for(self, edit: Edit) -> bool:
         """Whether so much was wrong that an edit as far-fetched as this does not put all of it right by chance."""
-        sure = edit.kind in VALUES and self.own >= edit.cost  # another bound may be right by chance, another value not
+        sure = (
+            edit.kind in (*VALUES, "bracket") and self.own >= edit.cost
+        )  # another bound may be right by chance, another value not
         return edit.cost <= 1 or self.entries >= ENTRIES * edit.cost or sure
 
     def _says_nothing(self, edit: Edit, second: Mistake) -> bool:
@@ -328,18 +333,23 @@ class _Search:
         return False
 
     def _whatever_its_value(self, edit: Edit, call: LocalCaller) -> bool:
-        """Whether the answers stay what they are where the edited value is three times as large: it does not count."""
-        if edit.kind not in VALUES or not isinstance(edit.new, ast.expr):
+        """Whether the answers stay what they are where the edited value is another one: it does not count then. Answers
+        that are whole numbers may stay for a little less, and are asked with three times the value alone."""
+        if not isinstance(edit.new, ast.expr) or self.source is None:
             return False
-        thrice = [(slot, ast.BinOp(new, ast.Mult(), ast.Constant(3.0))) for slot, new in edit.changes]
-        for _, node in thrice:
-            ast.copy_location(node, edit.old)
-            ast.fix_missing_locations(node)
-        other = edited(self.source, replace(edit, changes=tuple(thrice))) if self.source else None
+        whole = any(not leaf.value.is_floating_point() for t in self.trials for leaf in t.expected.leaves)
         asked = [t.question for t in self.trials]
-        return other is not None and all(
-            same_returned(self._call(call, q), self._call(other, q), self.trains) for q in asked
-        )
+        for times in (3.0,) if whole else (3.0, 0.98):
+            more = [(slot, ast.BinOp(new, ast.Mult(), ast.Constant(times))) for slot, new in edit.changes]
+            for _, node in more:
+                ast.copy_location(node, edit.old)
+                ast.fix_missing_locations(node)
+            other = edited(self.source, replace(edit, changes=tuple(more)))
+            if other is not None and all(
+                same_returned(self._call(call, q), self._call(other, q), self.trains) for q in asked
+            ):
+                return True
+        return False
 
     def _call(self, caller: Caller, question: Question) -> Returned:
         return self.tried.answer(caller, question)

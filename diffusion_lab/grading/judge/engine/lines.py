@@ -10,6 +10,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffusion_lab.grading.judge.calling import LocalCaller
@@ -42,7 +43,9 @@ def kinds_held(source: Source, arguments: tuple, limit: float) -> dict[str, set[
 
 
 def kind_of_value(value: Any) -> tuple:
-    """What can stand in for what: numbers for numbers, tensors for tensors of the same shape."""
+    """What can stand in for what: numbers for numbers, tensors for tensors of the same shape, flags for flags."""
+    if isinstance(value, Tensor) and value.dtype is torch.bool:
+        return ("flags", *value.shape)
     if isinstance(value, Tensor) and value.ndim:
         return ("tensor", *value.shape)
     number = isinstance(value, (Tensor, float, int)) and not isinstance(value, bool)

@@ -74,6 +74,8 @@ def throws_away(edit: Edit) -> bool:
         return getattr(edit.new.func, "attr", "") in COARSE
     if isinstance(edit.old, ast.BinOp) and isinstance(edit.new, ast.Constant):
         return True  # what was calculated is a constant then
+    if edit.kind == "constant" and isinstance(edit.changes[0][0][0], ast.Compare):
+        return True  # a condition that may hold always, or never
     return constant or edit.kind in ("slice", "line missing", "case ignored", "condition ignored")
 
 
@@ -97,6 +99,11 @@ def out_of_place(edit: Edit) -> bool:
 def by_two(edit: Edit) -> bool:
     """Whether it doubles or halves something: a 2 is often forgotten."""
     return edit.kind in ("factor too many", "divisor too many") and getattr(edit.about, "value", None) == 2
+
+
+def several_constants(edit: Edit) -> bool:
+    """Whether it changes one number at several places: the 2 of a square is not that of 2 pi."""
+    return edit.kind == "constant" and len(edit.changes) > 1
 
 
 def turns_a_one(edit: Edit) -> bool:

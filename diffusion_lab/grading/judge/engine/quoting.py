@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import re
 from collections.abc import Collection
 
 from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
@@ -40,7 +41,7 @@ def quoted(node: ast.AST, known: dict[str, ast.AST] | None = None, seen: Collect
             break
     if "__answer__" in text:
         return text.replace("__answer__", WHOLE) if text != "__answer__" else WHOLE
-    if len(text) > LONGEST or unknown(plain, seen):
+    if len(text) > LONGEST or unknown(plain, seen) or (seen is not None and _makes_tensors(plain)):
         names = list(dict.fromkeys(n.id for n in ast.walk(plain) if isinstance(n, ast.Name)))
         called = {n.func.id for n in ast.walk(plain) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         strange = unknown(plain, seen)
@@ -89,6 +90,19 @@ class _Plain(ast.NodeTransformer):
         if _only_axes(node.slice):
             return self.visit(node.value)
         return self.generic_visit(node)
+
+
+def vague(hint: str) -> bool:
+    """Whether a hint names only some of what an expression is made of."""
+    return VAGUE in hint or "expression with" in hint or re.search(r"\b(factor|term) with `", hint) is not None
+
+
+def _makes_tensors(node: ast.AST) -> bool:
+    """Whether it calls functions of torch or makes new tensors: how right code does it is nobody else's way."""
+    return any(
+        isinstance(n, ast.Attribute) and (n.attr.startswith("new_") or getattr(n.value, "id", "") == "torch")
+        for n in ast.walk(node)
+    )
 
 
 def _is_shell_call(node: ast.Call) -> bool:

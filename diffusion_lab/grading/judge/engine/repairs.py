@@ -9,6 +9,7 @@ from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
 from diffusion_lab.grading.judge.engine.edits import Edit, places
+from diffusion_lab.grading.judge.engine.formulas import of_formula
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one, root_of
 
 MORE_TWINS = {
@@ -29,6 +30,9 @@ MOST_NAMES, MOST_NUMBERS, MOST_FACTORS, LONGEST_FACTOR, SHORT_FACTOR = 6, 3, 10,
 something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
+
+CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root")
+"""Kinds of edits that are not far-fetched."""
 
 Place = tuple[Slot, ast.AST, "ast.expr | None"]
 
@@ -56,9 +60,9 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     everywhere = list(places(function))
     found: list[Edit] = []
     for slot, node, case in everywhere:
-        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node), *_of_shares(node)]
+        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node), *of_formula(node)]
         for kind, new, about in possible:
-            price = 1 if kind in ("axes", "bound", "shares added") else None
+            price = 1 if kind in CHEAP else None
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
         for kind, new, about in _of_helpers(slot, node, set(helpers)):
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price=1))
@@ -66,6 +70,7 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     found += _roots(everywhere, function.name)
     found += _terms(everywhere, function.name)
     found += _numbers(everywhere, names, function.name)
+    found += _entries(everywhere, function.name)
     found += _renamed(everywhere, function.name)
     found += _factors(everywhere, function.name)
     return found
@@ -140,24 +145,13 @@ def _of_calls(slot: Slot, node: ast.AST) -> Iterator[Option]:
             yield "bound", ast.Call(node.func, node.args, [bound]), node.keywords[0].value
         if name in ("mean", "sum") and isinstance(node.func, ast.Attribute) and root_of(node.func) not in MODULES:
             yield "axes", _over_all_but_the_first(node.func), None
-    if _is_whole(slot, node):
+    inside = isinstance(node, ast.Call) and isinstance(slot[0], ast.Call) and slot[1] == "args"
+    if inside:
+        yield "call too many", (new := ast.Call(ast.Attribute(node, "abs", ast.Load()), [], [])), new
+    if inside or _is_whole(slot, node):
         for bound in ("min", "max"):
             new = ast.Call(ast.Attribute(node, "clamp", ast.Load()), [], [ast.keyword(bound, one())])
             yield "call too many", new, new
-
-
-def _of_shares(node: ast.AST) -> Iterator[Option]:
-    """1 - cumsum(beta) where the product of all 1 - beta is meant."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
-        call = node.right
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "cumsum":
-            of_module = root_of(call.func) in MODULES
-            inner = call.args[0] if of_module and call.args else call.func.value
-            if not (of_module and not call.args):
-                kept = ast.BinOp(node.left, ast.Sub(), inner)
-                function = ast.Attribute(call.func.value if of_module else kept, "cumprod", ast.Load())
-                arguments = [kept, *call.args[1:]] if of_module else call.args
-                yield "shares added", ast.Call(function, arguments, call.keywords), inner
 
 
 def _over_all_but_the_first(method: ast.Attribute) -> ast.Call:
@@ -245,6 +239,30 @@ def _terms(everywhere: list[Place], function: str) -> Iterator[Edit]:
                     yield _made(f"{kind} too many", ((slot, new),), node, new, factor, function, case, price=3)
 
 
+def _entries(everywhere: list[Place], function: str) -> Iterator[Edit]:
+    """A name where an entry of a table is meant, and an entry where a name is: `a` and `alpha_bar[t]`."""
+    called = {id(node.func) for _, node, _ in everywhere if isinstance(node, ast.Call)}
+    read = [n for _, n, _ in everywhere if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    names = {node.id: node for node in read if node.id not in MODULES and id(node) not in called}
+    entries = {
+        ast.unparse(node): node
+        for _, node, _ in everywhere
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name) and isinstance(node.value, ast.Name)
+    }
+    for slot, node, case in everywhere:
+        parent_is_value = isinstance(slot[0], (ast.BinOp, ast.Call, ast.Attribute)) and slot[1] != "func"
+        if not parent_is_value or not isinstance(getattr(node, "ctx", None), ast.Load):
+            continue
+        if isinstance(node, ast.Name) and node.id in names:
+            others = [e for e in list(entries.values())[:MOST_NAMES] if e.value.id != node.id]
+        elif isinstance(node, ast.Subscript) and ast.unparse(node) in entries:
+            others = [n for n in list(names.values())[:MOST_NAMES] if n.id not in (node.value.id, node.slice.id)]
+        else:
+            continue
+        for other in others:
+            yield _made("name", ((slot, other),), node, other, None, function, case, price=2)
+
+
 def _numbers(everywhere: list[Place], names: list[str], function: str) -> Iterator[Edit]:
     """A number written where a parameter is meant, at all places at once; or two of them."""
     written: dict[float, list[tuple[Slot, ast.Constant]]] = {}
@@ -255,8 +273,10 @@ def _numbers(everywhere: list[Place], names: list[str], function: str) -> Iterat
     def named(found: list[tuple[Slot, ast.Constant]], name: str) -> tuple[tuple[Slot, ast.AST], ...]:
         return tuple((slot, ast.copy_location(ast.Name(name, ast.Load()), node)) for slot, node in found)
 
+    owner = {id(k): node for _, node, _ in everywhere if isinstance(node, ast.Call) for k in node.keywords}
     for found in written.values():
-        beside = {n.id for slot, _ in found for n in ast.walk(slot[0]) if isinstance(n, ast.Name)}
+        around = [owner.get(id(slot[0]), slot[0]) for slot, _ in found]
+        beside = {n.id for node in around for n in ast.walk(node) if isinstance(n, ast.Name)}
         for name in names:
             if name not in beside:  # n / n is 1, whatever n is
                 changes = named(found, name)

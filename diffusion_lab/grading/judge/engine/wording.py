@@ -16,6 +16,9 @@ from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 
 SENTENCES = {
     "root missing": "The square root of {about} is missing.",
+    "root of the difference": "You take the root of a whole difference, {about}; meant is that of what is subtracted.",
+    "difference of the root": "You subtract a root from 1, in {about}; meant is the root of the whole difference.",
+    "negative under a root": "By rounding, what is under the root can fall below 0, and then there is no root: {about}.",
     "roots": "The square roots of {about} are missing.",
     "bound": "The bound {about} is set at the wrong end: `{yours}` where `{right}` belongs.",
     "shares added": "What each step takes, {about}, is added up, and the sum taken from 1. But each step takes its "
@@ -126,6 +129,8 @@ def mistake(
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
     known = local_names(body) if body is not None else {}
+    if of_reference and body is not None and seen is not None:  # what is set anew there is not what the reader knows
+        seen = set(seen) - {n.id for n in ast.walk(body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     say = partial(quoted, known=known, seen=seen) if of_reference else partial(_own, whole=_whole_of(edit))
     right, yours = (edit.old, edit.new) if of_reference else (edit.new, edit.old)
     about = edit.about if edit.about is not None else edit.old
@@ -253,6 +258,10 @@ def _clearer(
             kind, words = "cases exchanged", {**words, "about": words["yours"]}
         elif turned in ({ast.Lt, ast.Gt}, {ast.LtE, ast.GtE}):
             kind = "condition turned"
+    elif kind == "index" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
+        pairs = [(one, other) for one, other in zip(right.args, yours.args, strict=False) if one is not other]
+        if len(right.args) == len(yours.args) and len(pairs) == 1:
+            words = {**words, "right": say(pairs[0][0]), "yours": f"{say(pairs[0][1])} in {_name_of_call(yours)}"}
     elif kind == "order" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
         pairs = zip(right.args, yours.args, strict=True)
         both = [say(one) for one, other in pairs if ast.dump(one) != ast.dump(other)]

@@ -1,0 +1,77 @@
+"""Edits of a wrong formula alone: roots of the wrong part, shares added up, a bracket, one number more or less."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, number, one, root_of
+
+
+def of_formula(node: ast.AST) -> Iterator[Option]:
+    """All of them at one place."""
+    yield from _of_shares(node)
+    yield from _of_ends(node)
+    yield from _of_roots(node)
+
+
+def _of_shares(node: ast.AST) -> Iterator[Option]:
+    """1 - cumsum(beta) where the product of all 1 - beta is meant."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
+        call = node.right
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "cumsum":
+            of_module = root_of(call.func) in MODULES
+            inner = call.args[0] if of_module and call.args else call.func.value
+            if not (of_module and not call.args):
+                kept = ast.BinOp(node.left, ast.Sub(), inner)
+                function = ast.Attribute(call.func.value if of_module else kept, "cumprod", ast.Load())
+                arguments = [kept, *call.args[1:]] if of_module else call.args
+                yield "shares added", ast.Call(function, arguments, call.keywords), inner
+
+
+def _of_ends(node: ast.AST) -> Iterator[Option]:
+    """One number more or less between two ends; and a bracket that is missing around a sum."""
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("linspace", "logspace") and len(node.args) > 2:
+        for way in (ast.Add(), ast.Sub()):
+            count = ast.BinOp(node.args[2], way, one())
+            yield "index", ast.Call(node.func, [*node.args[:2], count, *node.args[3:]], node.keywords), None
+    sums, products = (ast.Add, ast.Sub), (ast.Mult, ast.Div)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, sums) and isinstance(node.left, ast.BinOp):
+        inner, last = node.left, node.right
+        if isinstance(inner.op, sums) and isinstance(last, ast.BinOp) and isinstance(last.op, products):
+            held = ast.BinOp(ast.BinOp(inner.right, node.op, last.left), last.op, last.right)
+            yield "bracket", ast.BinOp(inner.left, inner.op, held), None
+
+
+def _of_roots(node: ast.AST) -> Iterator[Option]:
+    """1 - sqrt(x) for sqrt(1 - x), and back; sqrt(x) + c for sqrt(x + c)."""
+    inner = _under_root(node)
+    if isinstance(inner, ast.BinOp) and isinstance(inner.op, (ast.Add, ast.Sub)):
+        bounded = ast.Call(ast.Attribute(inner, "clamp", ast.Load()), [], [ast.keyword("min", ast.Constant(0))])
+        yield "negative under a root", _root(bounded), inner
+    if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub):
+        first, rest = inner.left, inner.right
+        if isinstance(first, ast.BinOp) and isinstance(first.op, ast.Sub):  # 1 - x - y
+            first, rest = first.left, ast.BinOp(first.right, ast.Add(), rest)
+        if number(first) == 1:
+            yield "root of the difference", ast.BinOp(first, ast.Sub(), _root(rest)), node
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        under = _under_root(node.right)
+        if under is not None and number(node.left) == 1 and isinstance(node.op, ast.Sub):
+            yield "difference of the root", _root(ast.BinOp(node.left, ast.Sub(), under)), node
+        under = _under_root(node.left)
+        if under is not None and isinstance(node.right, (ast.Constant, ast.Name)):
+            yield "bracket", _root(ast.BinOp(under, node.op, node.right)), None
+
+
+def _under_root(node: ast.AST) -> ast.expr | None:
+    """What the root is taken of, where it is one: `x.sqrt()`, `torch.sqrt(x)` or `x ** 0.5`."""
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "sqrt" and isinstance(node.func, ast.Attribute):
+        of_module = root_of(node.func) in MODULES and isinstance(node.func.value, ast.Name)
+        return (node.args[0] if node.args else None) if of_module else node.func.value
+    half = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant)
+    return node.left if half and node.right.value == 0.5 else None
+
+
+def _root(node: ast.expr) -> ast.BinOp:
+    return ast.BinOp(node, ast.Pow(), ast.Constant(0.5))
