@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab.exercises.networks.probes import as_tensors, built, trained, traits
 from diffusion_lab.exercises.probes import Described
 
 
@@ -126,55 +127,10 @@ def network_bench(
         x, time: (B, D) and (B,).
         target: (B, D); with it the network is trained, and its answers at `asked` (A, D), `when` (A,) come back.
     """
-    network = build(size, width)
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"it must return a network, an nn.Module, and it returned {type(network).__name__}")
-    network = network.to(x.dtype).train()
-    if target is None:
-        return _traits(network, x, time)
-    before = network(asked, when).detach()
-    if sum(w.numel() for w in network.parameters()) > MOST_WEIGHTS:
-        raise ValueError(f"a small network is asked for, of at most {MOST_WEIGHTS:,} weights")
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(400):
-        loss = (network(x, time) - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return {"before": before, "after": network(asked, when).detach()}
-
-
-MOST_WEIGHTS = 200_000
-
-
-def _traits(network: nn.Module, x: Tensor, time: Tensor) -> dict[str, Tensor]:
-    """What is true of a network, as numbers: shapes, and whether answers are those that they should be."""
-    answer = network(x, time)
-    if not isinstance(answer, Tensor):
-        raise TypeError(f"the network must answer with a tensor, and answered with {type(answer).__name__}")
-    traits: dict[str, bool | list[int]] = {
-        "shape": list(answer.shape),
-        "same answer twice": _near(answer, network(x, time)),
-    }
-    moved, later = x.clone(), time.clone()
-    moved[-1] += 0.5
-    later[-1] = later[-1] / 2
-    traits["depends on x"] = not _near(network(moved, time)[-1], answer[-1])
-    traits["depends on the times"] = not _near(network(x, time / 2), answer)
-    traits["depends on the time of each point"] = not _near(network(x, later)[-1], answer[-1])
-    traits["depends on no other point"] = _near(network(moved, later)[:-1], answer[:-1])
-    # A straight line through two points meets the answer in the middle, whatever the points are.
-    middle = (network(x - 3, time) + network(x + 3, time)) / 2
-    traits["bent"] = not _near(middle, answer)
-    signs = (bool((network(k * x, time) < 0).any()) for k in (-20, -5, 1, 5, 20))
-    traits["answers below 0 too"] = not traits["depends on x"] or any(signs)
-    weights = list(network.parameters())
-    found = weights and answer.requires_grad
-    slopes = torch.autograd.grad(answer.square().sum(), weights, allow_unused=True) if found else []
-    traits["a gradient for every weight"] = all(s is not None and bool(s.abs().max() > 0) for s in slopes)
-    traits["weights to train"] = len(slopes) > 0 and sum(w.numel() for w in weights) > 2 * x.shape[1] * (x.shape[1] + 1)
-    return {name: torch.as_tensor(value) for name, value in traits.items()}
-
-
-def _near(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-4, atol=1e-6))
+    network = built(build, size, width).to(x.dtype)
+    if target is not None:
+        return trained(network, x, time, target, asked, when, steps=400)
+    found = traits(network, x, time)
+    enough = sum(w.numel() for w in network.parameters()) > 2 * size * (size + 1)
+    found["weights to train"] = bool(found["weights to train"]) and enough
+    return as_tensors(found)

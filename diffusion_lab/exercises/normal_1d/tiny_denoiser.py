@@ -160,6 +160,18 @@ def random_each_time(size, width):
     return Network(size, width)
 
 
+def changed_in_place(size, width):
+    """The network changes the x that it is given. Whoever called it still needs x: make a new tensor instead of writing
+    into the old one, as `x += ...` and `x.mul_(...)` do."""
+
+    class Network(_Layers):
+        def forward(self, x, time):
+            x.mul_(2)
+            return super().forward(x, time)
+
+    return Network(size, width)
+
+
 def as_a_scale(size, width):
     class Network(nn.Module):
         def __init__(self):
@@ -265,6 +277,7 @@ a network is a class that inherits from `nn.Module`; you may define it inside th
             a_number_for_each_point,
             over_the_batch,
             random_each_time,
+            changed_in_place,
         )
     ),
     right_answers=tuple(right(RUN(answer)) for answer in (as_a_scale, time_as_it_is, with_an_embedding)),

@@ -1,0 +1,1 @@
+"""What exercises share in which the learner builds a network."""
