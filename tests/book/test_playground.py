@@ -167,6 +167,12 @@ def test_the_exact_denoiser(page, experiment):
         torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=0, atol=atol)
 
 
+def test_a_network_that_is_not_there(page):
+    ask = """name => lab.load(name, "networks").then(() => "loaded", error => error.message)"""
+    assert "networks/spirale.js does not load" in page.evaluate(ask, "spirale")
+    assert page.evaluate(ask, "spiral") == "loaded"
+
+
 def test_the_distance_is_that_of_the_metrics(page):
     a, b, directions = normals(50, 3), normals(50, 3, seed=1) + 0.3, random_directions(8, 3, torch.Generator())
     ask = "([a, b, directions]) => lab.sliced(a, b, 3, directions)"
