@@ -91,7 +91,7 @@ def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[st
     labels = torch.tensor(layout.labels)
     train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
     if not len(test):
-        train, test = held_out(len(images), labels=layout.labels if layout.classes else None)
+        train, test = held_out(len(images), labels=layout.labels if layout.classes else None, where=path)
     sizes = torch.tensor([picture.size for picture in pictures.values()])  # (N, 2)
     on_white = [name for name, picture in pictures.items() if picture.on_white]
     notes = [*layout.notes]

@@ -41,9 +41,9 @@ def load_own_boards(own: OwnData) -> Dataset:
     shape = tuple(map(len, rows[0][1]))
     for number, board in rows:
         if tuple(map(len, board)) != shape or len(set(map(len, board))) > 1:
+            alike = f", and all have those of line {rows[0][0]}: {_lengths(rows[0][1])}" if board != rows[0][1] else ""
             raise DataError(
-                f"{own.path}, line {number}: rows of {_lengths(board)} cells; a board has rows of one length, and all "
-                f"have those of line {rows[0][0]}: {_lengths(rows[0][1])}"
+                f"{own.path}, line {number}: rows of {_lengths(board)} cells; a board has rows of one length{alike}"
             )
     boards = list(dict.fromkeys("".join(board) for _, board in rows))
     symbols, cells = sorted({sign for board in boards for sign in board}), len(boards[0])
@@ -53,7 +53,7 @@ def load_own_boards(own: OwnData) -> Dataset:
         raise DataError(f"{own.path} has {len(symbols)} different signs in its boards; 2 to {SIGNS} are accepted")
     columns = shape[0] if len(shape) > 1 or isqrt(cells) ** 2 != cells else isqrt(cells)
     tokens = torch.tensor([[symbols.index(sign) for sign in board] for board in boards])
-    train, test = held_out(len(boards))
+    train, test = held_out(len(boards), where=own.path)
     repeated = len(rows) - len(boards)
     return Dataset(
         name=f"{own.name} ({len(train):,} to train on)",

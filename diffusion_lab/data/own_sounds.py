@@ -66,7 +66,7 @@ def load_own_sounds(own: OwnData) -> Dataset:
     labels = torch.tensor(layout.labels)
     train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
     if not len(test):
-        train, test = held_out(len(waves), labels=layout.labels if layout.classes else None)
+        train, test = held_out(len(waves), labels=layout.labels if layout.classes else None, where=own.path)
     factor = SPEECH / stacked[train].square().mean().sqrt()
     return Dataset(
         name=f"{own.name} ({len(train):,} to train on)",

@@ -40,7 +40,7 @@ def load_own_table(own: OwnData) -> Dataset:
     if not 1 <= len(names) <= WIDEST:
         raise DataError(f"{own.path} has {len(names)} columns; 1 to {WIDEST} are accepted")
     numbers = [_row(own.path, number, cells, names, separator) for number, cells in rows]
-    train, test = held_out(len(numbers))
+    train, test = held_out(len(numbers), where=own.path)
     points = torch.tensor(numbers, dtype=torch.float64)
     scale, centre = torch.std_mean(points[train], dim=0, correction=0)
     constant = [name for name, value in zip(names, scale.tolist(), strict=True) if not value > 0]

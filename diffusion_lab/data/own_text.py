@@ -55,7 +55,7 @@ def load_own_sentences(own: OwnData) -> Dataset:
     else:
         sentences, vocabulary, vectors, more = _from_glove(own.vectors, sentences)
         notes += more
-    train, test = ([sentences[i] for i in rows.tolist()] for rows in held_out(len(sentences)))
+    train, test = ([sentences[i] for i in rows.tolist()] for rows in held_out(len(sentences), where=own.path))
     info = as_phrases({"train": train, "test": test}, vocabulary, vectors, max(map(len, sentences)))
     return Dataset(
         name=f"{own.name} ({len(train):,} to train on)",

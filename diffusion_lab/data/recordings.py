@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from diffusion_lab.data.dataset import Dataset
+from diffusion_lab.data.sound_lengths import announced_length
 from diffusion_lab.data.storage import decoded, held_out, read_members
 from diffusion_lab.errors import DataError
 
@@ -23,8 +24,8 @@ KIN = (".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"
 """Sounds too, which are better refused than overlooked."""
 FORMATS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC")
 """The first bytes of what may be called .wav; for others libsndfile guesses, and MPEG's decoder talks on stderr."""
-UNKNOWN_LENGTH = 0x7FFF_F000
-"""From here on the length in a header is what a program writes that could not go back, because it wrote to a pipe."""
+COMPLETE = 0.99
+"""The share of the announced samples that a whole file has at least; an MP3 may be a frame off."""
 QUIET = 1e-4
 """A peak of less than this, 80 dB below full scale, is silence."""
 CANCELLED = 0.1
@@ -83,7 +84,7 @@ def load_wav_folder(path: str | Path, length: int = LENGTH, sample_rate: int = S
             shorter than 10 ms, or of another sample rate.
     """
     waves, _, notes = _read_all(Path(path), length, sample_rate)
-    train, test = held_out(len(waves))
+    train, test = held_out(len(waves), where=path)
     return Dataset(
         name=f"recordings of {Path(path).name}",
         source="real",
@@ -150,15 +151,19 @@ def decode_sound(content: bytes, name: str, what: str = "a sound") -> tuple[np.n
     """
     import soundfile
 
-    # libsndfile reads a truncated file without a word; the size in the RIFF header tells.
-    announced = int.from_bytes(content[4:8], "little") + 8
-    if content[:4] == b"RIFF" and len(content) < announced < UNKNOWN_LENGTH:
+    announced = announced_length(content)
+    if announced is not None and len(content) < announced:
         raise DataError(f"{name} is truncated: its header announces {announced:,} bytes, the file has {len(content):,}")
     try:
-        return soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            wanted, rate = file.frames, file.samplerate
+            samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as fault:
         reason = getattr(fault, "error_string", fault)
         raise DataError(f"{name} cannot be read as {what}: {reason}") from fault
+    if len(samples) < COMPLETE * wanted:
+        raise DataError(f"{name} is truncated: it announces {wanted:,} samples and has {len(samples):,}")
+    return samples, rate
 
 
 def refuse_silence(samples: np.ndarray, rate: int, name: str) -> None:

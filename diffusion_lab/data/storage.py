@@ -58,6 +58,8 @@ def read_members(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...] = (
         names = {f.relative_to(path).as_posix(): f for f in path.rglob("*") if f.is_file()}
         for name in _chosen(path, names, suffixes, kin):
             yield name, names[name].read_bytes()
+    elif path.name.lower().endswith((*suffixes, *kin)):
+        raise DataError(f"{path} is one file; give the folder that it lies in, or an archive ({', '.join(ARCHIVES)})")
     elif not path.is_file():
         raise DataError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)})")
     elif zipfile.is_zipfile(path):
@@ -140,11 +142,14 @@ def decoded(
     return dict(tensors), dict(words)
 
 
-def held_out(count: int, one_in: int = 10, labels: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+def held_out(
+    count: int, one_in: int = 10, labels: Sequence[int] | None = None, where: Path | str = "the data"
+) -> tuple[Tensor, Tensor]:
     """Fixed indices (train, test) for data without a split of its own: one item in `one_in`, at least one, is held out.
 
     Args:
         labels: the class of each item, where there are some: of each, one item at least is left to train on.
+        where: what an error calls the data.
 
     Raises:
         DataError: fewer than two items, or no two of one class, so that nothing can be held out.
@@ -152,7 +157,7 @@ def held_out(count: int, one_in: int = 10, labels: Sequence[int] | None = None) 
     import torch
 
     if count < 2:
-        raise DataError(f"at least 2 items are needed to hold one out for testing, found {count}")
+        raise DataError(f"{where}: at least 2 items are needed to hold one out for testing, found {count}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     classes = [0] * count if labels is None else labels
     left = Counter(classes)
@@ -163,7 +168,7 @@ def held_out(count: int, one_in: int = 10, labels: Sequence[int] | None = None) 
             tests.append(item)
     if not tests:
         raise DataError(
-            f"each of the {count} classes has one item only, and one must be held out for testing: give one of them two"
+            f"{where}: each of {count} classes has one item only, and one must be held out for testing; give one two"
         )
     test = torch.zeros(count, dtype=torch.bool)
     test[tests] = True

@@ -21,6 +21,7 @@ from diffusion_lab.data.own_images import load_own_images
 from diffusion_lab.data.own_sounds import load_own_sounds
 from diffusion_lab.data.own_table import load_own_table
 from diffusion_lab.data.own_text import load_own_sentences, random_vectors, words_of
+from diffusion_lab.data.recordings import decode_sound
 from diffusion_lab.data.storage import held_out
 from diffusion_lab.errors import DataError
 
@@ -132,7 +133,7 @@ def test_each_class_keeps_an_item_to_train_on():
         train, test = held_out(5, one_in, labels)
         assert {labels[i] for i in train} == {0, 1, 2} and 2 not in {labels[i] for i in test}
         assert sorted([*train.tolist(), *test.tolist()]) == [0, 1, 2, 3, 4]
-    with pytest.raises(DataError, match="each of the 3 classes has one item only"):
+    with pytest.raises(DataError, match="each of 3 classes has one item only"):
         held_out(3, labels=[0, 1, 2])
 
 
@@ -169,6 +170,21 @@ def test_one_bad_sound_among_many_is_named(samples: np.ndarray, rate: int, reaso
     soundfile.write(tmp_path / "bad.wav", samples, rate)
     with pytest.raises(DataError, match=rf"bad\.wav {reason}"):
         load_own_sounds(OwnData("sounds", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "kind", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "OGG/OPUS"], ids=lambda kind: kind
+)
+def test_a_truncated_sound_is_refused_and_a_whole_one_is_not(kind: str):
+    noise = 0.1 * np.random.default_rng(0).normal(size=40_000)
+    whole = io.BytesIO()
+    form, _, subtype = kind.partition("/")
+    soundfile.write(whole, noise, 8000, format=form, subtype=subtype or None)
+    samples, rate = decode_sound(whole.getvalue(), "whole")
+    assert samples.shape == (40_000, 1) and rate == 8000
+    for part in (0.5, 0.9):
+        with pytest.raises(DataError, match=r"^half (is truncated: |cannot be read as a sound)"):
+            decode_sound(whole.getvalue()[: int(part * len(whole.getvalue()))], "half")
 
 
 def test_a_sound_too_short_for_the_loss_is_refused(tmp_path: Path):
@@ -313,3 +329,8 @@ def test_what_is_no_table_of_numbers_is_refused(text: str, reason: str, tmp_path
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(DataError, match=reason):
         load_own_table(OwnData("table", tmp_path / "mine.csv"))
+
+
+def test_one_file_where_a_folder_is_needed(pictures: Path):
+    with pytest.raises(DataError, match=r"cat/0\.png is one file; give the folder that it lies in"):
+        load_own_images(OwnData("images", pictures / "cat" / "0.png"), 28, grey=True)
