@@ -153,7 +153,7 @@ def test_every_named_layer_exists():
 
 
 @pytest.mark.parametrize(
-    "room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports", "classroom.platforms"]
+    "room", ["", *ROOMS, *INNER, "classroom.gradebook", "classroom.reports", "classroom.platforms", "classroom.rules"]
 )
 def test_every_name_at_a_door_is_there(room: str):
     door = importlib.import_module(f"diffusion_lab.grading.{room}".rstrip("."))
