@@ -18,7 +18,7 @@ SENTENCES = {
     "root missing": "The square root of {about} is missing.",
     "root of the difference": "You take the root of a whole difference, {about}; meant is that of what is subtracted.",
     "difference of the root": "You subtract a root from 1, in {about}; meant is the root of the whole difference.",
-    "negative under a root": "By rounding, what is under the root can fall below 0, and then there is no root: {about}.",
+    "negative under a root": "By rounding, what is under the root can fall below 0, where there is no root: {about}.",
     "roots": "The square roots of {about} are missing.",
     "bound": "The bound {about} is set at the wrong end: `{yours}` where `{right}` belongs.",
     "shares added": "What each step takes, {about}, is added up, and the sum taken from 1. But each step takes its "
