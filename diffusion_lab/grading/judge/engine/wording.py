@@ -28,7 +28,7 @@ SENTENCES = {
     "square too many": "{about} is squared, and must not be.",
     "factor missing": "The factor {about} is missing{beside}.",
     "factor too many": "There is a factor {about} too many{beside}.",
-    "divisor missing": "It is not divided by {about}{beside}.",
+    "divisor missing": "{it} is not divided by {about}.",
     "divisor too many": "There is a division by {about} too many{beside}.",
     "term missing": "The term {about} is missing{beside}.",
     "term too many": "The term {about} does not belong here{beside}.",
@@ -143,6 +143,7 @@ def mistake(
         "where": say(edit.old),
         "beside": _beside(edit, kind, say),
     }
+    words["it"] = words["beside"].removeprefix(" after ") or "it"
     if kind == "line missing" and of_reference:
         kind = "step missing"
     kind, words = _sharpened(kind, words, right, yours)
