@@ -167,3 +167,9 @@ def _marks(arguments: tuple) -> list[Any]:
             found += [value for value in vars(module).values() if type(value) in (int, float)]
         found += [tensor._version for tensor in (*network.parameters(), *network.buffers())]
     return found
+
+
+def not_read(source: Source) -> list[int]:
+    """The places of the arguments that a function never reads."""
+    read = {n.id for tree in source.trees.values() for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return [i for i, argument in enumerate(source.trees[source.name].args.args) if argument.arg not in read]

@@ -13,7 +13,7 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, l
 from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
-from diffusion_lab.grading.judge.engine.attempts import Attempts
+from diffusion_lab.grading.judge.engine.attempts import Attempts, not_read
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
@@ -93,7 +93,7 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     best = min(found, key=lambda m: (m.cost + (0 if m.line else 2 * vague(m.hint)), not m.line), default=None)
     if best is None or best.cost > FAR:
         both, some = search.apart()
-        return both or search.pair() or ((best,) if best else some)
+        return both or search.pair() or ((best,) if best else some or search.ignored())
     wrong, values = wrong_values(trials, exercise.trains)
     if 0 < len(wrong) < values:
         others = "the other is right" if values == 2 else "the others are right"
@@ -198,6 +198,19 @@ class _Search:
         return entries >= SURE * max(cost, 1) and all(
             is_right(self._call(call, t.question), t.question, self.trains) for t in self.trials if t.passed
         )
+
+    def ignored(self) -> tuple[Mistake, ...]:
+        """An argument that every right answer reads and the student's code does not: true, and perhaps not all."""
+        right = right_sources(self.exercise)
+        if self.source is None or not right:
+            return ()
+        names = self.exercise.parameters
+        found = [names[i] for i in not_read(self.source)[:1] if not any(i in not_read(source) for source in right)]
+        if not found:
+            return ()
+        words = f" ({self.meanings[found[0]]})" if found[0] in self.meanings else ""
+        hint = f"`{found[0]}`{words} is not used anywhere in your code, and every right answer hangs on it."
+        return (Mistake("argument ignored", hint, f"edit: argument ignored {found[0]}", FAR, uncertain=True),)
 
     def pair(self) -> tuple[Mistake, ...]:
         """An edit of the student's code that makes it the same as an edit of right code: two mistakes."""

@@ -148,9 +148,23 @@ class Source:
 
 
 def _cancelled(tree: ast.AST) -> int:
-    """How many quotients and differences of equal code there are."""
+    """How many quotients and differences there are in which the same stands on both sides."""
     both = [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Div, ast.Sub))]
-    return sum(ast.dump(n.left) == ast.dump(n.right) for n in both)
+    return sum(
+        bool(_factors(n.left) & _factors(n.right))
+        if isinstance(n.op, ast.Div)
+        else ast.dump(n.left) == ast.dump(n.right)
+        for n in both
+    )
+
+
+def _factors(node: ast.AST) -> set[str]:
+    """The code of what is multiplied there, without bounds."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _factors(node.left) | _factors(node.right)
+    while isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("clamp", "clip", "clamp_min"):
+        node = node.func.value
+    return {ast.dump(node)} if not isinstance(node, ast.Constant) else set()
 
 
 @contextlib.contextmanager

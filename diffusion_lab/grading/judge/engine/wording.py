@@ -18,7 +18,7 @@ SENTENCES = {
     "root missing": "The square root of {about} is missing.",
     "root of the difference": "You take the root of a whole difference, {about}; meant is that of what is subtracted.",
     "difference of the root": "You subtract a root from 1, in {about}; meant is the root of the whole difference.",
-    "negative under a root": "By rounding, what is under the root can fall below 0, and then there is no root: {about}.",
+    "negative under a root": "By rounding, what is under the root can fall below 0, where there is no root: {about}.",
     "roots": "The square roots of {about} are missing.",
     "bound": "The bound {about} is set at the wrong end: `{yours}` where `{right}` belongs.",
     "shares added": "What each step takes, {about}, is added up, and the sum taken from 1. But each step takes its "
@@ -28,7 +28,7 @@ SENTENCES = {
     "square too many": "{about} is squared, and must not be.",
     "factor missing": "The factor {about} is missing{beside}.",
     "factor too many": "There is a factor {about} too many{beside}.",
-    "divisor missing": "It is not divided by {about}{beside}.",
+    "divisor missing": "{it} is not divided by {about}.",
     "divisor too many": "There is a division by {about} too many{beside}.",
     "term missing": "The term {about} is missing{beside}.",
     "term too many": "The term {about} does not belong here{beside}.",
@@ -143,6 +143,7 @@ def mistake(
         "where": say(edit.old),
         "beside": _beside(edit, kind, say),
     }
+    words["it"] = words["beside"].removeprefix(" after ") or "it"
     if kind == "line missing" and of_reference:
         kind = "step missing"
     kind, words = _sharpened(kind, words, right, yours)
