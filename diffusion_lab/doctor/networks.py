@@ -46,7 +46,13 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
         return found.detach()
 
     with evaluating(modules_of(network)):
-        plain = ask(x, told)
+        given = x.clone()
+        plain = ask(given, told)
+        written = float((given - x).abs().max())
+        if written:
+            yield Finding("changes-its-input", PIECE, "It writes into x, which the caller still needs. Make a new "
+                          "tensor.", "largest change", written, 0.0, PAGE)  # fmt: skip
+            return
         size = float(plain.double().std()) or 1.0
         if plain.dtype != torch.float32:
             yield wrong_dtype(PIECE, plain.dtype)

@@ -282,6 +282,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("never-trained", "layers in a list", "cut off"),
         **_all("raises", "a number for each point"),
         **_all("random-while-sampling", "random each time"),
+        **_all("changes-its-input", "changed in place"),
     },
 }
 """The first finding for each wrong answer."""

@@ -19,6 +19,7 @@ def conv_denoiser(channels: int) -> nn.Module:
         both of one dtype, to (B, 1, H, W). Each image is answered by itself, the same in training and in evaluation.
         What is true of one place of an image is true of all: away from the borders the answer moves with the image.
     """
+    waves = torch.tensor([1, 2])
 
     class Denoiser(nn.Module):
         def __init__(self):
@@ -32,7 +33,7 @@ def conv_denoiser(channels: int) -> nn.Module:
             self.last = nn.Conv2d(channels, 1, 3, padding=1)
 
         def forward(self, x, time):
-            angle = torch.pi * time[:, None] * torch.tensor([1, 2]).to(x)
+            angle = torch.pi * time[:, None] * waves.to(x)
             told = self.tell(torch.cat([angle.sin(), angle.cos()], dim=1))[:, :, None, None]
             h = nn.functional.silu(self.stem(x) + told)
             low = nn.functional.silu(self.shrink(h))
@@ -100,8 +101,7 @@ def time_on_the_last_axis(channels):
 
 
 def time_at_the_end(channels):
-    """The time is added to the answer, where no layer follows that mixes it with the image: it says the same about
-    every image. Let it in before a bend."""
+    """The time is added to the answer, where no layer follows that mixes it with the image. Let it in before a bend."""
 
     class Network(_Layers):
         def forward(self, x, time):

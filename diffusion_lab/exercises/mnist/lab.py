@@ -22,6 +22,7 @@ image is. What it has learned about strokes is still there, but it has never see
 
 FINALE = """
 import copy
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
@@ -38,7 +39,7 @@ def factors(time):
     return angle.cos(), angle.sin()
 
 
-for step in range(1500):
+for _ in range(1500):
     x0 = images[torch.randint(len(images), (128,))]
     noise, time = torch.randn_like(x0), 0.999 * (torch.arange(128) + torch.rand(128)) / 128 + 0.001
     alpha, sigma = factors(time)
@@ -47,14 +48,14 @@ for step in range(1500):
     loss.backward()
     optimizer.step()
     with torch.no_grad():
-        for old, new in zip(average.parameters(), network.parameters()):
+        for old, new in zip(average.parameters(), network.parameters(), strict=True):
             old.lerp_(new, 0.005)
 
 
 @torch.no_grad()
 def drawn(count, side):
     x, times = torch.randn(count, 1, side, side), torch.linspace(1, 0, 51)
-    for now, after in zip(times[:-1], times[1:]):
+    for now, after in pairwise(times):
         alpha, sigma = factors(now.expand(count))
         v = average(x, now.expand(count))
         x0 = (alpha * x - sigma * v).clamp(-1, 1)
@@ -67,8 +68,8 @@ def drawn(count, side):
 print(f"loss of the last batch: {loss:.3f}")
 samples, large = drawn(36, 8), drawn(6, 16)
 figure, axes = plt.subplots(4, 12, figsize=(12, 4))
-for place, image in zip(axes.flat, [*samples, *large, *images[:6]]):
-    place.imshow(image[0], cmap="gray", vmin=-1, vmax=1)
+for place, image in zip(axes.flat, [*samples, *large, *images[:6]], strict=True):
+    place.imshow(image[0].numpy(), cmap="gray", vmin=-1, vmax=1)
     place.axis("off")
 figure.suptitle("your samples; in the last row, larger ones, and digits of the data")
 plt.show()
