@@ -84,6 +84,7 @@ def _info(experiment: Experiment) -> dict[str, Any]:
 
 def _density(experiment: Experiment):
     """The exact density of clean data, for points whose truth has one."""
-    if experiment.kind != "points" or not hasattr(experiment.exact, "log_density"):
-        return None
+    exact = experiment.exact
+    if experiment.kind != "points" or not hasattr(exact, "log_density") or getattr(exact, "std", None) == 0:
+        return None  # points without a width, such as the rows of a table, have no density
     return lambda points: experiment.exact.log_density(points.double(), CLEAN).exp().float()
