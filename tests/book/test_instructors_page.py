@@ -22,7 +22,7 @@ from diffusion_lab.grading.classroom.reports.class_report import write_reports
 from diffusion_lab.grading.classroom.reports.exports import COLUMNS
 from diffusion_lab.grading.classroom.result import STATES
 from diffusion_lab.grading.classroom.rules import rules_of
-from diffusion_lab.grading.classroom.rules.course_file import COMMON, OF_EXERCISE, OF_LATE, OF_NOTEBOOK, OF_QUESTION
+from diffusion_lab.grading.classroom.rules.reading import COMMON, OF_EXERCISE, OF_LATE, OF_NOTEBOOK, OF_QUESTION
 from diffusion_lab.grading.isolation.kinds import IMAGE, NONE_GIVES_UP
 from diffusion_lab.grading.isolation.sandbox import Limits
 from diffusion_lab.grading.notebook.authoring import CONFIGURATION, EXERCISES, SOLUTIONS

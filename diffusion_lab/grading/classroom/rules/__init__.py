@@ -5,10 +5,10 @@ from __future__ import annotations
 from diffusion_lab.grading.faces import lazily
 
 _HOME = {
-    "COURSE_FILE": "course_file",
-    "Rules": "course_file",
-    "NotebookRules": "course_file",
-    "Question": "course_file",
+    "COURSE_FILE": "decisions",
+    "Rules": "decisions",
+    "NotebookRules": "decisions",
+    "Question": "decisions",
     "rules_of": "course_file",
     "ruled": "course_file",
     "Late": "lateness",
