@@ -20,7 +20,7 @@ from diffusion_lab.networks import build_network
 from diffusion_lab.networks.blocks import from_patches, to_patches
 from diffusion_lab.train import Settings, Source, Trainer
 
-SIDE, BATCH, UNET_STEPS = 16, 64, 200
+SIDE, BATCH, UNET_STEPS = 16, 64, 600
 SCHEDULE = schedules.cosine()
 PATCHES = (2, 4, 8)
 HELD_OUT = 1000
