@@ -30,7 +30,8 @@ def loaded(file: str, source: str) -> Exercise:
     try:
         exec(compile(source, place, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
-        raise LabError(f"{file}, line {_line(error, place)}: {type(error).__name__}: {error}") from error
+        said = error.msg if isinstance(error, SyntaxError) else str(error)  # else it names the line once more
+        raise LabError(f"{file}, line {_line(error, place)}: {type(error).__name__}: {said}") from error
     found = module.__dict__.get("EXERCISE")
     if not isinstance(found, Exercise):
         raise LabError(f"{file} makes no EXERCISE = Exercise(...), as the files of the package do")

@@ -53,6 +53,7 @@ def points_of(results: list[Result]) -> dict[str, float]:
 
 
 def test_a_worker_that_does_not_start_says_why_and_what_to_do(tmp_path: Path):
+    import distributed  # noqa: F401 - its own defaults come first: what is set for a while is all that there is else
     from dask import config
 
     with (

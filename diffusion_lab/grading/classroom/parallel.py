@@ -106,7 +106,7 @@ class Classroom:
             result = replace(result, attempt=submissions[place].attempt)
             if not kept and not submissions[place].strange:
                 try:
-                    records.keep(result, result.attempt)
+                    (records.keep_attempt if result.attempt else records.keep)(result)
                 except OSError as error:
                     reason = f"its result could not be written: {error.strerror}"
                     result = _failed(submissions[place], reason, drawn, result.digest)

@@ -148,8 +148,15 @@ class Records:
             return None
         return result if (result.student, result.chapter) == (student, self.chapter) else None
 
-    def keep(self, result: Result, attempt: str = "") -> None:
-        """Keep a student's result, or that of one attempt beside it."""
+    def keep(self, result: Result) -> None:
+        """Keep a student's result."""
+        self._write(result, "")
+
+    def keep_attempt(self, result: Result) -> None:
+        """Keep the result of one of several attempts, beside that which counts."""
+        self._write(result, result.attempt)
+
+    def _write(self, result: Result, attempt: str) -> None:
         write_atomically(self._path(result.student, attempt), json.dumps(result.as_dict(), indent=1).encode())
 
     def _path(self, student: str, attempt: str) -> Path:

@@ -29,8 +29,9 @@ def answers_in(
     """
     if not folder.is_dir():
         raise LabError(f"there is no folder {folder}")
-    files = [(s.chapter, s.student, s.path) for s in find(folder, chapters) if not s.reason]
-    unread = [f"{s.student}, {s.chapter}: {s.reason}" for s in find(folder, chapters) if s.reason]
+    handed_in = find(folder, chapters)
+    files = [(s.chapter, s.student, s.path) for s in handed_in if not s.reason]
+    unread = [f"{s.student}, {s.chapter}: {s.reason}" for s in handed_in if s.reason]
     for path in sorted(folder.glob("*.ipynb")):
         try:
             chapter = of_notebook(content_of(path)).chapter
