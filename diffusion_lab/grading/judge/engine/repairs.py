@@ -87,10 +87,16 @@ def _made(
     price: int | None = None,
 ) -> Repair:
     for node in (new, *(n for _, n in changes)):
-        if not hasattr(node, "lineno"):
-            ast.copy_location(node, old)
-        ast.fix_missing_locations(node)
+        _locate(node, old)
     return Repair(kind, changes, old, new, about, function, case, price)
+
+
+def _locate(node: ast.AST, old: ast.AST) -> None:
+    """Put what is new where the old code stands; what it holds of that stays where it is."""
+    if not hasattr(node, "lineno"):
+        ast.copy_location(node, old)
+        for child in ast.iter_child_nodes(node):
+            _locate(child, old)
 
 
 def _of_shape(slot: Slot, node: ast.AST, names: list[str]) -> Iterator[Option]:
