@@ -95,7 +95,8 @@ def _locate(node: ast.AST, old: ast.AST) -> None:
     """Put what is new where the old code stands; what it holds of that stays where it is."""
     if not hasattr(node, "lineno"):
         ast.copy_location(node, old)
-        for child in ast.iter_child_nodes(node):
+    for child in ast.iter_child_nodes(node):
+        if not hasattr(child, "lineno"):
             _locate(child, old)
 
 
