@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
 from diffusion_lab.grading.judge.engine.edits import Edit, places
-from diffusion_lab.grading.judge.engine.formulas import of_formula
+from diffusion_lab.grading.judge.engine.formulas import names_of_roots, of_formula
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one, root_of
 
 MORE_TWINS = {
@@ -58,9 +58,15 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     """
     names = [a.arg for a in function.args.args]
     everywhere = list(places(function))
+    roots = names_of_roots(function)
     found: list[Edit] = []
     for slot, node, case in everywhere:
-        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node), *of_formula(node)]
+        possible = [
+            *_of_shape(slot, node, names),
+            *_of_list(slot, node),
+            *_of_calls(slot, node),
+            *of_formula(node, roots),
+        ]
         for kind, new, about in possible:
             price = 1 if kind in CHEAP else None
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
