@@ -7,7 +7,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -31,6 +31,16 @@ INSIDE = set(
 """What code that reads or changes the inside of a network uses."""
 ALIKE = 6
 """Digits to which the answers of two edits are the same, so that one of them is enough."""
+
+
+class _Ranked(NamedTuple):
+    """An edit, and how early it is tried."""
+
+    edit: Edit
+    cost: int
+    alone: bool
+    """Whether it comes earlier where it need not be one of two."""
+    length: int
 
 
 class Attempts:
@@ -84,22 +94,19 @@ class Attempts:
         kinds: Collection[str | None] = (),
     ) -> Iterator[tuple[Edit, LocalCaller]]:
         """The edits that make sense, the least far-fetched first and those of `kinds` before all, until time is up."""
-        repairs = self.source.repairs() if self.source else ()
+        if self.source is None:
+            return
+        first = (SHELL if whole_first else self.source.name, self.source.name)
 
-        def order(edit: Edit) -> tuple:
-            early = edit.kind in OFTEN or by_two(edit) or (edit.kind in ALONE and not whole_first)
-            cost = edit.cost - early
-            if edit.kind == "name" and not self._alike(edit.old, edit.new):
-                cost += 2
-            first = SHELL if whole_first else self.source.name
-            where = (first, self.source.name).index(edit.function) if edit.function in (first, self.source.name) else 2
-            return 0 if edit.kind in kinds else cost, where, length(edit)
+        def order(ranked: _Ranked) -> tuple:
+            edit, cost = ranked.edit, ranked.cost - (ranked.alone and not whole_first)
+            where = first.index(edit.function) if edit.function in first else 2
+            return 0 if edit.kind in kinds else cost, where, ranked.length
 
-        for edit in sorted(repairs, key=order):
+        for edit in (ranked.edit for ranked in sorted(self._ranked, key=order)):
             if clock.over:
                 return
-            odd = of_a_count(edit, self.counts) or out_of_place(edit) or turns_a_one(edit) or orders_words(edit)
-            if odd or not only(edit) or (edit.kind == "name" and self._flag_for_number(edit.old, edit.new)):
+            if not only(edit):
                 continue
             if edit not in self._built:
                 call = self._built[edit] = edited(self.source, edit, not self._only_asks)
@@ -142,6 +149,20 @@ class Attempts:
     def _mark(self, caller: Caller, asked: Collection[Question]) -> tuple[float, ...]:
         numbers = (projection([self.answer(caller, q, gradients=False)], False)[0] for q in asked)
         return tuple(float(f"{number:.{ALIKE}g}") for number in numbers)
+
+    @cached_property
+    def _ranked(self) -> list[_Ranked]:
+        """The edits that make sense, with what their order hangs on."""
+        found = []
+        for edit in self.source.repairs() if self.source else ():
+            if of_a_count(edit, self.counts) or out_of_place(edit) or turns_a_one(edit) or orders_words(edit):
+                continue
+            name = edit.kind == "name"
+            if name and self._flag_for_number(edit.old, edit.new):
+                continue
+            cost = edit.cost - (edit.kind in OFTEN or by_two(edit)) + 2 * (name and not self._alike(edit.old, edit.new))
+            found.append(_Ranked(edit, cost, edit.kind in ALONE, length(edit)))
+        return found
 
     def _arguments(self, question: Question) -> tuple:
         """What an edited form is called with: networks that no one else has."""

@@ -14,6 +14,7 @@ from diffusion_lab.grading.judge.comparing import as_tensor
 from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
 from diffusion_lab.grading.judge.engine.attempts import Attempts, not_read
+from diffusion_lab.grading.judge.engine.both import together, without
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
@@ -49,7 +50,7 @@ from diffusion_lab.grading.judge.engine.searching import (
     touches,
 )
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
-from diffusion_lab.grading.judge.engine.wording import Mistake, mistake, together
+from diffusion_lab.grading.judge.engine.wording import Mistake, mistake
 from diffusion_lab.grading.judge.questions import Question, Trial, questions
 
 ONE, APART, ALL = 0.35, 0.15, 0.85
@@ -260,7 +261,7 @@ class _Search:
                 ):
                     best = (second,) if second.known and one.kind in CASES else together(one, second)
                     if second.known and one.kind in REMOVED:  # it may stand in the place of what the listed one lacks
-                        best = (one, replace(second, hint=f"Without it: {second.hint}"))
+                        best = (without(one, second),)
                     break
         return best
 

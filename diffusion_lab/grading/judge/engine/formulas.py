@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, number, one, root_of
 
 
-def of_formula(node: ast.AST) -> Iterator[Option]:
-    """All of them at one place."""
+def of_formula(node: ast.AST, roots: Collection[str] = ()) -> Iterator[Option]:
+    """All of them at one place.
+
+    Args:
+        roots: the local names that stand for a root.
+    """
     yield from _of_shares(node)
     yield from _of_ends(node)
     yield from _of_roots(node)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
+        if isinstance(node.right, ast.Name) and node.right.id in roots:
+            square = ast.BinOp(node.right, ast.Pow(), ast.Constant(2))
+            yield "difference of the root", _root(ast.BinOp(node.left, ast.Sub(), square)), node
 
 
 def _of_shares(node: ast.AST) -> Iterator[Option]:
@@ -62,6 +70,15 @@ def _of_roots(node: ast.AST) -> Iterator[Option]:
         under = _under_root(node.left)
         if under is not None and isinstance(node.right, (ast.Constant, ast.Name)):
             yield "bracket", _root(ast.BinOp(under, node.op, node.right)), None
+
+
+def names_of_roots(function: ast.FunctionDef) -> set[str]:
+    """The local names that are set to a root."""
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and _under_root(node.value) is not None:
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _under_root(node: ast.AST) -> ast.expr | None:

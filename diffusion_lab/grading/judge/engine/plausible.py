@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Sequence
 from itertools import permutations
 
@@ -142,5 +143,7 @@ def contrary(one: Mistake, other: Mistake) -> bool:
         and any(one.strip() in other for one, other in permutations(subjects))
     ):
         return True
+    if one.kind == "root too many" and other.known and re.search(r"\broots?\b", other.hint):
+        return True  # a root too many and roots that are missing are one root in the wrong place
     undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
     return one.name == other.name or same_case or undone

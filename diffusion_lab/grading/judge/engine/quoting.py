@@ -141,3 +141,15 @@ def unknown(node: ast.AST, seen: Collection[str] | None) -> set[str]:
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return names - bound - set(seen) - NOT_QUANTITIES - MODULES - set(dir(builtins))
+
+
+def set_anew(body: ast.AST) -> set[str]:
+    """Names that are set to something else than a form of themselves: a parameter among them is no longer what its
+    reader knows, as after `last = zeros`, while `x = x.double()` still is."""
+    found = set()
+    for node in ast.walk(body):
+        if isinstance(node, ast.Assign):
+            read = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+            stored = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+            found |= stored - read
+    return found

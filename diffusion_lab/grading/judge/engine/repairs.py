@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
 from diffusion_lab.grading.judge.engine.edits import Edit, places
-from diffusion_lab.grading.judge.engine.formulas import of_formula
+from diffusion_lab.grading.judge.engine.formulas import names_of_roots, of_formula
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one, root_of
 
 MORE_TWINS = {
@@ -58,9 +58,15 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     """
     names = [a.arg for a in function.args.args]
     everywhere = list(places(function))
+    roots = names_of_roots(function)
     found: list[Edit] = []
     for slot, node, case in everywhere:
-        possible = [*_of_shape(slot, node, names), *_of_list(slot, node), *_of_calls(slot, node), *of_formula(node)]
+        possible = [
+            *_of_shape(slot, node, names),
+            *_of_list(slot, node),
+            *_of_calls(slot, node),
+            *of_formula(node, roots),
+        ]
         for kind, new, about in possible:
             price = 1 if kind in CHEAP else None
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
@@ -87,10 +93,17 @@ def _made(
     price: int | None = None,
 ) -> Repair:
     for node in (new, *(n for _, n in changes)):
-        if not hasattr(node, "lineno"):
-            ast.copy_location(node, old)
-        ast.fix_missing_locations(node)
+        _locate(node, old)
     return Repair(kind, changes, old, new, about, function, case, price)
+
+
+def _locate(node: ast.AST, old: ast.AST) -> None:
+    """Put what is new where the old code stands; what it holds of that stays where it is."""
+    if not hasattr(node, "lineno"):
+        ast.copy_location(node, old)
+    for child in ast.iter_child_nodes(node):
+        if not hasattr(child, "lineno"):
+            _locate(child, old)
 
 
 def _of_shape(slot: Slot, node: ast.AST, names: list[str]) -> Iterator[Option]:

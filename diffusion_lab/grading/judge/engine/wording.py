@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.ideas import idea_behind
 from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES, root_of
-from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted
+from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted, set_anew
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 
 SENTENCES = {
@@ -129,8 +129,8 @@ def mistake(
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
     known = local_names(body) if body is not None else {}
-    if of_reference and body is not None and seen is not None:  # what is set anew there is not what the reader knows
-        seen = set(seen) - {n.id for n in ast.walk(body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if of_reference and body is not None and seen is not None:
+        seen = set(seen) - set_anew(body)
     say = partial(quoted, known=known, seen=seen) if of_reference else partial(_own, whole=_whole_of(edit))
     right, yours = (edit.old, edit.new) if of_reference else (edit.new, edit.old)
     about = edit.about if edit.about is not None else edit.old
@@ -180,32 +180,6 @@ def mistake(
     key = re.sub(r"[`\s]+", " ", f"edit: {kind} {subject}").strip()
     hint = f"{start}{sentence}{' ' + idea if idea else ''}"
     return Mistake(kind, hint, key[:80], edit.cost, line=edit.line if start else 0)
-
-
-REPLACED = {
-    "divisor": "It is divided by `{yours}`, and must be divided by `{right}`.",
-    "factor": "It is multiplied by `{yours}`, and must be multiplied by `{right}`.",
-}
-
-
-def together(one: Mistake, other: Mistake) -> tuple[Mistake, ...]:
-    """Two mistakes as they are told: one, where one thing stands in the place of another; and where both have the same
-    words, it is said that they are two."""
-    for what, sentence in REPLACED.items():
-        kinds = (f"{what} too many", f"{what} missing")
-        if (one.kind, other.kind) == kinds:
-            yours, right = (m.name.removeprefix(f"edit: {m.kind}").strip() for m in (one, other))
-            if yours and right:
-                start = f"Line {one.line}: " if one.line else ""
-                hint = start + sentence.format(yours=yours, right=right)
-                return (
-                    Mistake(what, hint, f"edit: {what} {yours} for {right}"[:80], one.cost + other.cost, line=one.line),
-                )
-    if one.hint.endswith(other.hint):
-        return (one,)
-    if one.kind == other.kind == "function":
-        other = replace(other, hint=f"In another place: {other.hint}")
-    return (one, other)
 
 
 def _whole_of(edit: Edit) -> tuple[ast.AST, str] | None:
