@@ -41,6 +41,13 @@ def test_reach_is_counted_to_the_pixel(layers: int):
     assert all(found.values()), found
 
 
+@pytest.mark.parametrize(("by", "axis"), [(1, 2), (-1, 2), (1, 3), (-1, 3)])
+def test_reach_is_asked_for_in_each_direction(by: int, axis: int):
+    """An answer in the place of its neighbour's looks a pixel further to one side, and one less far to the other."""
+    found = bench(Around(after=lambda x, answer: answer.roll(by, axis)))
+    assert {name for name, holds in found.items() if not holds} == {f"looks {REACH} pixels far"}
+
+
 def test_a_border_that_is_mirrored_is_as_good_as_one_of_zeros():
     assert all(bench(Tower(REACH, padding_mode="reflect")).values())
 
