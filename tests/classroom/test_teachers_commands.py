@@ -112,6 +112,25 @@ def test_a_complaint_can_be_looked_into(course: Path, command):
     assert len(list((kept / "seeds").iterdir())) == 2, "every run has a seed of its own"
 
 
+@pytest.mark.slow
+def test_the_best_attempt_counts_where_the_course_says_so(course: Path, command):
+    others = [task.name for task in notebook(CHAPTER).exercises if task.name not in ("linear_betas", "alpha_bar")]
+    rules = f"attempts = 'best'\n[{CHAPTER}]\nleave_out = {others!r}\npoints = {{alpha_bar = 6}}\n"
+    (course / "course.toml").write_text(rules)
+    assert command("release", CHAPTER, "--course", course).exit_code == 0
+    wrong = {name: NOTHING.format(name=name) for name in ("linear_betas", "alpha_bar")}
+    for student, sources in (("ada", {}), ("bob", wrong)):
+        put(course / "submitted", student, filled(right() | sources))
+    assert "10 of 10" in command("grade", CHAPTER, "--course", course).output
+    put(course / "submitted", "ada", filled(right() | wrong))
+    put(course / "submitted", "bob", filled(right() | {"linear_betas": wrong["linear_betas"]}))
+    done = command("grade", CHAPTER, "--course", course)
+    assert done.exit_code == 0 and "the best of 2 attempts, an earlier one" in done.output, done.output
+    assert Book(course, CHAPTER).totals() == {"ada": (10, 10), "bob": (6, 10)}
+    assert Records(course, CHAPTER).read("ada").points == 10  # what `questions` asks about
+    assert command("questions", course / "submitted" / "ada" / FOLDER, "--course", course).exit_code == 0
+
+
 def more_points(document: dict) -> None:
     cell_of(document, "q_sample-check")["metadata"]["nbgrader"]["points"] = 9
 
