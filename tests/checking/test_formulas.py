@@ -71,6 +71,13 @@ def root_of_the_wrong_part(x, eps, table, t):
     return a.sqrt() * x + (1 - a.sqrt()) * eps
 
 
+def root_under_a_name(x, eps, table, t):
+    a = (table[t] / table[0]).unsqueeze(1)
+    signal = a.sqrt()
+    noise = 1 - signal
+    return signal * x + noise * eps
+
+
 def level_for_the_ratio(x, eps, table, t):
     kept = table[t][:, None]
     a = kept / table[0]
@@ -114,6 +121,7 @@ def without_a_bracket(u, shift):
         (left, steps, bounded_below, "`most` is set at the wrong end: `min` where `max` belongs"),
         (mixed, levels, no_roots, "The square roots of `a` and `1 - a` are missing"),
         (mixed, levels, root_of_the_wrong_part, "meant is the root of the whole difference"),
+        (mixed, levels, root_under_a_name, "You subtract a root from 1, in `1 - signal`"),
         (mixed, levels, level_for_the_ratio, "`kept` is used where `a` belongs"),
         (turned, angles, exchanged_everywhere, "`c` and `s` have changed places"),
         (moved, times, without_a_bracket, "A bracket is missing or in the wrong place"),
@@ -269,6 +277,18 @@ def test_what_only_a_property_shows_is_named_too(name, function, words):
     assert all(outcome.passed for outcome in verdict.outcomes if outcome.number)
     (idea,) = verdict.ideas
     assert words in idea.hint
+
+
+def share_of_the_power(alpha_bar, signals):
+    power = torch.fft.rfft(signals[:, 0]).abs().square().mean(0)
+    power = power / power.sum()
+    return (alpha_bar / (1 - alpha_bar))[:, None] * power
+
+
+def test_what_stands_in_the_place_of_what_is_missing_is_not_called_wrong_itself():
+    (idea,) = check(library()["band_snr"], LocalCaller(share_of_the_power)).ideas
+    assert idea.known
+    assert idea.hint.startswith("Suppose you leave out the division by `power.sum()` (line ")
 
 
 def weighed(x, weight):

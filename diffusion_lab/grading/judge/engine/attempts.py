@@ -37,7 +37,7 @@ class _Ranked(NamedTuple):
     """An edit, and how early it is tried."""
 
     edit: Edit
-    cost: int
+    cost: float
     alone: bool
     """Whether it comes earlier where it need not be one of two."""
     length: int
@@ -160,7 +160,9 @@ class Attempts:
             name = edit.kind == "name"
             if name and self._flag_for_number(edit.old, edit.new):
                 continue
-            cost = edit.cost - (edit.kind in OFTEN or by_two(edit)) + 2 * (name and not self._alike(edit.old, edit.new))
+            cost: float = edit.cost - (edit.kind in OFTEN or by_two(edit))
+            if name:
+                cost += -0.5 if self._alike(edit.old, edit.new) else 2
             found.append(_Ranked(edit, cost, edit.kind in ALONE, length(edit)))
         return found
 

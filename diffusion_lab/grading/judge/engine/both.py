@@ -10,8 +10,8 @@ from diffusion_lab.grading.judge.engine.wording import Mistake
 REPLACED = {
     "divisor": "It is divided by `{yours}`, and must be divided by `{right}`.",
     "factor": "It is multiplied by `{yours}`, and must be multiplied by `{right}`.",
+    "term": "The term `{yours}` stands where `{right}` belongs.",
 }
-
 
 WITHOUT = {"factor": "the factor", "divisor": "the division by", "term": "the term", "line": "the step that sets"}
 

@@ -173,7 +173,8 @@ class _Search:
                     if not contrary(*both):
                         return both, ()
             found.append((edit, call, right))
-        best = max(found, key=lambda f: (len(f[2]), -f[0].cost), default=None)
+        said = [f for f in found if MIRROR.get(f[0].kind, f[0].kind) not in REMOVED]  # it may stand for another
+        best = max(said, key=lambda f: (len(f[2]), -f[0].cost), default=None)
         if best is None or not self._sure_of_some(best[1], best[2], parts, best[0].cost):
             return (), ()
         some = self._told(best[0])
