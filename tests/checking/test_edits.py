@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import math
 from pathlib import Path
 
@@ -141,6 +142,17 @@ def test_it_is_named_where_the_code_is_out_of_reach_and_other_cases_are_graded(f
     (found,) = explained(function, Elsewhere, seed=5)
     assert found.name.startswith("edit: ")
     assert not found.line
+
+
+def test_no_collection_of_garbage_takes_the_time_of_a_search():
+    collects = []
+
+    def watched(x0, t, noise, alpha_bar):
+        collects.append(gc.isenabled())
+        return clipped(x0, t, noise, alpha_bar)
+
+    assert explained(watched, Elsewhere) is not None
+    assert collects[0] and not collects[-1] and gc.isenabled()
 
 
 def test_two_mistakes_are_both_named():

@@ -43,6 +43,7 @@ from diffusion_lab.grading.judge.engine.rebuilding import Source
 from diffusion_lab.grading.judge.engine.searching import (
     CALL,
     Clock,
+    collected_later,
     edited,
     is_right,
     same_returned,
@@ -86,7 +87,11 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     late = any(t.returned.fault is not None and t.returned.fault.kind == "time" for t in trials)
     if late or all(t.passed for t in trials):
         return ()
-    search = _Search(exercise, caller, trials)
+    with collected_later():
+        return _found(_Search(exercise, caller, trials), trials, exercise.trains)
+
+
+def _found(search: _Search, trials: Sequence[Trial], trains: bool) -> tuple[Mistake, ...]:
     if all(t.returned.fault is not None for t in trials if not t.passed):
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     made = search.made()
@@ -95,7 +100,7 @@ def explain(exercise: Exercise, caller: Caller, trials: Sequence[Trial]) -> tupl
     if best is None or best.cost > FAR:
         both, some = search.apart()
         return both or search.pair() or ((best,) if best else some or search.ignored())
-    wrong, values = wrong_values(trials, exercise.trains)
+    wrong, values = wrong_values(trials, trains)
     if 0 < len(wrong) < values:
         others = "the other is right" if values == 2 else "the others are right"
         best = (
