@@ -151,7 +151,7 @@ def test_no_collection_of_garbage_takes_the_time_of_a_search():
         collects.append(gc.isenabled())
         return clipped(x0, t, noise, alpha_bar)
 
-    assert explained(watched, Elsewhere) is not None
+    explained(watched, Elsewhere, seed=5)  # on other cases than those it is asked about while searching
     assert collects[0] and not collects[-1] and gc.isenabled()
 
 
