@@ -48,6 +48,7 @@ def test_threads_sleep_while_they_wait(start: str):
     assert spins((STARTS | PROGRAMS)[start]) == {"0"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
 def test_a_setting_of_the_user_stays():
     assert spins(STARTS["package"], OMP_WAIT_POLICY="active") == spins("import torch", OMP_WAIT_POLICY="active")

@@ -20,6 +20,8 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.parallel import Classroom
 from diffusion_lab.grading.classroom.records import find
 
+pytestmark = pytest.mark.slow  # a whole class is graded for it
+
 EXERCISES = notebook(CHAPTER).exercises
 POINTS = notebook(CHAPTER).points
 FIRST = EXERCISES[0].name

@@ -76,6 +76,7 @@ def test_workers_give_the_marks_of_one_process(room: Classroom):
     assert results[3].exercises == tuple(here["exercises"])
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_graded_again(room: Classroom):
     expected = hand_in(room.course, 4)
     first = graded_by(room)
@@ -261,6 +262,7 @@ def test_a_worker_that_is_killed_is_replaced(room: Classroom, monkeypatch: pytes
     assert flag.exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_classroom_closes(tmp_path: Path):
     import psutil
 
@@ -357,6 +359,7 @@ def test_nobody_else_on_the_machine_can_use_the_workers(room: Classroom):
             Client(other, timeout=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected")
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path):
     with pytest.raises(LabError, match="no Dask scheduler answers"), Classroom(tmp_path, scheduler="tcp://127.0.0.1:1"):

@@ -95,6 +95,7 @@ def test_a_class_from_release_to_feedback(course: Path, command):
     assert done.exit_code == 0 and feedback.exists(), done.output
 
 
+@pytest.mark.slow
 def test_a_complaint_can_be_looked_into(course: Path, command):
     wrong = "def q_sample(x0, t, eps, alpha_bar):\n    return x0 + 0 * eps"
     place = put(course / "submitted", "ada", filled(right() | {"q_sample": wrong}))
@@ -178,6 +179,7 @@ def test_what_could_not_be_graded_is_not_released(course: Path, command, change,
         assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 def test_a_mark_that_somebody_has_to_give_is_asked_for(course: Path, command):
     """A question of the teacher's own, which no check marks."""
     source = course / "solutions" / FOLDER / f"{FOLDER}.ipynb"
@@ -225,6 +227,7 @@ def test_release_and_collect_go_through_the_exchange(course: Path, command):
     assert (course / "submitted" / "ada" / FOLDER / f"{FOLDER}.ipynb").is_file()
 
 
+@pytest.mark.slow
 def test_what_was_not_graded_shows_in_the_exit_status(course: Path, command, monkeypatch: pytest.MonkeyPatch):
     put(course / "submitted", "ada", filled(right()))
     put(course / "submitted", "bob", filled(right()))

@@ -223,6 +223,7 @@ def accuracy(train: Dataset, test: Dataset) -> float:
     return judge.score(features(test.test), test.test_labels)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_who_knows_real_digits_recognises_the_synthesised_ones(real_data_folder: Path):
     """Chance is 10%. What was learned on people is of use on the synthesiser: its digits do sound like digits."""

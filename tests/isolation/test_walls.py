@@ -350,6 +350,7 @@ def test_forged_replies_are_refused(sandbox):
             assert returned.fault is not None or returned.value is None or isinstance(returned.value, torch.Tensor)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_sandbox_closes(tmp_path: Path):
     program = (
         "import os, sys\n"

@@ -50,6 +50,7 @@ def run_script(*arguments: str, folder: Path, seed: str = "1") -> subprocess.Com
     )
 
 
+@pytest.mark.slow
 def test_script_writes_and_checks_and_leaves_nothing_else(tmp_path: Path, built: dict[str, bytes]):
     """In processes with other orders of sets and dictionaries, too, the bytes are the same."""
     first = run_script("normal_1d", folder=tmp_path)

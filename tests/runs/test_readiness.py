@@ -230,6 +230,7 @@ def test_a_torchvision_that_does_not_fit_torch_is_told_in_one_line(name, unfit, 
         assert result.exit_code == 2 and unfit in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_notes_on_the_data_are_in_the_report_and_said(tmp_path, monkeypatch):
     from diffusion_lab.chapters import get
 
