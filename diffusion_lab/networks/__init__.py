@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffusion_lab.networks.build import KINDS, build_network, count_parameters, describe
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
 from diffusion_lab.networks.mlp import MLP
-from diffusion_lab.networks.transformer import Transformer
+from diffusion_lab.networks.transformer import Transformer, TransformerBlock
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MLP",
     "TimeEmbedding",
     "Transformer",
+    "TransformerBlock",
     "UNet1d",
     "UNet2d",
     "build_network",
