@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ def real_data_folder() -> Path:
     if folder is None:
         pytest.skip(f"{DATA_VARIABLE} names no folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_offer_stays() -> Iterator[None]:
+    """What a notebook that a test has read says of its course does not last beyond the test."""
+    yield
+    offers = sys.modules.get("diffusion_lab.exercises.offers")
+    if offers is not None:
+        offers._adopted.clear()
 
 
 @pytest.fixture(scope="session")

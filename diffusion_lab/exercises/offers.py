@@ -144,6 +144,13 @@ def in_force(given: Iterable[Offer]) -> Iterator[None]:
         _in_force.reset(token)
 
 
+@contextlib.contextmanager
+def by_rules_alone() -> Iterator[None]:
+    """What a notebook says of itself does not count while this is open: a class is marked by the course's rules."""
+    with in_force(_in_force.get() or ()):
+        yield
+
+
 def _worth(task: Task, points: float | None) -> Task:
     return task if points is None or points == task.points else replace(task, parts=shared_out(task.parts, points))
 

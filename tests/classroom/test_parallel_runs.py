@@ -17,6 +17,7 @@ from handed_in import CHAPTER, NOTHING, filled, put, right
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises.offers import Offer, adopt
 from diffusion_lab.grading.classroom import parallel
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.parallel import Classroom
@@ -62,6 +63,13 @@ def test_a_worker_that_does_not_start_says_why_and_what_to_do(tmp_path: Path):
         Classroom(tmp_path, jobs=1),
     ):
         pass
+
+
+def test_marks_follow_the_course_and_not_what_a_notebook_says_of_itself(room: Classroom):
+    expected = hand_in(room.course, 2)
+    adopt(Offer(CHAPTER, leave_out=tuple(exercise.name for exercise in EXERCISES[2:])))  # as reading a notebook does
+    results = graded_by(room, seed="a seed")
+    assert points_of(results) == expected and {result.out_of for result in results} == {POINTS}
 
 
 def test_workers_give_the_marks_of_one_process(room: Classroom):

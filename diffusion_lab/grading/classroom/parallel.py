@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.exercises.offers import offered, offers
+from diffusion_lab.exercises.offers import by_rules_alone, offered, offers
 from diffusion_lab.grading.classroom import workers
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
@@ -80,7 +80,7 @@ class Classroom:
         course_text: str = "",
         on_result: Callable[[Result, bool], None] = lambda result, kept: None,
     ) -> list[Result]:
-        """Results in the order of the submissions, all of one chapter.
+        """Results in the order of the submissions, all of one chapter, by the course's rules in force.
 
         Results of an earlier run are kept for submissions that have not changed since.
 
@@ -92,8 +92,18 @@ class Classroom:
         """
         if not submissions:
             return []
-        chapter = submissions[0].chapter
-        records = Records(self.course, chapter)
+        with by_rules_alone():
+            return self._grade(submissions, seed, afresh, course_text, on_result)
+
+    def _grade(
+        self,
+        submissions: Sequence[Submission],
+        seed: str,
+        afresh: bool,
+        course_text: str,
+        on_result: Callable[[Result, bool], None],
+    ) -> list[Result]:
+        records = Records(self.course, submissions[0].chapter)
         try:
             if afresh:
                 records.forget()
