@@ -10,6 +10,7 @@ from diffusion_lab import samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.noise_removal import noise_removal
+from diffusion_lab.chapters.readiness import require_heartbeats
 from diffusion_lab.data import Dataset, load
 from diffusion_lab.metrics import (
     Score,
@@ -98,6 +99,7 @@ CHAPTER = Chapter(
     labelled=True,
     drop_labels=0.1,
     precision="bfloat16",
+    require=require_heartbeats,
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),
     denoise_score=removal_score,

@@ -62,6 +62,17 @@ def require_sounds(dataset: Dataset) -> None:
     spectral_features(dataset.test[:1], dataset.info["sample_rate"])
 
 
+def require_heartbeats(dataset: Dataset) -> None:
+    """See that there are enough strips for a covariance of their beats.
+
+    Raises:
+        DataError: they cannot be scored.
+    """
+    from diffusion_lab.metrics.heartbeats import beat_features
+
+    require_count(dataset, beat_features(dataset.test[:1], dataset.info["sample_rate"]).shape[1] + 1)
+
+
 def _require_labels(dataset: Dataset) -> None:
     if dataset.train_labels is None or dataset.test_labels is None:
         raise DataError(

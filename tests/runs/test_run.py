@@ -14,7 +14,7 @@ import torch
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.data import load
-from diffusion_lab.errors import CheckpointError, DeviceError
+from diffusion_lab.errors import CheckpointError, DataError, DeviceError
 from diffusion_lab.networks import count_parameters
 from diffusion_lab.train import Settings
 
@@ -92,6 +92,17 @@ def test_a_device_that_is_not_there_is_named():
                 run_chapter("normal_1d", budget="smoke", device=device)
     with pytest.raises(DeviceError, match="auto, cpu, cuda, mps"):
         run_chapter("normal_1d", budget="smoke", device="tpu")
+
+
+def test_too_few_heartbeats_are_told_before_training(monkeypatch):
+    def few(*arguments, **options):
+        dataset = load(*arguments, **options)
+        return replace(dataset, test=dataset.test[:30], test_labels=dataset.test_labels[:30])
+
+    monkeypatch.setattr("diffusion_lab.chapters.heartbeats.load", few)
+    monkeypatch.setattr("diffusion_lab.chapters.run.Trainer", None)  # it comes before any training
+    with pytest.raises(DataError, match="30 held out are too few to score, at least 43 are needed"):
+        run_chapter("heartbeats", budget="smoke", source="bundled")
 
 
 def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():

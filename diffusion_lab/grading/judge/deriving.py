@@ -202,7 +202,7 @@ def _follows(task: Derivation, value: Tensor, follow: Tensor, truth: Tensor) -> 
 def _repeats(task: Derivation, value: Tensor, truth: Tensor, off: Sequence[Tensor]) -> bool:
     """Whether a value is but the one number that a wrong step is made of too, or nought like it.
 
-    Such a step earns nothing by following, or else noughts in every step would, and ones.
+    Such a step earns nothing by following. Otherwise zeros in every step would earn points, and so would ones.
     """
     nought = task.tolerance * truth.abs().max()
     for other in off:
