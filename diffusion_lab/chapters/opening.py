@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffusion_lab.chapters.architectures import with_network
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
@@ -68,7 +69,8 @@ def open_checkpoint(
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
             `diffusion_lab.times`; "" takes the schedule's own.
         own: where the data of your own are that it was trained on, if they have moved.
-        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
+        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again. A network that was chosen
+            by its name is built again without being named.
 
     Raises:
         CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit, and
@@ -82,6 +84,7 @@ def open_checkpoint(
     tensors, settings = load_tensors(path)
     try:
         chapter = get(settings["chapter"], settings["variant"])
+        named = _named_network(path, settings, pieces)
         missing = sorted(set(settings["own_pieces"]) - set(pieces) - REPLACEABLE)
         trained_on, budget, shape = settings["source"], settings["budget"], tuple(settings["shape"])
         trained_name = settings["dataset"]
@@ -104,6 +107,8 @@ def open_checkpoint(
             source = "auto" if anywhere else trained_on
         dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
     _check_shape(path, shape, trained_name, dataset)
+    if named:
+        chapter = with_network(chapter, named, shape)
     classes = tuple(settings.get("classes", dataset.classes))
     parts = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
     if spacing:
@@ -124,6 +129,17 @@ def open_checkpoint(
         classes=classes,
         trained_on=trained_name,
     )
+
+
+def _named_network(path: Path, settings: dict[str, Any], pieces: dict[str, Any]) -> str:
+    """The name that the network was chosen by, "" for the chapter's own; a name among the pieces must be the same."""
+    named = settings.get("architecture", "")
+    if isinstance(pieces.get("network"), str):
+        asked = pieces.pop("network")
+        if asked != named:
+            found = f"the network {named!r}" if named else f"its chapter's own network, {settings['network']}"
+            raise CheckpointError(f"{path} was trained with {found}, not with {asked!r}")
+    return named
 
 
 def _own_data(

@@ -75,6 +75,10 @@ def run(
     device: DeviceOption = DeviceName.auto,
     out: OutOption = Path("runs"),
     variant: Annotated[str, typer.Option(help="Another method for the same data; see `diffusion-lab list`.")] = "",
+    network: Annotated[
+        str,
+        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer or transformer."),
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[
         Path | None,
@@ -110,6 +114,9 @@ def run(
         if own is not None and source is not SourceName.auto:
             raise LabError(f"--{own.kind} says which data to take; leave --source out")
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
+        for name in names if network and choice is not None else ():
+            if "network" in choice.slots(name):
+                raise SourceError("the network of --pieces and the one of --network cannot both be taken: give one")
     reports: list[Report] = []
     failures: dict[str, str] = {}
     with progress_bars() as progress:
@@ -126,6 +133,8 @@ def run(
 
             try:
                 with _in_their_place(choice, name) as slots:
+                    if network:
+                        slots = {**slots, "network": network}
                     report = run_chapter(
                         name,
                         variant=variant,

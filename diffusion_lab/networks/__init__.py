@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffusion_lab.networks.build import KINDS, build_network, check_kind, count_parameters, describe
+from diffusion_lab.networks.build import KINDS, build_network, count_parameters, describe, kind_of
 from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
 from diffusion_lab.networks.mixer import Mixer, MixerBlock
@@ -24,8 +24,8 @@ __all__ = [
     "UNet2d",
     "UViT",
     "build_network",
-    "check_kind",
     "count_parameters",
     "describe",
+    "kind_of",
     "timestep_embedding",
 ]

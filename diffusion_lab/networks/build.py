@@ -51,17 +51,25 @@ _SMALLEST = {
 _KIND_OF_RANK = {1: "mlp", 2: "unet1d", 3: "unet2d"}
 
 
-def check_kind(kind: str, shape: tuple[int, ...]) -> str:
-    """The kind of network of this name for data of this shape: "unet" becomes "unet1d" or "unet2d", others stay.
+def kind_of(shape: tuple[int, ...], kind: str = "auto", vocabulary: int = 0) -> str:
+    """The name in `KINDS` of the network that `build_network` builds: "auto" and "unet" depend on the shape.
 
     Raises:
         PieceError: if there is no such kind, or it does not take the shape.
     """
+    if kind == "auto":
+        kind = "transformer" if vocabulary else _KIND_OF_RANK.get(len(shape), "auto")
+    if kind == "auto":
+        known = dict.fromkeys(row for rows in _SHAPES.values() for row in rows)
+        raise PieceError(f"no network takes data of shape {shape}; the shapes are {', '.join(map(_show, known))}")
     if kind not in _SHAPES:
         raise PieceError(f"unknown kind of network {kind!r}; choose one of {', '.join(_SHAPES)}, auto")
-    if len(shape) not in map(len, _SHAPES[kind]):
-        takes = " or ".join(map(_show, _SHAPES[kind]))
-        raise PieceError(f"a network of kind {kind!r} takes data of shape {takes}, not {shape}")
+    shapes = (("cells",),) if vocabulary else _SHAPES[kind]
+    if len(shape) not in map(len, shapes):
+        takes = " or ".join(map(_show, shapes))
+        others = [name for name, rows in _SHAPES.items() if len(shape) in map(len, rows) and not vocabulary]
+        instead = f"; for this shape there is {', '.join(others)}" if others else ""
+        raise PieceError(f"a network of kind {kind!r} takes data of shape {takes}, not {shape}{instead}")
     return _KIND_OF_RANK[len(shape)] if kind == "unet" else kind
 
 
@@ -103,16 +111,7 @@ def build_network(
     shape = tuple(shape)
     if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
         raise PieceError(f"a network needs a shape of positive integers, not {shape}")
-    if kind == "auto":
-        kind = "transformer" if vocabulary else _KIND_OF_RANK.get(len(shape), "auto")
-    if kind == "auto":
-        known = dict.fromkeys(row for rows in _SHAPES.values() for row in rows)
-        raise PieceError(f"no network takes data of shape {shape}; the shapes are {', '.join(map(_show, known))}")
-    if not vocabulary or kind not in _SHAPES:
-        kind = check_kind(kind, shape)
-    elif len(shape) != 1:
-        raise PieceError(f"a network of kind {kind!r} takes data of shape (cells,) with a vocabulary, not {shape}")
-
+    kind = kind_of(shape, kind, vocabulary)
     given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, "classes": classes, **options}
     arguments = {name: value for name, value in given.items() if value is not None}
     accepted = inspect.signature(KINDS[kind]).parameters
