@@ -59,7 +59,8 @@ def open_checkpoint(
 
     Without a path it is the network that ships with the package for the chapter `name`. That one opens on any machine:
     where the real data that it was trained on are not on disk, the experiment's `dataset` is the bundled stand-in,
-    under its own name, and `trained_on` says what the network has seen.
+    under its own name, and `trained_on` says what the network has seen. A checkpoint of `diffusion-lab distill` draws
+    in the few steps that it was taught, with the teacher's guidance inside.
 
     Args:
         path: a `checkpoint.safetensors` written by a run; None for a shipped network.
@@ -85,6 +86,7 @@ def open_checkpoint(
     try:
         chapter = get(settings["chapter"], settings["variant"])
         named = _named_network(path, settings, pieces)
+        student = settings.get("distilled")
         missing = sorted(set(settings["own_pieces"]) - set(pieces) - REPLACEABLE)
         trained_on, budget, shape = settings["source"], settings["budget"], tuple(settings["shape"])
         trained_name = settings["dataset"]
@@ -99,6 +101,11 @@ def open_checkpoint(
     if "own" in settings:
         chapter, dataset = _own_data(chapter, settings["own"], own, path)
     _check_guidance(chapter, guidance)
+    if student is not None:
+        if guidance not in (None, 1.0):
+            inside = student["guidance"]
+            raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
+        guidance, spacing, pieces = 1.0, spacing or "uniform", {"step": "ddim", **pieces}
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
     if "own" not in settings:
@@ -113,6 +120,9 @@ def open_checkpoint(
     parts = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
     if spacing:
         parts = replace(parts, schedule=replace(parts.schedule, spacing=_spacing(spacing)))
+    allowance = budget_of(chapter, budget)
+    if student is not None:
+        allowance = replace(allowance, sample_steps=student["steps"])
     load_weights(parts.network, tensors, path)
     accelerator = make_accelerator(device, chapter.precision)
     network = parts.network.to(accelerator.device).eval().requires_grad_(False)
@@ -120,7 +130,7 @@ def open_checkpoint(
         chapter,
         dataset,
         parts,
-        budget_of(chapter, budget),
+        allowance,
         seed,
         accelerator,
         network,
