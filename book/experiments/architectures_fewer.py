@@ -20,7 +20,7 @@ from diffusion_lab.metrics import beat_features, floor_of, frechet_distance, ran
 
 NAMES = ("mnist",)
 TEACHER_STEPS = 16
-HALVING = replace(TRAINING, steps=450)
+HALVING = replace(TRAINING, steps=300)
 COUNTS = (4, 2, 1)
 SAMPLES, SEEDS = 1000, (0, 1)
 """Samples of each seed of the noise. The networks are trained once."""
