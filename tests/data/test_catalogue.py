@@ -10,7 +10,19 @@ import torch
 from diffusion_lab.data import Dataset, available, data_root, load
 from diffusion_lab.errors import DataError
 
-NAMES = ["spiral", "mnist", "cifar10", "audio", "heartbeats", "points", "text", "games", "chess"]
+NAMES = [
+    "spiral",
+    "mnist",
+    "cifar10",
+    "audio",
+    "heartbeats",
+    "points",
+    "satellite",
+    "spectra",
+    "text",
+    "games",
+    "chess",
+]
 SHAPES = {
     "spiral": ("points", (2,)),
     "mnist": ("image", (1, 28, 28)),
@@ -18,6 +30,8 @@ SHAPES = {
     "audio": ("audio", (1, 4096)),
     "heartbeats": ("leads", (2, 512)),
     "points": ("cloud", (128, 3)),
+    "satellite": ("image", (3, 64, 64)),
+    "spectra": ("points", (13,)),
     "text": ("phrases", (8, 32)),
     "games": ("board", (9,)),
 }
@@ -45,7 +59,8 @@ def test_bundled(name: str, tmp_path: Path):
     assert_well_formed(data, *SHAPES[name])
     assert data.source == ("generated" if name in ("spiral", "games") else "bundled")
     assert data.name == {info.name: info for info in available(tmp_path)}[name].bundled
-    assert not any(real in data.name for real in ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "ModelNet", "GloVe"))
+    public = ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "ModelNet", "EuroSAT", "GloVe")
+    assert not any(real in data.name for real in public)
 
 
 @pytest.mark.real_data
