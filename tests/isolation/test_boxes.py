@@ -52,6 +52,13 @@ def test_calls_go_out_and_numbers_come_back(session):
     assert both_ways(session, "def check(piece, other):\n    return piece(1) - other(5)", box, BlackBox(abs)) == -2
 
 
+def test_a_piece_that_gives_a_tuple_with_names_gives_a_tuple(session):
+    box = BlackBox(lambda x: x.topk(2))
+    code = "def check(piece):\n    values, places = piece(torch.tensor([3.0, 1.0, 2.0]))\n    return values * places"
+    assert torch.equal(both_ways(session, code, box), torch.tensor([0.0, 4.0]))
+    assert both_ways(session, "def check(piece):\n    return str(type(piece(torch.ones(2))))", box) == str(tuple)
+
+
 def test_errors_come_back_by_type_and_message(session):
     box = BlackBox(tripled)
     fault = both_ways(session, "def check(piece):\n    piece(1.0, 0)", box)

@@ -150,7 +150,9 @@ def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
             return {"foreign": f"a tensor of {tensor.ndim} axes"}
         if math.prod(max(size, 1) for size in tensor.shape) * tensor.element_size() > LARGEST_BODY:
             return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
-        flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
+        dense = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
+        # One entry alone may have any stride and counts as contiguous; as bytes it can be viewed with stride 1 only.
+        flat = dense.as_strided((dense.numel(),), (1,))
         data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
     except (RuntimeError, TypeError) as error:  # such as one that lives inside of torch.vmap
         return {"foreign": f"a tensor that cannot be read: {type(error).__name__}"}

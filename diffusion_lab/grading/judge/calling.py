@@ -236,7 +236,7 @@ def _detached(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _detached(part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_detached(part) for part in value) if type(value) in (tuple, list) else tuple(value)
+        return (list if type(value) is list else tuple)(_detached(part) for part in value)
     return value.detach() if isinstance(value, Tensor) else value
 
 
