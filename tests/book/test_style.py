@@ -24,6 +24,8 @@ STRAYS = {
     "a derivative in t has a dot": r"\\(?:alpha|sigma)'",
     "the logarithm is \\log": r"\\ln\b",
     "a covariance is C": r"\\Sigma\b",
+    "the earlier time is r": r"\b[pqx]_s\b|\\(?:alpha|sigma|theta|bar\\alpha)_s\b|\bs \\mid t\b",
+    "lambda is the log-SNR": r"\\lambda_[ij\d]|\\sqrt ?\{?\\lambda|\(1 - \\lambda\)",
 }
 
 
