@@ -21,17 +21,17 @@ BAR = 20
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .py file or a notebook of this course.")],
     chapter: Annotated[
-        str, typer.Option(help="The chapter whose exercises are looked for. By default the notebook's.")
+        str, typer.Option(help="Which chapter's exercises to look for. By default the notebook's.")
     ] = "",
     seed_file: Annotated[
         Path | None,
-        typer.Option(help="A seed of `grade`: ask what it asked. By default the cases everybody sees."),
+        typer.Option(help="The seed of a `grade` run, to ask what it asked. By default the cases that everybody sees."),
     ] = None,
     course: Annotated[
-        Path, typer.Option(help="A teacher's course, whose course.toml has other points or more exercises.")
+        Path, typer.Option(help="An instructor's course folder, whose course.toml changes points or adds exercises.")
     ] = Path("."),
 ) -> None:
-    """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
+    """Check the pieces in a file and say what is wrong with them. Exit status 1 if any does not pass."""
     with mistakes_told(), course_rules(course):
         from diffusion_lab.grading.judge import VISIBLE_SEED, points, seed_of, told
         from diffusion_lab.grading.notebook import check_piece, load
@@ -123,7 +123,7 @@ def audit(
         int, typer.Option(min=1, help="Draws of cases on which every answer is tried; hints are read on four of them.")
     ] = 20,
     mistakes: Annotated[
-        bool, typer.Option("--mistakes", help="Make mistakes that no list has, and count how many are named.")
+        bool, typer.Option("--mistakes", help="Also invent mistakes that are on no list, and count how many are named.")
     ] = False,
 ) -> None:
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
