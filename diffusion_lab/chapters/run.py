@@ -15,6 +15,7 @@ from diffusion_lab import __version__
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import in_latent_space, train_autoencoder, weights_of
 from diffusion_lab.chapters.own import settings_of_own, with_own_data
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.chapters.readiness import rehearse, require_writable
@@ -105,6 +106,9 @@ def run_chapter(
         on_note(note)
     if chapter.require is not None:
         chapter.require(dataset)
+    if chapter.latent is not None:
+        net = train_autoencoder(chapter.latent, dataset.train, allowance.autoencoder, seed, on_step)
+        chapter, dataset = in_latent_space(chapter, dataset, net)
     parts = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
     with own_randomness(accelerator.device, seed):
         Trial(chapter, dataset, parts).run()
@@ -182,7 +186,9 @@ def run_chapter(
         on_step("drawing figures", 0, 1)
         from diffusion_lab.chapters.figures import draw_figures
 
-        files = {"checkpoint": str(save_network(folder / "checkpoint.safetensors", network, settings))}
+        files = {
+            "checkpoint": str(save_network(folder / "checkpoint.safetensors", network, settings, weights_of(dataset)))
+        }
         files |= draw_figures(experiment, trainer.losses, floor, denoised, folder)
         report = replace(report, files={**files, "report": str(folder / "report.json")})
     finished = time.perf_counter()
