@@ -20,7 +20,7 @@ from IPython import get_ipython
 from IPython.display import HTML, Image
 from torch import Tensor
 
-from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, find, folder_name
 from diffusion_lab.plots import LabFigure, Slider
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -90,7 +90,7 @@ def record_name(experiment: str | int) -> str:
 
     A chapter may have more runs, each named after it: "spiral_pairs" -> "06_spiral_pairs".
     """
-    for chapter in CHAPTERS:
+    for chapter in (*CHAPTERS, *BEYOND):
         if str(experiment).startswith(f"{chapter}_"):
             return folder_name(chapter) + str(experiment).removeprefix(chapter)
     return folder_name(find(experiment))

@@ -89,6 +89,16 @@ ENTRIES = {
         size="74 MB",
         licence="ODC-By 1.0",
     ),
+    "points": Entry(
+        "points",
+        "surfaces drawn by formula",
+        "clouds:load_surfaces",
+        seeded=True,
+        real_name="meshes in ModelNet's folders",
+        real_loader="meshes:load_meshes",
+        patterns=("ModelNet10", "ModelNet40", "furniture", "furniture*.tar.*", "meshes", "meshes.zip"),
+        licence="of ModelNet: research only",
+    ),
     "satellite": Entry(
         "satellite",
         "generated landscapes",
@@ -184,7 +194,7 @@ def load(name: str, *, source: str = "auto", root: str | Path | None = None, see
     """The dataset of this name.
 
     Args:
-        name: one of spiral, mnist, cifar10, audio, heartbeats, satellite, spectra, text, games and chess.
+        name: one of spiral, mnist, cifar10, audio, heartbeats, points, satellite, spectra, text, games and chess.
         source: "real", "bundled", or "auto" for the real data where it is on disk and else the bundled one. Spiral
             and games are generated, exact by nature, and the same from every source.
         root: the folder of the real data; else DIFFUSION_LAB_DATA, else the user's cache.

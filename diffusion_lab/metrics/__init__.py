@@ -2,8 +2,8 @@
 
 `Score` and `floor_of` say what a score is. The rest is by the kind of data:
 
-- normal distributions: `gaussian`; mixtures: `mixture`; point clouds: `energy`; curves: `curve`
-- images: `classifier`, `classifier_cache` and `frechet`; from satellites also `spectrum` and `clouds`
+- normal distributions: `gaussian`; mixtures: `mixture`; points: `energy`; clouds of points: `clouds`; curves: `curve`
+- images: `classifier`, `classifier_cache` and `frechet`; from satellites also `spectrum` and `cloud_cover`
 - audio: `audio` and `noise_removal`; electrocardiograms: `heartbeats`
 - words and sentences: `words`; game boards: `games`
 """
@@ -19,7 +19,16 @@ from diffusion_lab.metrics.audio import (
 )
 from diffusion_lab.metrics.classifier import FeatureClassifier, accuracy_of, train_classifier
 from diffusion_lab.metrics.classifier_cache import cached_classifier, load_classifier, save_classifier
-from diffusion_lab.metrics.clouds import cloud_mask, image_covariance, kriging
+from diffusion_lab.metrics.cloud_cover import cloud_mask, image_covariance, kriging
+from diffusion_lab.metrics.clouds import (
+    chamfer_distance,
+    chamfer_distances,
+    coverage,
+    earth_movers_distance,
+    earth_movers_distances,
+    minimum_matching_distance,
+    nearest_neighbour_accuracy,
+)
 from diffusion_lab.metrics.curve import CurveDistance, coverage_along_curve, distance_to_curve
 from diffusion_lab.metrics.energy import energy_distance, random_directions, sliced_wasserstein
 from diffusion_lab.metrics.frechet import class_balance, confidence, frechet_distance
@@ -57,11 +66,16 @@ __all__ = [
     "board_codes",
     "board_total_variation",
     "cached_classifier",
+    "chamfer_distance",
+    "chamfer_distances",
     "class_balance",
     "cloud_mask",
     "confidence",
+    "coverage",
     "coverage_along_curve",
     "distance_to_curve",
+    "earth_movers_distance",
+    "earth_movers_distances",
     "energy_distance",
     "floor_of",
     "frechet_distance",
@@ -72,9 +86,11 @@ __all__ = [
     "load_classifier",
     "log_spectral_distance",
     "mean_log_likelihood",
+    "minimum_matching_distance",
     "mode_weights",
     "moments",
     "nearest_mean",
+    "nearest_neighbour_accuracy",
     "nearest_word",
     "pair_total_variation",
     "pairwise_log_spectral_distance",

@@ -11,13 +11,20 @@ from torch import nn
 from diffusion_lab.errors import PieceError
 from diffusion_lab.networks.blocks import Network
 from diffusion_lab.networks.mlp import MLP
+from diffusion_lab.networks.sets import SetTransformer
 from diffusion_lab.networks.transformer import Transformer
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 
-KINDS: dict[str, type[Network]] = {"mlp": MLP, "unet1d": UNet1d, "unet2d": UNet2d, "transformer": Transformer}
+KINDS: dict[str, type[Network]] = {
+    "mlp": MLP,
+    "unet1d": UNet1d,
+    "unet2d": UNet2d,
+    "transformer": Transformer,
+    "set": SetTransformer,
+}
 """The networks, by the name that `build_network` takes."""
 
-_SHAPES = {"mlp": ("D",), "unet1d": ("C", "L"), "unet2d": ("C", "H", "W"), "transformer": ("L", "D")}
+_SHAPES = {"mlp": ("D",), "unet1d": ("C", "L"), "unet2d": ("C", "H", "W"), "transformer": ("L", "D"), "set": ("N", "D")}
 _SMALLEST = {
     "width": 1,
     "depth": 1,
@@ -46,11 +53,11 @@ def build_network(
 
     `kind="auto"` takes an MLP for (D,), a UNet1d for (C, L), a UNet2d for (C, H, W), and a Transformer wherever
     there is a vocabulary. A row of L vectors has the shape (L, D), which nothing tells from (C, L): ask for
-    `kind="transformer"`.
+    `kind="transformer"`, and where the order of the rows means nothing, for `kind="set"`.
 
     Args:
         shape: the shape of one sample, without the batch.
-        kind: "mlp", "unet1d", "unet2d", "transformer" or "auto".
+        kind: "mlp", "unet1d", "unet2d", "transformer", "set" or "auto".
         width: see the class; None for its default.
         depth: see the class; None for its default.
         classes: number of classes of a conditional network, 0 for none.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, folder_name
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 # The chapters that the book has so far.
-WRITTEN = [chapter for chapter in CHAPTERS if (BOOK / f"{folder_name(chapter)}.md").is_file()]
+WRITTEN = [chapter for chapter in (*CHAPTERS, *BEYOND) if (BOOK / f"{folder_name(chapter)}.md").is_file()]
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,}|~{3,})\s*(?P<info>.*?)\s*$")
 DISPLAY = re.compile(r"\$\$(?P<math>.+?)\$\$[ \t]*(?P<label>\([\w:.-]+\))?", re.DOTALL)

@@ -8,11 +8,11 @@ import json
 import re
 
 import pytest
-from book_source import BOOK, CHAPTERS, WRITTEN, Page, chapter_page, contents, read
+from book_source import BOOK, WRITTEN, Page, chapter_page, contents, read
 from book_source import pages as all_pages
 from pages import record_name
 
-from diffusion_lab.exercises.catalogue import folder_name
+from diffusion_lab.exercises.catalogue import folder_name, number_of
 
 PAGES = all_pages()
 OTHER = (
@@ -262,7 +262,7 @@ def test_a_chapter_has_all_its_parts(chapter: str, part):
 @pytest.mark.parametrize("chapter", WRITTEN)
 def test_a_chapter_can_be_referred_to(chapter: str):
     page = chapter_page(chapter)
-    assert re.search(rf"^\(chapter-{chapter}\)=\n# Chapter {CHAPTERS.index(chapter) + 1}: ", page.marked, re.MULTILINE)
+    assert re.search(rf"^\(chapter-{chapter}\)=\n# Chapter {number_of(chapter)}: ", page.marked, re.MULTILINE)
     assert page.front["kernelspec"]["name"] == "python3"
 
 

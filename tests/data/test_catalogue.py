@@ -10,13 +10,14 @@ import torch
 from diffusion_lab.data import Dataset, available, data_root, load
 from diffusion_lab.errors import DataError
 
-NAMES = ["spiral", "mnist", "cifar10", "audio", "heartbeats", "satellite", "spectra", "text", "games", "chess"]
+NAMES = "spiral mnist cifar10 audio heartbeats points satellite spectra text games chess".split()
 SHAPES = {
     "spiral": ("points", (2,)),
     "mnist": ("image", (1, 28, 28)),
     "cifar10": ("image", (3, 32, 32)),
     "audio": ("audio", (1, 4096)),
     "heartbeats": ("leads", (2, 512)),
+    "points": ("cloud", (128, 3)),
     "satellite": ("image", (3, 64, 64)),
     "spectra": ("points", (13,)),
     "text": ("phrases", (8, 32)),
@@ -46,7 +47,8 @@ def test_bundled(name: str, tmp_path: Path):
     assert_well_formed(data, *SHAPES[name])
     assert data.source == ("generated" if name in ("spiral", "games") else "bundled")
     assert data.name == {info.name: info for info in available(tmp_path)}[name].bundled
-    assert not any(real in data.name for real in ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "EuroSAT", "GloVe"))
+    real = ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "ModelNet", "EuroSAT", "GloVe")
+    assert not any(name in data.name for name in real)
 
 
 @pytest.mark.real_data
@@ -103,6 +105,8 @@ def test_chess_has_no_stand_in(source: str, tmp_path: Path):
 def test_what_is_not_fetched_says_where_it_belongs(tmp_path: Path):
     with pytest.raises(DataError, match=r"MIT-BIH.*mitdb.*put yours there"):
         load("heartbeats", source="real", root=tmp_path)
+    with pytest.raises(DataError, match=r"ModelNet.*put yours there"):
+        load("points", source="real", root=tmp_path)
 
 
 def test_unknown_names_and_sources():

@@ -9,7 +9,7 @@ import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 from diffusion_lab.grading import start
 from diffusion_lab.grading.notebook import see
 from diffusion_lab.grading.notebook import seeing as module
@@ -126,7 +126,7 @@ def test_a_session_prints_and_saves_its_picture_and_draws_none_while_grading(mon
 
 @pytest.mark.slow
 def test_every_exercise_has_its_scene_and_what_is_right_looks_right():
-    for item in (item for chapter in CHAPTERS for item in notebook(chapter).exercises):
+    for item in (item for chapter in (*CHAPTERS, *BEYOND) for item in notebook(chapter).exercises):
         name = item.name
         sight = see(name, {name: item.reference})
         assert SAME in sight.verdict, f"{name}: {sight.verdict}"
