@@ -26,8 +26,8 @@ otherwise: the network is *equivariant*. A transformer without positions is: eac
 attention is a sum over them. It also takes clouds of every size, with a mask where a batch is padded.
 
 **Distances without an order.** Comparing point $i$ with point $i$ means nothing. The Chamfer distance asks each point
-for its nearest neighbour in the other cloud, both ways. The earth mover's distance moves one cloud to the other, each point to
-one of its own, and sees uneven clouds that Chamfer overlooks.
+for its nearest neighbour in the other cloud, both ways. The earth mover's distance moves one cloud to the other, each
+point to one of its own, and sees uneven clouds that Chamfer overlooks.
 
 **A set of sets.** Samples are judged as a set against a set. Put samples and held-out shapes together and ask each for
 its nearest neighbour: if half of the answers are of its own kind, nobody can tell the two apart.

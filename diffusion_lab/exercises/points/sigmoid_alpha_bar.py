@@ -164,10 +164,10 @@ def logistic_growth(piece, draw: Draw):
         return f"for {steps} steps the shape is {tuple(kept.shape)}"
     width = (end - start) / heat / steps
     first, second = (kept[2:] - kept[:-2]) / (2 * width), (kept[2:] - 2 * kept[1:-1] + kept[:-2]) / width**2
-    if not bool(slope.isfinite().all()):
-        return f"between {float(kept[0]):.3g} and {float(kept[-1]):.3g} the curve is flat or not finite somewhere"
     # With the curve f = a - b kept: f'' = f' (1 - 2 f), so second / first is linear in kept, falling from start to end.
     slope = second[20:-20] / first[20:-20]
+    if not bool(slope.isfinite().all()):
+        return f"between {float(kept[0]):.3g} and {float(kept[-1]):.3g} the curve is flat or not finite somewhere"
     line = torch.stack([kept[21:-21], torch.ones_like(slope)], dim=1)
     fit = torch.linalg.lstsq(line, slope.unsqueeze(1)).solution
     rest = float((line @ fit - slope.unsqueeze(1)).abs().max())
