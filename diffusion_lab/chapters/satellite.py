@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from diffusion_lab import samplers, schedules, targets
+from diffusion_lab.chapters.bands import BANDS_CHAPTER
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.clouds import cloud_removal
 from diffusion_lab.chapters.experiment import Experiment
@@ -142,5 +143,5 @@ CHAPTER = replace(
         name: replace(budget, training=replace(budget.training, steps=STEPS[name]), autoencoder=AUTOENCODER[name])
         for name, budget in PIXELS.budgets.items()
     },
-    variants={"pixels": PIXELS},
+    variants={"pixels": PIXELS, "bands": BANDS_CHAPTER},
 )
