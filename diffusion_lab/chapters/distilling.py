@@ -10,6 +10,7 @@ from typing import Any
 
 from diffusion_lab import samplers
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import weights_of
 from diffusion_lab.chapters.opening import open_checkpoint, shipped
 from diffusion_lab.chapters.readiness import require_writable
 from diffusion_lab.chapters.run import OnStep, silent
@@ -87,7 +88,9 @@ def distill(
     for count in counts:
         student = halve(teacher, count, training, seed, on_step)
         settings = {**settings, "distilled": {"steps": count, "teacher_steps": teacher_steps, "guidance": inside}}
-        written = save_network(folder / f"distilled_{count}.safetensors", student.network, settings)
+        written = save_network(
+            folder / f"distilled_{count}.safetensors", student.network, settings, weights_of(student.dataset)
+        )
         on_stage(student, count, written)
         teacher = student
     return written

@@ -23,7 +23,7 @@ from diffusion_lab.samplers import Trajectory
 
 BLOCK = 250
 """How many images, sounds or sentences are sampled at once; 500 leave the cache of a laptop and take longer each."""
-KEPT = {"points": 500, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
+KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
 """How many denoised samples are shown at each level; 8 where no number stands here."""

@@ -34,7 +34,8 @@ def samples_figure(experiment: Experiment) -> Any:
     dataset, info = experiment.dataset, _info(experiment)
     # In random order: archives of images go class by class, and the enumeration begins with the emptiest boards.
     rows = torch.randperm(len(dataset.test), generator=experiment.generator("figure"))[:SHOWN]
-    data = experiment.decode(dataset.test[rows])
+    # Images that are learned as latents are shown as they are, not as the decoder gives them back.
+    data = dataset.info["images"].test[rows] if "images" in dataset.info else experiment.decode(dataset.test[rows])
     if dataset.test_labels is not None:
         info["data_labels"] = dataset.test_labels[rows]
     if experiment.sample_labels is not None:

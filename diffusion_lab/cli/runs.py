@@ -67,7 +67,7 @@ def run(
     ],
     budget: Annotated[
         BudgetName,
-        typer.Option(help="smoke proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
+        typer.Option(help="smoke only proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
     ] = BudgetName.quick,
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,
@@ -77,15 +77,15 @@ def run(
     variant: Annotated[str, typer.Option(help="Another method for the same data; see `diffusion-lab list`.")] = "",
     network: Annotated[
         str,
-        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer or transformer."),
+        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer, transformer or set."),
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[
         Path | None,
-        typer.Option(help="Your own pieces: a .py file or a notebook. Ours stand in for what does not pass its check."),
+        typer.Option(help="Your own pieces: a .py file or a notebook. Ours stand in for those that fail their checks."),
     ] = None,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="With --pieces: take yours even where the check fails.")
+        bool, typer.Option("--unchecked", help="With --pieces: take yours even if the check fails.")
     ] = False,
     images: ImagesOption = None,
     sounds: SoundsOption = None,

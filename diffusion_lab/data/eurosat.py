@@ -131,7 +131,7 @@ def _picture(file: Path, name: str) -> np.ndarray:
 
 
 def load_eurosat_spectra(path: Path) -> Dataset:
-    """Pixels of the 13-band files as reflectances (N, 13), bands by rising wavelength; a tenth of the files is held out.
+    """Pixels of the 13-band files as reflectances (N, 13), by rising wavelength; a tenth of the files is held out.
 
     Args:
         path: a folder or an archive with CLASS/NAME.tif.
@@ -182,8 +182,8 @@ def read_bands(content: bytes, name: str) -> np.ndarray:
         pixels = pixels.transpose(1, 2, 0)  # band after band
     if pixels.shape != (SIDE, SIDE, len(BANDS)) or pixels.dtype != np.uint16:
         raise DataError(
-            f"{name} is {pixels.dtype} of shape {pixels.shape}; needed are {SIDE} x {SIDE} pixels of {len(BANDS)} bands "
-            "in uint16"
+            f"{name} is {pixels.dtype} of shape {pixels.shape}; needed are {SIDE} x {SIDE} pixels of "
+            f"{len(BANDS)} bands in uint16"
         )
     order = [IN_FILE.index(band) for band in BANDS]
     return np.ascontiguousarray(pixels[..., order].transpose(2, 0, 1).astype(np.int32))

@@ -1,4 +1,4 @@
-"""Networks for points, images, sounds, sequences and boards, built for a data shape by `build_network`."""
+"""Networks for points, sets, images, sounds, sequences and boards, built for a data shape by `build_network`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
 from diffusion_lab.networks.mixer import Mixer, MixerBlock
 from diffusion_lab.networks.mlp import MLP
+from diffusion_lab.networks.sets import SetTransformer
 from diffusion_lab.networks.transformer import Transformer, TransformerBlock
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 from diffusion_lab.networks.uvit import UViT
@@ -17,6 +18,7 @@ __all__ = [
     "DiT",
     "Mixer",
     "MixerBlock",
+    "SetTransformer",
     "TimeEmbedding",
     "Transformer",
     "TransformerBlock",

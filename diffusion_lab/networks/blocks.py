@@ -30,9 +30,7 @@ class Network(nn.Module):
     def check(self, x: Tensor, t: Tensor, mask: Tensor | None = None, last: Tensor | None = None) -> None:
         """Raise a PieceError that names the input which this network was not built for."""
         name = type(self).__name__
-        if tuple(x.shape[1:]) != self.shape or x.ndim == 0:
-            wanted = "(" + ", ".join(["B", *map(str, self.shape)]) + ")"
-            raise PieceError(f"this {name} was built for x of shape {wanted}, not {tuple(x.shape)}")
+        self.check_shape(x)
         if t.shape != x.shape[:1]:
             raise PieceError(f"t must have shape ({len(x)},), one time for each sample, not {tuple(t.shape)}")
         if mask is not None:
@@ -41,6 +39,11 @@ class Network(nn.Module):
             raise PieceError(f"last was given to a {name} built without self_condition=True")
         if last is not None and last.shape != x.shape:
             raise PieceError(f"last must have the shape of x, {tuple(x.shape)}, not {tuple(last.shape)}")
+
+    def check_shape(self, x: Tensor) -> None:
+        if tuple(x.shape[1:]) != self.shape or x.ndim == 0:
+            wanted = "(" + ", ".join(["B", *map(str, self.shape)]) + ")"
+            raise PieceError(f"this {type(self).__name__} was built for x of shape {wanted}, not {tuple(x.shape)}")
 
     def check_mask(self, x: Tensor, mask: Tensor) -> None:
         raise PieceError(f"a {type(self).__name__} takes no mask; only a Transformer does")

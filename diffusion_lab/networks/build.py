@@ -13,6 +13,7 @@ from diffusion_lab.networks.blocks import Network
 from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.mixer import Mixer
 from diffusion_lab.networks.mlp import MLP
+from diffusion_lab.networks.sets import SetTransformer
 from diffusion_lab.networks.transformer import Transformer
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 from diffusion_lab.networks.uvit import UViT
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Network]] = {
     "uvit": UViT,
     "mixer": Mixer,
     "transformer": Transformer,
+    "set": SetTransformer,
 }
 """The networks, by the name that `build_network` takes."""
 
@@ -38,6 +40,7 @@ _SHAPES: dict[str, tuple[tuple[str, ...], ...]] = {
     "uvit": (_SIGNAL, _IMAGE),
     "mixer": (_SIGNAL, _IMAGE),
     "transformer": (("L", "D"),),
+    "set": (("N", "D"),),
 }
 _SMALLEST = {
     "width": 1,
@@ -89,11 +92,11 @@ def build_network(
 
     `kind="auto"` takes an MLP for (D,), a UNet1d for (C, L), a UNet2d for (C, H, W), and a Transformer wherever
     there is a vocabulary. A row of L vectors has the shape (L, D), which nothing tells from (C, L): ask for
-    `kind="transformer"`.
+    `kind="transformer"`, and where the order of the rows means nothing, for `kind="set"`.
 
     Args:
         shape: the shape of one sample, without the batch.
-        kind: "mlp", "unet" (by the shape "unet1d" or "unet2d"), "dit", "uvit", "mixer", "transformer" or "auto".
+        kind: "mlp", "unet" (by the shape "unet1d" or "unet2d"), "dit", "uvit", "mixer", "transformer", "set" or "auto".
         width: see the class; None for its default.
         depth: see the class; None for its default.
         classes: number of classes of a conditional network, 0 for none.

@@ -153,6 +153,17 @@ def test_terms_are_in_the_glossary(page: Page):
     assert {term.lower() for term in page.roles("term")} <= known
 
 
+NAME = re.compile(r"(?<![\w`/.])[A-ZΠ][\w-]*[A-ZΠ][\w-]*")  # such as DDPM, RePaint and SI-SDR
+NO_METHODS = {"CIFAR-10", "FFT", "GloVe", "PyTorch"}
+
+
+@pytest.mark.parametrize("chapter", WRITTEN)
+def test_a_method_with_a_name_is_in_the_glossary(chapter: str):
+    glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    names = {name.removesuffix("s") for name in NAME.findall(chapter_page(chapter).main_prose)} - NO_METHODS
+    assert {name for name in names if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", glossary)} == set()
+
+
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_citations_are_in_the_bibliography(page: Page):
     keys = set(re.findall(r"^@\w+\{([^,\s]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))

@@ -10,19 +10,7 @@ import torch
 from diffusion_lab.data import Dataset, available, data_root, load
 from diffusion_lab.errors import DataError
 
-NAMES = [
-    "spiral",
-    "mnist",
-    "cifar10",
-    "audio",
-    "heartbeats",
-    "points",
-    "satellite",
-    "spectra",
-    "text",
-    "games",
-    "chess",
-]
+NAMES = "spiral mnist cifar10 audio heartbeats points satellite spectra text games chess".split()
 SHAPES = {
     "spiral": ("points", (2,)),
     "mnist": ("image", (1, 28, 28)),

@@ -1,4 +1,4 @@
-"""Generated landscapes: their texture against its known spectrum and covariance, and classes that look as they should."""
+"""Generated landscapes: their texture against its known spectrum and covariance, and what the classes show."""
 
 from __future__ import annotations
 
