@@ -79,9 +79,9 @@ def distill(
             f"a student learns from the data of its teacher, {teacher.trained_on}, and here are only "
             f"{teacher.dataset.name}; `diffusion-lab data` tells how to get them"
         )
-    settings = load_tensors(path)[1]
-    if "distilled" in settings:
+    if teacher.distilled:
         raise LabError(f"{path} is a student itself; give the network that it was taught by")
+    settings = load_tensors(path)[1]
     folder = Path(out) / chapter.name
     require_writable(folder)
     inside, written = teacher.guidance, path
@@ -141,4 +141,5 @@ def as_student(experiment: Experiment, steps: int) -> Experiment:
     """An experiment that draws in so many even steps of DDIM, without guidance: that is inside the network."""
     schedule = replace(experiment.pieces.schedule, spacing=uniform_spacing)
     pieces = replace(experiment.pieces, schedule=schedule, step=samplers.ddim())
-    return replace(experiment, pieces=pieces, budget=replace(experiment.budget, sample_steps=steps), guidance=1.0)
+    budget = replace(experiment.budget, sample_steps=steps)
+    return replace(experiment, pieces=pieces, budget=budget, guidance=1.0, distilled=steps)
