@@ -9,10 +9,11 @@ from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.errors import PieceError
 from diffusion_lab.networks import kind_of
 
-ARCHITECTURES = ("mlp", "unet", "dit", "uvit", "mixer", "transformer")
+ARCHITECTURES = ("mlp", "unet", "dit", "uvit", "mixer", "transformer", "set")
 """The networks that a run takes by name, where the shape of its data allows it."""
-CUTTABLE = ("mlp", "unet1d", "unet2d")
-"""What chapters have whose data others can take too. Words and boards are for a transformer alone."""
+OF_NUMBERS = ("mlp", "unet", "dit", "uvit", "mixer")
+INSTEAD = {"set": ("set", "transformer", "mlp"), "transformer": ("transformer",)}
+"""What takes the place of a chapter's kind, else `OF_NUMBERS`: words and boards are for a transformer alone."""
 WIDE_PERCEPTRON = {"width": 512}
 """A perceptron of a whole image or signal; its own default is for points of a few numbers."""
 
@@ -32,11 +33,11 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
     if name not in ARCHITECTURES:
         raise PieceError(f"there is no network {name!r}; the networks are {', '.join(ARCHITECTURES)}")
     own = kind_of(shape, chapter.network.get("kind", "auto"), chapter.network.get("vocabulary", 0))
-    if own not in CUTTABLE:
-        if name != own:
-            raise PieceError(f"chapter '{chapter.name}' takes no network {name!r}: its data need a {own}")
-        return chapter
-    kind = kind_of(shape, name)
+    fitting = networks_of(own, shape)
+    if name not in fitting:
+        data = f"its data of shape {shape}"
+        raise PieceError(f"chapter '{chapter.name}' takes no network {name!r}; {data} are for {', '.join(fitting)}")
+    kind = kind_of(shape, name, chapter.network.get("vocabulary", 0))
     if kind == own:
         return chapter
     network: dict[str, Any] = {"kind": kind}
@@ -44,3 +45,8 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
         network |= WIDE_PERCEPTRON
     budgets = {key: replace(budget, network={}) for key, budget in chapter.budgets.items()}
     return replace(chapter, network=network, budgets=budgets)
+
+
+def networks_of(own: str, shape: tuple[int, ...]) -> list[str]:
+    """The names in `ARCHITECTURES` of what can take the place of the kind `own` for data of one shape."""
+    return [name for name in INSTEAD.get(own, OF_NUMBERS) if own in INSTEAD or len(shape) > 1 or name == "mlp"]

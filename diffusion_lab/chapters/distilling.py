@@ -10,6 +10,7 @@ from typing import Any
 
 from diffusion_lab import samplers
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import weights_of
 from diffusion_lab.chapters.opening import open_checkpoint, shipped
 from diffusion_lab.chapters.readiness import require_writable
 from diffusion_lab.chapters.run import OnStep, silent
@@ -78,16 +79,18 @@ def distill(
             f"a student learns from the data of its teacher, {teacher.trained_on}, and here are only "
             f"{teacher.dataset.name}; `diffusion-lab data` tells how to get them"
         )
-    settings = load_tensors(path)[1]
-    if "distilled" in settings:
+    if teacher.distilled:
         raise LabError(f"{path} is a student itself; give the network that it was taught by")
+    settings = load_tensors(path)[1]
     folder = Path(out) / chapter.name
     require_writable(folder)
     inside, written = teacher.guidance, path
     for count in counts:
         student = halve(teacher, count, training, seed, on_step)
         settings = {**settings, "distilled": {"steps": count, "teacher_steps": teacher_steps, "guidance": inside}}
-        written = save_network(folder / f"distilled_{count}.safetensors", student.network, settings)
+        written = save_network(
+            folder / f"distilled_{count}.safetensors", student.network, settings, weights_of(student.dataset)
+        )
         on_stage(student, count, written)
         teacher = student
     return written
@@ -138,4 +141,5 @@ def as_student(experiment: Experiment, steps: int) -> Experiment:
     """An experiment that draws in so many even steps of DDIM, without guidance: that is inside the network."""
     schedule = replace(experiment.pieces.schedule, spacing=uniform_spacing)
     pieces = replace(experiment.pieces, schedule=schedule, step=samplers.ddim())
-    return replace(experiment, pieces=pieces, budget=replace(experiment.budget, sample_steps=steps), guidance=1.0)
+    budget = replace(experiment.budget, sample_steps=steps)
+    return replace(experiment, pieces=pieces, budget=budget, guidance=1.0, distilled=steps)

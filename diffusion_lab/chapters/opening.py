@@ -140,6 +140,7 @@ def open_checkpoint(
         judges(),
         guidance=guidance,
         classes=classes,
+        distilled=0 if student is None else student["steps"],
         trained_on=trained_name,
     )
 

@@ -98,7 +98,16 @@ def _write_sounds(experiment: Experiment, folder: Path) -> list[Path]:
 
 
 def denoise(experiment: Experiment, folder: Path) -> tuple[Path, dict[str, list[float]], list[float]]:
-    """Denoise held-out data: the picture's path, the scores by name, and the log-SNR levels."""
+    """Denoise held-out data: the picture's path, the scores by name, and the log-SNR levels.
+
+    Raises:
+        PieceError: for a distilled network.
+    """
+    if experiment.distilled:
+        raise PieceError(
+            f"this network was distilled to {experiment.distilled} steps: it answers with the end of a path, and "
+            "not with the mean that `denoise` asks for; take its teacher"
+        )
     denoised = experiment.denoised()
     return (
         plots.save(denoising_figure(experiment, denoised), folder / "denoising.png"),

@@ -77,7 +77,7 @@ def run(
     variant: Annotated[str, typer.Option(help="Another method for the same data; see `diffusion-lab list`.")] = "",
     network: Annotated[
         str,
-        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer or transformer."),
+        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer, transformer or set."),
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[

@@ -15,7 +15,7 @@ from diffusion_lab.chapters.run import network_for
 from diffusion_lab.chapters.slots import requirement
 from diffusion_lab.cli import app
 from diffusion_lab.errors import CheckpointError, PieceError
-from diffusion_lab.networks import MLP, DiT, Mixer, UNet1d, UNet2d, UViT
+from diffusion_lab.networks import MLP, DiT, Mixer, SetTransformer, Transformer, UNet1d, UNet2d, UViT
 
 IMAGES = {"mlp": MLP, "unet": UNet2d, "dit": DiT, "uvit": UViT, "mixer": Mixer}
 SIGNALS = {**IMAGES, "unet": UNet1d}
@@ -29,6 +29,7 @@ SIGNALS = {**IMAGES, "unet": UNet1d}
         ("audio", (1, 4096), SIGNALS),
         ("heartbeats", (2, 512), SIGNALS),
         ("spiral", (2,), {"mlp": MLP}),
+        ("points", (128, 3), {"set": SetTransformer, "transformer": Transformer, "mlp": MLP}),
     ],
 )
 def test_a_chapter_takes_every_network_that_fits_its_data_at_every_budget(chapter, shape, kinds):
@@ -41,7 +42,10 @@ def test_a_chapter_takes_every_network_that_fits_its_data_at_every_budget(chapte
             assert network(torch.zeros(2, *shape), torch.rand(2)).shape == (2, *shape)
 
 
-@pytest.mark.parametrize(("chapter", "name", "shape"), [("mnist", "unet", (1, 28, 28)), ("mixture", "mlp", (2,))])
+@pytest.mark.parametrize(
+    ("chapter", "name", "shape"),
+    [("mnist", "unet", (1, 28, 28)), ("mixture", "mlp", (2,)), ("games", "transformer", (9,))],
+)
 def test_the_chapter_s_own_kind_leaves_its_record_as_it_is(chapter, name, shape):
     assert with_network(get(chapter), name, shape) is get(chapter)
 
@@ -50,10 +54,12 @@ def test_the_chapter_s_own_kind_leaves_its_record_as_it_is(chapter, name, shape)
     ("chapter", "name", "shape", "message"),
     [
         ("mnist", "resnet", (1, 28, 28), "there is no network 'resnet'; the networks are mlp, unet, dit, uvit"),
-        ("spiral", "dit", (2,), r"'dit' takes data of shape \(C, L\) or \(C, H, W\), not \(2,\); .* there is mlp"),
-        ("text", "mlp", (8, 25), "chapter 'text' takes no network 'mlp': its data need a transformer"),
-        ("games", "unet", (9,), "chapter 'games' takes no network 'unet': its data need a transformer"),
-        ("mnist", "transformer", (1, 28, 28), r"'transformer' takes data of shape \(L, D\), not \(1, 28, 28\)"),
+        ("spiral", "dit", (2,), r"chapter 'spiral' takes no network 'dit'; its data of shape \(2,\) are for mlp$"),
+        ("text", "mlp", (8, 25), r"'mlp'; its data of shape \(8, 25\) are for transformer$"),
+        ("games", "unet", (9,), r"'unet'; its data of shape \(9,\) are for transformer$"),
+        ("mnist", "transformer", (1, 28, 28), r"'transformer'; .* are for mlp, unet, dit, uvit, mixer$"),
+        ("heartbeats", "set", (2, 512), r"'set'; .* are for mlp, unet, dit, uvit, mixer$"),
+        ("points", "dit", (128, 3), r"'dit'; .* are for set, transformer, mlp$"),
     ],
 )
 def test_a_network_that_does_not_take_the_data_is_refused_with_what_does(chapter, name, shape, message):
@@ -70,7 +76,7 @@ def test_the_command_refuses_before_it_trains(tmp_path):
         app, ["run", "normal_2d", "--network", "mixer", "--budget", "smoke", "--out", str(tmp_path)]
     )
     assert result.exit_code == 2
-    assert "'mixer' takes data of shape (C, L) or (C, H, W)" in " ".join(result.output.split())
+    assert "takes no network 'mixer'; its data of shape (2,) are for mlp" in " ".join(result.output.split())
     assert not (tmp_path / "normal_2d" / "checkpoint.safetensors").exists()
 
 

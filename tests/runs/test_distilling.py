@@ -58,6 +58,13 @@ def test_sample_draws_from_a_student(students):
     assert (folder / "normal_2d" / "samples" / "samples.png").is_file()
 
 
+def test_a_student_knows_no_means_to_denoise_with(students):
+    folder, made = students
+    told = CliRunner().invoke(app, ["denoise", "2", "--checkpoint", str(made[2][1]), "--out", str(folder)])
+    assert told.exit_code == 2
+    assert "distilled to 2 steps" in told.output
+
+
 def test_a_student_is_no_teacher_with_other_guidance_or_of_other_data(students, tmp_path):
     _, made = students
     with pytest.raises(LabError, match="is a student itself"):

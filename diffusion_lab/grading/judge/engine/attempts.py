@@ -15,7 +15,14 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned
 from diffusion_lab.grading.judge.engine.edits import Edit
 from diffusion_lab.grading.judge.engine.fingerprints import projection
 from diffusion_lab.grading.judge.engine.lines import kinds_held, lines_run
-from diffusion_lab.grading.judge.engine.plausible import by_two, far_off, odd_for_words, of_a_count, out_of_place, turns_a_one
+from diffusion_lab.grading.judge.engine.plausible import (
+    by_two,
+    far_off,
+    odd_for_words,
+    of_a_count,
+    out_of_place,
+    turns_a_one,
+)
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
 from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, length
 from diffusion_lab.grading.judge.questions import Question
@@ -164,7 +171,9 @@ class Attempts:
             name = edit.kind == "name"
             if name and self._flag_for_number(edit.old, edit.new):
                 continue
-            if edit.kind == "along the last axis" and not any(k[0] == "tensor" and len(k) == 2 for k in self._held(edit.old)):
+            if edit.kind == "along the last axis" and not any(
+                k[0] == "tensor" and len(k) == 2 for k in self._held(edit.old)
+            ):
                 continue
             cost: float = edit.cost - (edit.kind in OFTEN or by_two(edit))
             cost += far_off(edit)

@@ -140,7 +140,15 @@ def only_a_number(mistake: Mistake) -> bool:
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
-CASES = ("boundary", "comparison", "cases exchanged", "case ignored", "case everywhere", "condition ignored", "condition too many")
+CASES = (
+    "boundary",
+    "comparison",
+    "cases exchanged",
+    "case ignored",
+    "case everywhere",
+    "condition ignored",
+    "condition too many",
+)
 """Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
 student's may be right.
 """

@@ -32,7 +32,14 @@ something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
-CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root") + (
+CHEAP = (
+    "axes",
+    "bound",
+    "shares added",
+    "root of the difference",
+    "difference of the root",
+    "negative under a root",
+) + (
     "shares exchanged",
     "beside a root",
     "border",
@@ -40,6 +47,7 @@ CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference 
     "size",
 )
 """Kinds of edits that are not far-fetched."""
+
 
 @dataclass(frozen=True, eq=False)
 class Repair(Edit):

@@ -51,7 +51,9 @@ def _of_any_size(node: ast.Call, names: list[str]) -> Iterator[Option]:
         yield "size", ast.Call(node.func, sizes, node.keywords), node.args[written[0]]
 
 
-def spread(everywhere: list[Place], names: list[str]) -> Iterator[tuple[str, tuple[tuple[Slot, ast.AST], ...], ast.Name]]:
+def spread(
+    everywhere: list[Place], names: list[str]
+) -> Iterator[tuple[str, tuple[tuple[Slot, ast.AST], ...], ast.Name]]:
     """One number for each sample, or for each step, that goes along the last axis: (what, changes, the name).
 
     It is given axes of size 1 wherever it is calculated with.
