@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffusion_lab.networks.autoencoder import Autoencoder
 from diffusion_lab.networks.build import KINDS, build_network, count_parameters, describe
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
 from diffusion_lab.networks.mlp import MLP
@@ -12,6 +13,7 @@ from diffusion_lab.networks.unet import UNet1d, UNet2d
 __all__ = [
     "KINDS",
     "MLP",
+    "Autoencoder",
     "SetTransformer",
     "TimeEmbedding",
     "Transformer",
