@@ -92,5 +92,7 @@ class Chapter:
     denoise_log_snr: tuple[float, ...] = (4.0, 1.0, -2.0)
     denoise_score: Callable[..., tuple[str, float]] | None = None
     """(experiment, clean, estimate, noisy, mask) -> name and number for the denoising figure; else the MSE."""
+    restored: Callable[[Run], Any] | None = None
+    """run -> a figure of what else the network restores than noisy data, such as ground under clouds."""
     variants: Mapping[str, Chapter] = field(default_factory=dict)
     """The same data by another method, by name."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffusion_lab.data import Dataset
 from diffusion_lab.errors import CheckpointError, LabError, TrainingError
-from diffusion_lab.networks.autoencoder import Autoencoder
+from diffusion_lab.networks import Autoencoder
 from diffusion_lab.train import Settings, learning_rate_at
 
 PREFIX = "autoencoder."

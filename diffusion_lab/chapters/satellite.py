@@ -11,13 +11,13 @@ from torch.nn.functional import avg_pool2d
 from diffusion_lab import samplers, schedules, targets
 from diffusion_lab.chapters.bands import BANDS_CHAPTER
 from diffusion_lab.chapters.chapter import Budget, Chapter
-from diffusion_lab.chapters.clouds import cloud_removal
+from diffusion_lab.chapters.clouds import cloud_removal, clouds_removed
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.chapters.latent import Latent, images_of
 from diffusion_lab.chapters.readiness import require_images
 from diffusion_lab.data import load
-from diffusion_lab.metrics import Score, floor_of, frechet_distance, random_rows, spectrum_distance
+from diffusion_lab.metrics import Score, decibels_apart, floor_of, frechet_distance, radial_spectrum, random_rows
 from diffusion_lab.train import Settings
 
 
@@ -49,7 +49,7 @@ def evaluate(experiment: Experiment) -> list[Score]:
     limits = REAL if data.source == "real" else BUNDLED
     small = replace(data, train=half(data.train), test=half(data.test))
     judge = judge_of(replace(experiment, dataset=small), crop=2, flip=True)
-    held_out = judge.features(small.test)
+    held_out, held_out_power = judge.features(small.test), radial_spectrum(data.test)[1]
     generator = experiment.generator("floor")
     count = min(len(samples), len(data.train))
 
@@ -60,7 +60,7 @@ def evaluate(experiment: Experiment) -> list[Score]:
         return frechet_distance(judge.features(half(images)), held_out)
 
     def spectrum(images: Tensor) -> float:
-        return spectrum_distance(images, data.test)
+        return decibels_apart(radial_spectrum(images)[1], held_out_power)
 
     def agreement(images: Tensor, labels: Tensor) -> float:
         return float((judge.predict(half(images)).argmax(dim=1) == labels).double().mean())
@@ -121,6 +121,7 @@ PIXELS = Chapter(
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),
     denoise_score=pixel_error,
+    restored=clouds_removed,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=70, sample_steps=5, judge_epochs=1),
         "quick": Budget(Settings(steps=1200, batch=32, ema_decay=0.99), samples=240, sample_steps=25, judge_epochs=8),

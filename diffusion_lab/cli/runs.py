@@ -320,13 +320,13 @@ def denoise(
         folder = results_folder(out, name, own)
         options = {"data_root": data_root, "seed": seed, "device": device.value, "own": own}
         experiment, which = samples.open_network(name, checkpoint, folder, **options)
-        path, scores, levels = samples.denoise(experiment, folder)
+        files, scores, levels = samples.denoise(experiment, folder)
         notes = experiment.dataset.notes
     answers = new_table("log-SNR", *scores)
     for i, level in enumerate(levels):
         answers.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
     say(answers)
-    for line in (which, path):
+    for line in (which, *files):
         typer.echo(str(line))
     for note in notes:
         typer.echo(f"note on the data: {note}")

@@ -106,9 +106,10 @@ ENTRIES = {
         seeded=True,
         real_name="EuroSAT",
         real_loader="eurosat:load_eurosat",
-        patterns=("eurosat/2750", "EuroSAT.zip", "eurosat-rgb*.tar.*", "eurosat*.zip"),
+        patterns=("eurosat/2750", "EuroSAT.zip", "eurosat-rgb*.tar.*"),
         size="94 MB",
         licence="MIT",
+        fetchable=True,
     ),
     "spectra": Entry(
         "satellite",

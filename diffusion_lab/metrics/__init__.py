@@ -51,7 +51,7 @@ from diffusion_lab.metrics.heartbeats import (
 from diffusion_lab.metrics.mixture import mean_log_likelihood, mode_weights, nearest_mean, total_variation
 from diffusion_lab.metrics.noise_removal import si_sdr, wiener_filter
 from diffusion_lab.metrics.score import Score, floor_of, random_rows
-from diffusion_lab.metrics.spectrum import radial_spectrum, spectrum_distance
+from diffusion_lab.metrics.spectrum import decibels_apart, radial_spectrum, spectrum_distance
 from diffusion_lab.metrics.words import nearest_word, sentence_accuracy, word_accuracy
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "confidence",
     "coverage",
     "coverage_along_curve",
+    "decibels_apart",
     "distance_to_curve",
     "earth_movers_distance",
     "earth_movers_distances",

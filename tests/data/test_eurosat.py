@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_lab.data import eurosat, load
+from diffusion_lab.data import eurosat, fetching, load
 from diffusion_lab.errors import DataError
 
 tifffile = pytest.importorskip("tifffile")
@@ -51,6 +52,13 @@ def test_pictures_from_the_folder_and_from_archives(tmp_path: Path):
         shutil.make_archive(str(elsewhere / name), kind, base.parent)
         packed = load("satellite", source="real", root=elsewhere)
         assert torch.equal(packed.train, data.train) and packed.classes == data.classes
+
+
+def test_the_download_is_the_one_that_torchvision_knows():
+    from torchvision.datasets import EuroSAT
+
+    address, known = fetching.EUROSAT
+    assert address.endswith("/EuroSAT.zip") and known.removeprefix("md5:") in inspect.getsource(EuroSAT)
 
 
 def cut(file: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from diffusion_lab.chapters.latent import Latent, train_autoencoder
 from diffusion_lab.data.landscapes import RGB, as_picture, landscapes
 from diffusion_lab.errors import PieceError, TrainingError
-from diffusion_lab.networks.autoencoder import Autoencoder
+from diffusion_lab.networks import Autoencoder
 from diffusion_lab.train import Settings
 
 

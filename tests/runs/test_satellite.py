@@ -65,6 +65,7 @@ def smoke(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_checkpoint_brings_its_autoencoder(smoke, tmp_path):
+    assert Path(smoke.files["restored"]).exists()
     opened = open_checkpoint(smoke.files["checkpoint"])
     assert opened.dataset.train.shape[1:] == (4, 16, 16) and torch.equal(opened.draw(), smoke.samples)
     assert smoke.samples.shape[1:] == images_of(opened.dataset).train.shape[1:] == (3, 64, 64)
@@ -86,8 +87,6 @@ def test_what_is_seen_stays_and_what_clouds_hide_is_drawn(smoke):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["pixels", "bands"])
-def test_the_variants_run(variant, tmp_path):
-    report = run_chapter("satellite", variant=variant, budget="smoke", source="bundled", out=tmp_path)
-    assert report.samples.shape[1:] == ((3, 64, 64) if variant == "pixels" else (13,))
-    assert (tmp_path / "satellite" / "denoising.png").exists()
+def test_the_bands_run(tmp_path):
+    report = run_chapter("satellite", variant="bands", budget="smoke", source="bundled", out=tmp_path)
+    assert report.samples.shape[1:] == (13,) and (tmp_path / "satellite" / "denoising.png").exists()
