@@ -208,7 +208,11 @@ def row(on: Task, name: str, runs: list[list[dict[str, float]]]) -> dict[str, An
         entry["teraflops"] = entry["steps"] * batch * cost / 1e12
         for key in ("distance", "loss"):
             values = [p[key] for p in points]
-            entry |= {key: mean(values), f"{key}_spread": stdev(values) if len(values) > 1 else None, f"{key}s": values}
+            entry |= {
+                key: mean(values),
+                f"{key}_spread": stdev(values) if len(values) > 1 else None,
+                f"{key}_each": values,
+            }
         curve.append(entry)
     return {
         "network": name,

@@ -18,7 +18,7 @@ from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.metrics import beat_features, floor_of, frechet_distance, random_rows
 
-NAMES = ("mnist",)
+NAMES = ("mnist", "heartbeats")
 TEACHER_STEPS = 16
 HALVING = replace(TRAINING, steps=300)
 COUNTS = (4, 2, 1)
