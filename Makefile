@@ -8,6 +8,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # One process for each core, and no more than four, because each of them loads torch. Each begins with a part of the
 # tests in their order, so that most sandboxes, browsers and courses are started once; who is done takes from the others.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+# Slow tests often wait, for kernels, browsers and time limits, so one process more than there are cores runs them.
+ONE_MORE = $(shell $(BIN)/python -c "import os; print(min(os.cpu_count() or 1, 3) + 1)")
+SLOW_PYTEST = $(BIN)/python -m pytest -n $(ONE_MORE) --dist worksteal
 
 .PHONY: help demo notebooks notebooks-check book pdf dist recordings test test-slow test-nightly test-all test-torch
 .PHONY: lint format constraints clean
@@ -59,10 +62,10 @@ test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m "slow and not nightly"
+	$(SLOW_PYTEST) -m "slow and not nightly"
 
 test-nightly: $(VENV)/.installed-test
-	$(PYTEST) -m nightly
+	$(SLOW_PYTEST) -m nightly
 
 test-all: $(VENV)/.installed-test
 	$(PYTEST)

@@ -60,6 +60,8 @@ class Experiment:
     """The guidance scale of samples; 1 is the conditional network alone."""
     classes: tuple[str, ...] = ()
     """What the network's labels mean; those of the data, unless it was trained on other data."""
+    distilled: int = 0
+    """The few steps that the network was taught to take by `diffusion-lab distill`; 0 for any other."""
     trained_on: str = ""
     """The name of the data that the network was trained on; those of `dataset`, unless the caller says otherwise."""
 

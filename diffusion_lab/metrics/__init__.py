@@ -3,7 +3,7 @@
 `Score` and `floor_of` say what a score is. The rest is by the kind of data:
 
 - normal distributions: `gaussian`; mixtures: `mixture`; points: `energy`; clouds of points: `clouds`; curves: `curve`
-- images: `classifier`, `classifier_cache` and `frechet`
+- images: `classifier`, `classifier_cache` and `frechet`; from satellites also `spectrum` and `cloud_cover`
 - audio: `audio` and `noise_removal`; electrocardiograms: `heartbeats`
 - words and sentences: `words`; game boards: `games`
 """
@@ -19,6 +19,7 @@ from diffusion_lab.metrics.audio import (
 )
 from diffusion_lab.metrics.classifier import FeatureClassifier, accuracy_of, train_classifier
 from diffusion_lab.metrics.classifier_cache import cached_classifier, load_classifier, save_classifier
+from diffusion_lab.metrics.cloud_cover import cloud_mask, image_covariance, kriging
 from diffusion_lab.metrics.clouds import (
     chamfer_distance,
     chamfer_distances,
@@ -50,6 +51,7 @@ from diffusion_lab.metrics.heartbeats import (
 from diffusion_lab.metrics.mixture import mean_log_likelihood, mode_weights, nearest_mean, total_variation
 from diffusion_lab.metrics.noise_removal import si_sdr, wiener_filter
 from diffusion_lab.metrics.score import Score, floor_of, random_rows
+from diffusion_lab.metrics.spectrum import decibels_apart, radial_spectrum, spectrum_distance
 from diffusion_lab.metrics.words import nearest_word, sentence_accuracy, word_accuracy
 
 __all__ = [
@@ -67,9 +69,11 @@ __all__ = [
     "chamfer_distance",
     "chamfer_distances",
     "class_balance",
+    "cloud_mask",
     "confidence",
     "coverage",
     "coverage_along_curve",
+    "decibels_apart",
     "distance_to_curve",
     "earth_movers_distance",
     "earth_movers_distances",
@@ -77,6 +81,8 @@ __all__ = [
     "floor_of",
     "frechet_distance",
     "gaussian_w2",
+    "image_covariance",
+    "kriging",
     "legality_rate",
     "load_classifier",
     "log_spectral_distance",
@@ -91,6 +97,7 @@ __all__ = [
     "pairwise_log_spectral_distance",
     "power_spectral_density",
     "r_peaks",
+    "radial_spectrum",
     "random_directions",
     "random_rows",
     "reconstruction_accuracy",
@@ -102,6 +109,7 @@ __all__ = [
     "si_sdr",
     "sliced_wasserstein",
     "spectral_features",
+    "spectrum_distance",
     "total_variation",
     "train_beat_judge",
     "train_classifier",

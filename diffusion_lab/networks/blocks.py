@@ -46,7 +46,7 @@ class Network(nn.Module):
             raise PieceError(f"this {type(self).__name__} was built for x of shape {wanted}, not {tuple(x.shape)}")
 
     def check_mask(self, x: Tensor, mask: Tensor) -> None:
-        raise PieceError(f"a {type(self).__name__} takes no mask; only a transformer does")
+        raise PieceError(f"a {type(self).__name__} takes no mask; only a Transformer does")
 
     def with_last(self, x: Tensor, last: Tensor | None, dim: int) -> Tensor:
         """x and the previous estimate side by side along `dim`; zeros stand for "no estimate yet".
@@ -63,6 +63,11 @@ def zero_init(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def positions_of(tokens: int, width: int) -> nn.Parameter:
+    """A learned vector for each place, (L, W), small at the start (Dosovitskiy et al. 2021, section 3.1)."""
+    return nn.Parameter(0.02 * torch.randn(tokens, width))
 
 
 def to_patches(x: Tensor, patch: tuple[int, int]) -> Tensor:

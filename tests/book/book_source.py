@@ -74,9 +74,18 @@ class Page:
         return re.sub(r"\$[^$]+\$", " ", text)
 
     @property
+    def main(self) -> str:
+        """What everybody reads: no folds, and nothing from the exercises on."""
+        return re.split(r"^## Exercises$", self.unfolded, maxsplit=1, flags=re.MULTILINE)[0]
+
+    @property
+    def main_prose(self) -> str:
+        return self._read(self.main)
+
+    @property
     def words(self) -> int:
-        """The words of the main text; folds are extra."""
-        return len(re.findall(r"[A-Za-z][\w’'-]*", self._read(self.unfolded)))
+        """The words of the main text."""
+        return len(re.findall(r"[A-Za-z][\w’'-]*", self.main_prose))
 
     def roles(self, name: str) -> list[str]:
         """What the roles of this name, such as "term" or "cite:p", point at."""

@@ -34,8 +34,8 @@ def column(values: Tensor, x: Tensor) -> Tensor:
     return values.view(len(values), *(1 for _ in x.shape[1:]))
 
 
-def verdict(exercise: str, function: Callable, seed: int) -> Verdict:
-    return check(library()[exercise], LocalCaller(function), seed)
+def verdict(exercise: str, function: Callable, seed: int, explain: bool = False) -> Verdict:
+    return check(library()[exercise], LocalCaller(function), seed, explain=explain)
 
 
 # Chapter 5
@@ -341,7 +341,7 @@ def test_neither_hangs_on_the_seed(exercise: str, function: Callable):
 )
 def test_the_idea_is_named_on_every_seed(exercise: str, function: Callable, idea: str):
     for seed in FEW:
-        assert [found.name for found in verdict(exercise, function, seed).ideas] == [idea], seed
+        assert [found.name for found in verdict(exercise, function, seed, explain=True).ideas] == [idea], seed
 
 
 def test_cosines_first_and_in_turn_are_told_apart_from_rounding():
@@ -357,7 +357,8 @@ def test_cosines_first_and_in_turn_are_told_apart_from_rounding():
 
     for function, idea in ((other_order, "cosines first"), (in_turn, "sines and cosines in turn")):
         for seed in FEW:
-            assert [found.name for found in verdict("timestep_embedding", function, seed).ideas] == [idea]
+            found = verdict("timestep_embedding", function, seed, explain=True)
+            assert [named.name for named in found.ideas] == [idea]
 
 
 def test_no_false_idea_of_guidance_and_weights():
@@ -388,6 +389,6 @@ def test_no_false_idea_of_guidance_and_weights():
         ("weighted_loss", pictures_alone, "weight after the mean"),
     ):
         for seed in FEW:
-            found = verdict(exercise, function, seed)
+            found = verdict(exercise, function, seed, explain=True)
             assert found.points < found.out_of
             assert false not in [idea.name for idea in found.ideas], exercise

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 import torch
-from earned import SEEDS, points
+from earned import SEEDS, points, share
 from torch import Tensor
 from torch.nn import functional
 
@@ -351,23 +351,23 @@ def bound_of_the_logits(logits, x0, x_t, t, Q, Q_bar):
     ],
 )
 def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
-    share, hint = points(name, function, seed)
-    assert share < 1
+    got, hint = points(name, function, seed)
+    assert got < 1
     assert words in hint
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_logits_taken_for_probabilities_are_named_or_their_nan_is_told(seed: int):
-    share, hint = points("d3pm_bound", bound_of_the_logits, seed)
-    assert share < 1
+    got, hint = points("d3pm_bound", bound_of_the_logits, seed)
+    assert got < 1
     assert "as if they were probabilities" in hint or "some entries are nan" in hint
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("name", "function"), [("d3pm_posterior", by_bayes), ("d3pm_bound", bound)])
 def test_bayes_in_other_words_is_right(name: str, function: Callable, seed: int):
-    assert points(name, function, seed)[0] == 1
+    assert share(name, function, seed) == 1
 
 
 def test_a_small_number_in_the_logarithm_costs_the_same_on_every_draw():
-    assert len({points("d3pm_loss", log_of_softmax_and_a_bit, seed)[0] for seed in range(20)}) == 1
+    assert len({share("d3pm_loss", log_of_softmax_and_a_bit, seed) for seed in range(20)}) == 1

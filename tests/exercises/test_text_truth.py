@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from earned import SEEDS, points
+from earned import SEEDS, points, share
 from scipy.spatial import cKDTree
 from scipy.stats import multivariate_normal
 from torch import Tensor
@@ -287,8 +287,8 @@ def estimate_twice_at_the_first_step(model, x, t, last, uniform):
     ],
 )
 def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, function: Callable, words: str, seed: int):
-    share, hint = points(name, function, seed)
-    assert share < 1
+    got, hint = points(name, function, seed)
+    assert got < 1
     assert words in hint
 
 
@@ -303,7 +303,7 @@ def test_what_is_wrong_only_at_an_end_loses_points_and_is_named(name: str, funct
     ],
 )
 def test_the_same_in_other_words_is_right(name: str, function: Callable, seed: int):
-    assert points(name, function, seed)[0] == 1
+    assert share(name, function, seed) == 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -311,6 +311,6 @@ def test_digits_lost_on_the_way_cost_one_point(seed: int):
     def schedule(T, s):
         return (1 - (torch.arange(T) / T + s).sqrt()).double()
 
-    share, hint = points("sqrt_alpha_bar", schedule, seed)
-    assert share == 0.75
+    got, hint = points("sqrt_alpha_bar", schedule, seed)
+    assert got == 0.75
     assert "digits" in hint

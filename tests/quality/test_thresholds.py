@@ -79,6 +79,7 @@ BUGS = {
     "games": most_likely_token,
     "heartbeats": no_direction,
     "points": no_direction,
+    "satellite": no_direction,
 }
 
 

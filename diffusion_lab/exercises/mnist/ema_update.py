@@ -195,7 +195,7 @@ EXERCISE = Exercise(
 The weights jump from step to step, and samples jump with them. Samples are drawn from a second network, a slow average
 of the first:
 
-$$\bar\theta \leftarrow \lambda\, \bar\theta + (1 - \lambda)\, \theta .$$
+$$\bar\theta \leftarrow \gamma\, \bar\theta + (1 - \gamma)\, \theta .$$
 
 Return the new state dictionary of the averaged network. A network is more than its weights: running statistics are
 floating-point *buffers* and are averaged too. A counter is an integer, and an average of integers is none: copy it.

@@ -28,6 +28,7 @@ IDEAS = {
     "random": "The answer changes from call to call with the same inputs. All randomness is passed in: draw none.",
     "modified": "Your function changes its input `{argument}` in place. The caller still needs it: make a new tensor.",
     "dtype": "The dtype is not kept: {detail}",
+    "digits": "Digits are lost: {detail}",
     "layout": "The answer depends on how the input lies in memory. `reshape` works where `view` does not.",
     "graph": "The answer still hangs on an autograd graph, which grows with every sampler step. Use `torch.no_grad()`.",
     "mode": "The network is not in the mode (training or evaluation) in which it came. Restore `model.training`.",
@@ -109,11 +110,14 @@ def _kind(trial: Trial) -> tuple:
 
 def symptom_hint(symptom: str, detail: str) -> str:
     """The symptom in words."""
+    if symptom == "dtype" and FEWER in detail:
+        symptom = "digits"
     return IDEAS[symptom].format(argument=detail, detail=detail)
 
 
 AS_GIVEN = "Make new tensors with the dtype and device of the inputs."
 AS_ASKED = "Name the dtype where you make the tensor."
+FEWER = "the answer has no more digits than float32 has"
 DIGITS_LOST = "Something on the way is float32: a new tensor without a `dtype`, or a cast."
 
 
@@ -132,8 +136,8 @@ def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
     if found:
         return f"{inputs}{found}"
     if difference(returned.value, expected.leaves) is not None:
-        what = "" if floats else ", though it is float64"
-        return f"{inputs}the answer has no more digits than float32 has{what}. {DIGITS_LOST}"
+        what = "" if floats else ", though its dtype is float64"
+        return f"{inputs}{FEWER}{what}. {DIGITS_LOST}"
     return _mixed_fault(exercise, caller, trial)
 
 
@@ -186,19 +190,39 @@ def ideas_behind(
             if found and more and not any(mistake.uncertain for mistake in found):  # it fits all cases
                 return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
         ideas = [Idea(w.name, w.hint, True) for w in matching]
+    beside: list[Idea] = []  # of the answers that are right, where others are not
     for symptom, detail in symptoms.items():
         known = next((w for w in exercise.wrong_answers if w.symptom == symptom), None)
-        if known is not None:
+        if known is not None and symptom == "dtype" and not _same_dtype(known, trials, detail):
+            known = None
+        if symptom == "dtype" and failing:  # the words of the known one say that the numbers are right
+            beside.append(Idea(known.name if known else symptom, symptom_hint(symptom, detail), known is not None))
+        elif known is not None:
             ideas.append(Idea(known.name, known.hint, True))
         elif symptom in ("random", "modified") or not failing:
             ideas.append(Idea(symptom, symptom_hint(symptom, detail), False))
     if ideas or not failing:
-        return tuple(ideas)
+        return (*ideas, *beside)
     if caller is not None:
         found = explain(exercise, caller, trials)
         if found:
-            return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
-    return _related(exercise, failing)
+            return (*(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found), *beside)
+    return (*_related(exercise, failing), *beside)
+
+
+def _same_dtype(known: WrongAnswer, trials: list[Trial], detail: str) -> bool:
+    """Whether a known mistake in dtypes is this one. Its words may speak of floats where whole numbers belong, which
+    means nothing to somebody whose whole numbers are too short, or whose digits are lost before the last cast."""
+    trial = next((t for t in trials if t.passed), None)
+    if trial is None or FEWER in detail:
+        return False
+    other = LocalCaller(known.function)(trial.arguments)
+    pairs = zip(leaves(trial.returned.value), leaves(other.value), trial.expected.leaves, strict=False)
+    return all(
+        one.dtype == two.dtype or (one.is_floating_point() and two.is_floating_point() and not right)
+        for one, two, right in ((a, b, leaf.value.is_floating_point()) for a, b, leaf in pairs)
+        if isinstance(one, Tensor) and isinstance(two, Tensor)
+    )
 
 
 def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, changed_at, right_values, wrong_values
 from diffusion_lab.grading.judge.engine.attempts import Attempts, not_read
 from diffusion_lab.grading.judge.engine.both import together, without
+from diffusion_lab.grading.judge.engine.casing import IGNORED, WHERE_ONLY
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import (
     ENOUGH,
@@ -26,6 +28,7 @@ from diffusion_lab.grading.judge.engine.evidence import (
     wrong_numbers,
 )
 from diffusion_lab.grading.judge.engine.fingerprints import LISTED, Table, right_sources
+from diffusion_lab.grading.judge.engine.nans import holds_no_number, origin
 from diffusion_lab.grading.judge.engine.plausible import (
     CASES,
     REMOVED,
@@ -33,6 +36,7 @@ from diffusion_lab.grading.judge.engine.plausible import (
     contrary,
     counts,
     may_be_half,
+    only_a_number,
     of_a_count,
     out_of_place,
     several_constants,
@@ -96,10 +100,14 @@ def _found(search: _Search, trials: Sequence[Trial], trains: bool) -> tuple[Mist
         return tuple(search.undone()[:1])  # too much explains an error, other than what takes it away
     made = search.made()
     found = [*made, *search.undone({k for m in made for k in (m.kind, MIRROR.get(m.kind))})]
-    best = min(found, key=lambda m: (m.cost + (0 if m.line else 2 * vague(m.hint)), not m.line), default=None)
+    best = min(found, key=lambda m: (_price(m), not m.line), default=None)
     if best is None or best.cost > FAR:
         both, some = search.apart()
-        return both or search.pair() or ((best,) if best else some or search.ignored())
+        nan = () if both else search.no_number()
+        if nan and not nan[0].uncertain:
+            return nan
+        both = both or search.pair() or ((best,) if best else some)
+        return both or search.beside_errors() or nan or search.ignored()
     wrong, values = wrong_values(trials, trains)
     if 0 < len(wrong) < values:
         others = "the other is right" if values == 2 else "the others are right"
@@ -109,6 +117,13 @@ def _found(search: _Search, trials: Sequence[Trial], trains: bool) -> tuple[Mist
             else best
         )
     return (best,)
+
+
+def _price(mistake: Mistake) -> int:
+    """What an explanation costs, where it says less than another of the same cost would."""
+    if mistake.kind in WHERE_ONLY:
+        return mistake.cost + 3
+    return mistake.cost + 2 * (not mistake.line and vague(mistake.hint))
 
 
 class _Search:
@@ -154,7 +169,7 @@ class _Search:
         ):
             if self._right(call) and not self.source.cancels(edit):
                 found.append(self._told(edit))
-                if found[-1].cost <= PLAIN or len(found) == 3:
+                if (found[-1].cost <= PLAIN and found[-1].kind not in WHERE_ONLY) or len(found) == 3:
                     break
         return found
 
@@ -205,6 +220,33 @@ class _Search:
         return entries >= SURE * max(cost, 1) and all(
             is_right(self._call(call, t.question), t.question, self.trains) for t in self.trials if t.passed
         )
+
+    def beside_errors(self) -> tuple[Mistake, ...]:
+        """An edit that puts all answers right that are given, where others are errors and stay so."""
+        failing = [t.returned.fault is None for t in self.trials if not t.passed]
+        if all(failing) or not any(failing):
+            return ()
+        raised = {id(t.question) for t in self.trials if t.returned.fault is not None}
+        asked = [t.question for t in self.trials if id(t.question) not in raised]
+        proof = [q for q in questions(self.exercise, PROOF_SEED) if self._call(self.caller, q).fault is None]
+        for edit, call in self.tried.edits(Clock(APART), only=self._enough_for):
+            if all(is_right(self.tried.judged(call, q), q, self.trains) for q in (*asked, *proof)):
+                if not self.source.cancels(edit):
+                    told = self._told(edit)
+                    hint = f"Where there is no error: {told.hint[0].lower() + told.hint[1:]}"
+                    return (replace(told, hint=hint, uncertain=True),)
+        return ()
+
+    def no_number(self) -> tuple[Mistake, ...]:
+        """Where nan or infinity comes from, in answers that should have numbers only."""
+        asked = [t for t in self.trials if not t.passed and t.returned.fault is None]
+        odd = [t for t in asked if holds_no_number(t.question, t.returned.value)]
+        for trial in odd if self.source is not None else ():
+            with contextlib.suppress(Exception):  # of a function that is odd to watch nothing is known
+                found = origin(self.source, trial.question, trial.returned.value, 4 * CALL)
+                if found is not None:
+                    return (replace(found, uncertain=len(odd) < len(asked)),)
+        return ()
 
     def ignored(self) -> tuple[Mistake, ...]:
         """An argument that every right answer reads and the student's code does not: true, and perhaps not all."""
@@ -291,11 +333,18 @@ class _Search:
                     continue
                 if halves or self._enough_for(edit):
                     what = self._told(edit, source)
-                    if VAGUE in what.hint:  # it hangs on something that only the reference has
+                    if VAGUE in what.hint or only_a_number(what):  # it hangs on something that only right code has
+                        continue
+                    if what.kind in IGNORED and self._asks(edit.about):
                         continue
                     found.append((edit.cost, call, what))
         for _, call, what in sorted(found, key=lambda f: f[0]):
             yield call, what
+
+    def _asks(self, test: ast.AST | None) -> bool:
+        """Whether the student's code asks this very question: then it does not ignore the case."""
+        trees = self.source.trees.values() if self.source is not None and test is not None else ()
+        return any(ast.dump(node) == ast.dump(test) for tree in trees for node in ast.walk(tree))
 
     def _told(self, edit: Edit, right: Source | None = None) -> Mistake:
         """The edit in words: of right code, or of the student's."""
