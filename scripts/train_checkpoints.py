@@ -95,6 +95,13 @@ RECIPES = {
         training=Settings(steps=4000, batch=32, ema_decay=0.999),
         dtype=torch.float16,
     ),
+    "points": Recipe(
+        "Clouds of 128 points on tori, ellipsoids, trefoil knots and chairs from boxes, all standing on the floor and "
+        "of about one size. Surfaces are a little fuzzy, and the tube of a knot is often not closed.",
+        source="bundled",
+        budget="quick",
+        dtype=torch.float16,
+    ),
 }
 
 
