@@ -102,6 +102,14 @@ RECIPES = {
         budget="quick",
         dtype=torch.float16,
     ),
+    "satellite": Recipe(
+        "Generated landscapes of 64x64 pixels, and no place on earth. Woods, fields, towns and coasts have their colours "
+        "and their grain; rivers and roads break off. What the autoencoder blurs, fine texture above all, is lost in "
+        "every sample.",
+        source="bundled",
+        budget="quick",
+        dtype=torch.float16,
+    ),
 }
 
 
