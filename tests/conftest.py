@@ -76,7 +76,7 @@ def no_offer_stays() -> Iterator[None]:
 def schema_asked_once() -> None:
     """The version of nbgrader's tables is one for each nbgrader, and the process that says it takes seconds.
 
-    Every new gradebook asks for it. The first of a test process still does.
+    Every new gradebook asks for it. In each test process one or two still do.
     """
     api = sys.modules.get("nbgrader.api")
     if api is not None and not hasattr(api.get_alembic_version, "cache_info"):
