@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -69,6 +70,17 @@ def no_offer_stays() -> Iterator[None]:
     offers = sys.modules.get("diffusion_lab.exercises.offers")
     if offers is not None:
         offers._adopted.clear()
+
+
+@pytest.fixture(autouse=True)
+def schema_asked_once() -> None:
+    """The version of nbgrader's tables is one for each nbgrader, and the process that says it takes seconds.
+
+    Every new gradebook asks for it. In each test process one or two still do.
+    """
+    api = sys.modules.get("nbgrader.api")
+    if api is not None and not hasattr(api.get_alembic_version, "cache_info"):
+        api.get_alembic_version = functools.cache(api.get_alembic_version)
 
 
 @pytest.fixture(scope="session")

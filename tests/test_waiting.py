@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -43,9 +44,22 @@ def spins(code: str, **variables: str) -> set[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
-@pytest.mark.parametrize("start", [*STARTS, *(pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS)])
+@pytest.mark.parametrize("start", [*STARTS, *(pytest.param(name, marks=pytest.mark.nightly) for name in PROGRAMS)])
 def test_threads_sleep_while_they_wait(start: str):
     assert spins((STARTS | PROGRAMS)[start]) == {"0"}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_imports_the_package_before_torch(name: str):
+    """Then its threads sleep as those of the package do, which each program shows at night."""
+    found = []
+    for line in ast.parse((ROOT / name).read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Import):
+            found += [alias.name.partition(".")[0] for alias in line.names]
+        elif isinstance(line, ast.ImportFrom) and line.module:
+            found.append(line.module.partition(".")[0])
+    heavy = [module for module in found if module not in sys.stdlib_module_names]
+    assert heavy[0] == "diffusion_lab"
 
 
 @pytest.mark.slow

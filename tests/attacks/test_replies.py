@@ -162,8 +162,9 @@ def graded(sources: dict[str, str]) -> dict:
     return workers.graded(order | {"data": data, "version": diffusion_lab.__version__})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def _done():
+    """One sandbox for all of these, which ends with them."""
     yield
     workers.done()
 

@@ -31,6 +31,7 @@ def _of_format_3(document: dict) -> dict:
 
 
 POINTS = notebook(CHAPTER).points
+ONE = notebook(CHAPTER).exercises[0]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def graded(workers: Classroom, tmp_path_factory: pytest.TempPathFactory) -> dict
     (submitted / "another_name" / FOLDER / f"{FOLDER} (1).ipynb").write_bytes(honest.read_bytes())
     (put(submitted, "with_a_copy", filled(right())).parent / f"{FOLDER}-Copy1.ipynb").write_bytes(b"")
     for student in NAMES:
-        put(submitted, student, filled(right()))
+        put(submitted, student, filled({ONE.name: right()[ONE.name]}))  # the rest is not written, which is quick
     (submitted / "linked_chapter").mkdir()
     (submitted / "linked_chapter" / FOLDER).symlink_to(honest.parent)
     (submitted / "linked_student").symlink_to(submitted / "a_honest")
@@ -158,7 +159,7 @@ def test_a_name_that_nbgrader_cannot_use_is_the_teachers_to_mend(graded: dict[st
 
 @pytest.mark.parametrize("student", NAMES)
 def test_names_in_any_script_are_graded(graded: dict[str, Result], student: str):
-    assert (graded[student].state, graded[student].points) == ("graded", POINTS)
+    assert (graded[student].state, graded[student].points) == ("graded", ONE.points)
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_loading_refuses_what_is_not_there_or_not_a_classifier(trained, tmp_path
         load_classifier(tmp_path / "net.safetensors", expected_fingerprint="b" * 64)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.real_data
 def test_accuracy_on_mnist(real_data_folder):
     def read(name, offset, shape):

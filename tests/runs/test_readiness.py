@@ -76,7 +76,7 @@ def test_dropout_repeats_resumes_and_leaves_the_global_generator_alone(tmp_path)
     fresh = Network(dropout=0.3)
 
     def run(**options):
-        return run_chapter("spiral", budget="smoke", network=copy.deepcopy(fresh), training=settings, **options)
+        return run_chapter("normal_2d", budget="smoke", network=copy.deepcopy(fresh), training=settings, **options)
 
     def stop(what: str, done: int, total: int) -> None:
         if (what, done) == ("training", 17):
@@ -100,7 +100,7 @@ def test_a_step_with_global_randomness_repeats():
     def step(x, now, after, prediction, context):
         return after.noisy(prediction.x0, torch.randn_like(x))
 
-    first, second = (run_chapter("spiral", budget="smoke", step=step).samples for _ in range(2))
+    first, second = (run_chapter("normal_2d", budget="smoke", step=step).samples for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -234,15 +234,15 @@ def test_a_torchvision_that_does_not_fit_torch_is_told_in_one_line(name, unfit, 
 def test_notes_on_the_data_are_in_the_report_and_said(tmp_path, monkeypatch):
     from diffusion_lab.chapters import get
 
-    chapter = get("spiral")
+    chapter = get("normal_2d")
 
     def load(source, root, seed):
         return replace(chapter.load(source, root, seed), notes=("3 points were blue",))
 
-    monkeypatch.setattr("diffusion_lab.chapters.spiral.CHAPTER", replace(chapter, load=load))
-    result = CliRunner().invoke(app, ["run", "spiral", "--budget", "smoke", "--out", str(tmp_path)])
+    monkeypatch.setattr("diffusion_lab.chapters.normal_2d.CHAPTER", replace(chapter, load=load))
+    result = CliRunner().invoke(app, ["run", "normal_2d", "--budget", "smoke", "--out", str(tmp_path)])
     assert result.exit_code == 0 and "3 points were blue" in result.stdout
-    assert "3 points were blue" in (tmp_path / "spiral" / "report.json").read_text()
+    assert "3 points were blue" in (tmp_path / "normal_2d" / "report.json").read_text()
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):

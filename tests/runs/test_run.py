@@ -115,7 +115,7 @@ def test_the_catalogue_is_complete_and_knows_numbers_and_folder_names():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", ["full", "gpu"])
+@pytest.mark.parametrize("budget", ["full", pytest.param("gpu", marks=pytest.mark.nightly)])
 def test_a_budget_brings_its_own_network_and_its_checkpoint_knows(budget, tmp_path, monkeypatch):
     def few_to_hold_out(*arguments, **options):
         """What is held out is denoised for the report, and takes such a network most of the time."""
@@ -151,7 +151,13 @@ def test_the_variants_of_games_run(variant):
 
 @pytest.mark.slow
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text", "heartbeats", "points", "satellite"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mnist", "cifar10", "heartbeats", "points", "satellite"),
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("audio", "text")),
+    ],
+)
 def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
     report = run_chapter(name, budget="smoke", source="real", data_root=real_data_folder, out=tmp_path)
     assert report.source == "real"
