@@ -95,6 +95,21 @@ RECIPES = {
         training=Settings(steps=4000, batch=32, ema_decay=0.999),
         dtype=torch.float16,
     ),
+    "points": Recipe(
+        "Clouds of 128 points on tori, ellipsoids, trefoil knots and chairs from boxes, all standing on the floor and "
+        "of about one size. Surfaces are a little fuzzy, and the tube of a knot is often not closed.",
+        source="bundled",
+        budget="quick",
+        dtype=torch.float16,
+    ),
+    "satellite": Recipe(
+        "Generated landscapes of 64x64 pixels, and no place on earth. Woods, fields, towns and coasts have their colours "
+        "and their grain; rivers and roads break off. What the autoencoder blurs, fine texture above all, is lost in "
+        "every sample.",
+        source="bundled",
+        budget="quick",
+        dtype=torch.float16,
+    ),
 }
 
 

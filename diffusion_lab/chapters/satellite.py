@@ -35,7 +35,7 @@ class Thresholds(NamedTuple):
 
 
 REAL = Thresholds(frechet=60.0, spectrum=6.0, agreement=0.3, lost=20.0, clouds=2.0)
-BUNDLED = Thresholds(frechet=60.0, spectrum=6.0, agreement=0.4, lost=20.0, clouds=2.0)
+BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.6)
 
 
 def half(images: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def draw(
     depth = ((seen[:, 2] + half) / (2 * half)).nan_to_num(0.5).clamp(0, 1)
     parts = [(slice(None), colour)] if known is None else [(known, DATA), (~known, colour)]
     for rows, shade in parts:
-        ax.scatter(seen[rows, 0], seen[rows, 1], s=(3 + 10 * depth[rows]).numpy(), color=shade, linewidths=0, alpha=0.8)
+        ax.scatter(seen[rows, 0], seen[rows, 1], s=(5 + 13 * depth[rows]).numpy(), color=shade, linewidths=0, alpha=0.8)
     ax.set(xlim=(right - half, right + half), ylim=(up - half, up + half), aspect="equal")
     bare(ax)
 

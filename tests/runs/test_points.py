@@ -49,12 +49,24 @@ def an_experiment(answer):
 def test_what_is_known_stays_and_the_rest_is_the_networks(options):
     generator = torch.Generator().manual_seed(0)
     clouds, guess = torch.randn(2, 3, 10, 3, generator=generator)
+    guess[..., 0] -= 9  # far beyond what is known
     known = known_half(clouds)
     assert known.sum(dim=1).flatten().tolist() == [5, 5, 5]
     assert clouds[..., 0].where(known[..., 0], torch.inf).amin(1).gt(other_half(clouds)[..., 0].amax(1)).all()
     drawn = complete(an_experiment(guess), clouds, known, torch.zeros(3, dtype=torch.int64), 4, **options)
     assert torch.equal(drawn.where(known, 0), clouds.where(known, 0))
     torch.testing.assert_close(drawn.where(~known, 0), guess.where(~known, 0), atol=1e-4, rtol=0)
+
+
+def test_what_is_not_known_is_held_beyond_what_is():
+    clouds = torch.randn(3, 10, 3, generator=torch.Generator().manual_seed(0))
+    known, labels = known_half(clouds), torch.zeros(3, dtype=torch.int64)
+    experiment = an_experiment(clouds + 5)
+    held, free = (other_half(complete(experiment, clouds, known, labels, 4, held=h), known) for h in (True, False))
+    edge = clouds[..., 0].where(known[..., 0], torch.inf).amin(1, keepdim=True)
+    torch.testing.assert_close(held[..., 0], edge.expand(-1, 5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(held[..., 1:], free[..., 1:], atol=1e-4, rtol=0)
+    assert (free[..., 0] > edge).all()
 
 
 def test_whoever_knows_the_answer_scores_the_floor():

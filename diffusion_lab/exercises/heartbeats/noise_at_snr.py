@@ -7,16 +7,14 @@ from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property,
 
 
 def noise_at_snr(clean: Tensor, noise: Tensor, decibels: Tensor) -> Tensor:
-    """Scale the noise of each strip so that the sum of both has the signal-to-noise ratio asked for.
+    """Add noise to each strip, scaled so that powers of strip and noise have the ratio asked for.
 
-    A strip's power is the mean over its leads of their variances over time (of all L samples, not L - 1), so that where
-    a lead's zero lies makes no difference.
+    A strip's power is the mean over its leads of their variances over time, divided by L and not by L - 1.
 
     Args:
         clean: (B, C, L), strips; none is flat.
-        noise: (B, C, L), noise of any kind and loudness, not flat either. It may have an offset, which is scaled with
-            it.
-        decibels: (B,), the ratio for each strip.
+        noise: (B, C, L), of any kind and loudness, not flat either; an offset in it is scaled like the rest.
+        decibels: (B,), the ratio of strip to noise, for each strip.
 
     Returns:
         (B, C, L): clean plus a factor times noise, one factor for each strip.

@@ -109,7 +109,8 @@ def gradients_tracked(average, online, decay):
 
 
 def in_place(average, online, decay):
-    """Your function writes into the networks: the tensors of `state_dict()` are the network's own. Make new ones."""
+    """Your function changes one of the networks. The tensors of `state_dict()` are the network's own, and
+    `load_state_dict` writes into them: make new ones, and leave both networks as they are."""
     state = average.state_dict()
     for name, new in online.state_dict().items():
         if new.is_floating_point():

@@ -74,9 +74,9 @@ class Attempts:
             with contextlib.suppress(Exception):  # of a function that is odd to watch nothing is known
                 self._kinds = kinds_held(self.source, question.arguments, 4 * CALL)
 
-    def _held(self, node: ast.AST) -> set[tuple]:
-        """The kinds of values that a name holds."""
-        return self._kinds.get(getattr(node, "id", ""), set())
+    def _is_a_row(self, node: ast.AST) -> bool:
+        """Whether a name holds a tensor with one axis."""
+        return any(kind[0] == "tensor" and len(kind) == 2 for kind in self._kinds.get(getattr(node, "id", ""), ()))
 
     def _alike(self, one: ast.AST, other: ast.AST) -> bool:
         kinds = [self._kinds.get(getattr(node, "id", "")) for node in (one, other)]
@@ -171,9 +171,7 @@ class Attempts:
             name = edit.kind == "name"
             if name and self._flag_for_number(edit.old, edit.new):
                 continue
-            if edit.kind == "along the last axis" and not any(
-                k[0] == "tensor" and len(k) == 2 for k in self._held(edit.old)
-            ):
+            if edit.kind == "along the last axis" and not self._is_a_row(edit.old):
                 continue
             cost: float = edit.cost - (edit.kind in OFTEN or by_two(edit))
             cost += far_off(edit)

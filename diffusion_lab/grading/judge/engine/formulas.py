@@ -18,6 +18,7 @@ def of_formula(node: ast.AST, roots: Collection[str] = ()) -> Iterator[Option]:
     yield from _of_ends(node)
     yield from _of_roots(node)
     yield from _of_signs(node)
+    yield from _of_whole_parts(node)
     yield from _of_mixtures(node)
     yield from _of_borders(node)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
@@ -57,6 +58,11 @@ def _of_ends(node: ast.AST) -> Iterator[Option]:
             held = ast.BinOp(ast.BinOp(first.right, inner.op, inner.right), node.op, last)  # x / a + b - c
             kind = "divided by a part" if isinstance(first.op, ast.Div) else "multiplied by a part"
             yield kind, ast.BinOp(first.left, first.op, held), held
+
+
+def _of_whole_parts(node: ast.AST) -> Iterator[Option]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+        yield "divisor missing", node.left, node.right
 
 
 def _of_signs(node: ast.AST) -> Iterator[Option]:

@@ -113,9 +113,9 @@ def origin(source: Source, question: Question, value: Any, limit: float) -> Mist
         return None
     text = quoted(node)
     code = f"{text} is" if text.startswith("`") else "what is computed is"
-    hint = (
-        f"Line {node.lineno}: {code} {kind} in some entries, because {why}. Keep these out before it, by `torch.where`."
-    )
+    hint = f"Line {node.lineno}: {code} {kind} in some entries, because {why}."
+    if kind == "nan":
+        hint += " Keep these out before it, by `torch.where`."
     return Mistake("no number", hint, f"edit: {kind} by {name}", 1, line=node.lineno)
 
 

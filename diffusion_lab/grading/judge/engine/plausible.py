@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import permutations
 
 from diffusion_lab.exercises import Exercise
-from diffusion_lab.grading.judge.engine.casing import WHERE_ONLY
+from diffusion_lab.grading.judge.engine.casing import IGNORED, WHERE_ONLY
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
@@ -60,7 +60,7 @@ def may_be_half(edit: Edit) -> bool:
     """
     if edit.function == SHELL and not isinstance(edit.old, ast.Call):
         return False
-    return not throws_away(edit) and edit.kind != "shape"
+    return not throws_away(edit) and edit.kind not in ("shape", "border", "size")
 
 
 def throws_away(edit: Edit) -> bool:
@@ -140,15 +140,7 @@ def only_a_number(mistake: Mistake) -> bool:
 
 
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
-CASES = (
-    "boundary",
-    "comparison",
-    "cases exchanged",
-    "case ignored",
-    "case everywhere",
-    "condition ignored",
-    "condition too many",
-)
+CASES = ("boundary", "comparison", "cases exchanged", *IGNORED, "condition ignored", "condition too many")
 """Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
 student's may be right.
 """

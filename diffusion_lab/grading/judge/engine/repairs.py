@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
-from diffusion_lab.grading.judge.engine.edits import Edit, places
+from diffusion_lab.grading.judge.engine.edits import Edit, locate, places
 from diffusion_lab.grading.judge.engine.formulas import names_of_roots, of_formula
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Place, Slot, minus, number, one, root_of
 from diffusion_lab.grading.judge.engine.shapes import of_shape, spread
@@ -32,20 +32,8 @@ something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
-CHEAP = (
-    "axes",
-    "bound",
-    "shares added",
-    "root of the difference",
-    "difference of the root",
-    "negative under a root",
-) + (
-    "shares exchanged",
-    "beside a root",
-    "border",
-    "other end",
-    "size",
-)
+CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root")
+CHEAP = (*CHEAP, "shares exchanged", "beside a root", "border", "other end", "size")
 """Kinds of edits that are not far-fetched."""
 
 
@@ -107,17 +95,8 @@ def _made(
     price: int | None = None,
 ) -> Repair:
     for node in (new, *(n for _, n in changes)):
-        _locate(node, old)
+        locate(node, old)
     return Repair(kind, changes, old, new, about, function, case, price)
-
-
-def _locate(node: ast.AST, old: ast.AST) -> None:
-    """Put what is new where the old code stands; what it holds of that stays where it is."""
-    if not hasattr(node, "lineno"):
-        ast.copy_location(node, old)
-    for child in ast.iter_child_nodes(node):
-        if not hasattr(child, "lineno"):
-            _locate(child, old)
 
 
 def _of_list(slot: Slot, node: ast.AST) -> Iterator[Option]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Place, Slot, minus, number, one, root_of
 
 MOST_TENSORS, MOST_NAMES, LARGEST = 4, 6, 64
-"""Parameters whose sizes are tried, and names that may go along the wrong axis; what is written and larger is no size."""
+"""Parameters whose sizes are tried, and names that may go along the wrong axis; a larger number is no size."""
+Changes = tuple[tuple[Slot, ast.AST], ...]
 NOT_NUMBERS = ("shape", "ndim", "dtype", "device", "dim", "size", "numel")
 
 
@@ -51,9 +52,7 @@ def _of_any_size(node: ast.Call, names: list[str]) -> Iterator[Option]:
         yield "size", ast.Call(node.func, sizes, node.keywords), node.args[written[0]]
 
 
-def spread(
-    everywhere: list[Place], names: list[str]
-) -> Iterator[tuple[str, tuple[tuple[Slot, ast.AST], ...], ast.Name]]:
+def spread(everywhere: list[Place], names: list[str]) -> Iterator[tuple[str, Changes, ast.Name]]:
     """One number for each sample, or for each step, that goes along the last axis: (what, changes, the name).
 
     It is given axes of size 1 wherever it is calculated with.
