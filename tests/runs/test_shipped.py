@@ -22,7 +22,7 @@ from diffusion_lab.metrics import frechet_distance
 from diffusion_lab.networks import count_parameters
 
 LARGEST = 12_000_000  # bytes of all files together
-SHIPPING = (*NAMES, "heartbeats")
+SHIPPING = (*NAMES, "heartbeats", "points")
 runner = CliRunner()
 
 
