@@ -20,9 +20,11 @@ from IPython import get_ipython
 from IPython.display import HTML, Image
 from torch import Tensor
 
-from diffusion_lab.exercises.catalogue import CHAPTERS, find, folder_name
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, find, folder_name
 from diffusion_lab.plots import LabFigure, Slider
 
+STUDIES = {"architectures": 14}
+"""What stands beside the chapters with a number of its own: it has experiments, and no exercises."""
 RECORDED = Path(__file__).parent / "recorded"
 NUMBER = re.compile(r"[-−+±≤≥<>~≈ ]*\d[\d.,\s×⁻⁰¹²³⁴⁵⁶⁷⁸⁹%°±e+−-]*[a-zA-Zµ]{0,3}")
 
@@ -90,7 +92,10 @@ def record_name(experiment: str | int) -> str:
 
     A chapter may have more runs, each named after it: "spiral_pairs" -> "06_spiral_pairs".
     """
-    for chapter in CHAPTERS:
+    for study, number in STUDIES.items():
+        if str(experiment) == study or str(experiment).startswith(f"{study}_"):
+            return f"{number}_{experiment}"
+    for chapter in (*CHAPTERS, *BEYOND):
         if str(experiment).startswith(f"{chapter}_"):
             return folder_name(chapter) + str(experiment).removeprefix(chapter)
     return folder_name(find(experiment))

@@ -39,9 +39,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} holds no settings of diffusion-lab: it was made by another program") from error
 
 
-def save_network(path: Path, network: torch.nn.Module, settings: dict[str, Any]) -> Path:
-    """Save a network's weights with the settings needed to build it again."""
-    return save_tensors(path, network.state_dict(), settings)
+def save_network(
+    path: Path, network: torch.nn.Module, settings: dict[str, Any], more: dict[str, Tensor] | None = None
+) -> Path:
+    """Save a network's weights, and `more` tensors beside them, with the settings needed to build it again."""
+    return save_tensors(path, {**network.state_dict(), **(more or {})}, settings)
 
 
 def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from diffusion_lab.chapters import run_chapter
 from diffusion_lab.errors import DataError
 from diffusion_lab.exercises import library, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, find
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, find, number_of
 from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.notebook import RECORDED, record
@@ -45,7 +45,7 @@ def merged(path: Path, report: Report) -> list[dict]:
     new = record(report)
 
     def key(run: dict) -> tuple:
-        return CHAPTERS.index(run["chapter"]), run["source"], run["budget"]
+        return number_of(run["chapter"]), run["source"], run["budget"]
 
     return sorted([run for run in found if key(run) != key(new)] + [new], key=key)
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="folder of the real data; by default as for `diffusion-lab run`")
     parser.add_argument("--out", type=Path, default=RECORDED)
     arguments = parser.parse_args()
-    for chapter in [find(name) for name in arguments.chapters] or CHAPTERS:
+    for chapter in [find(name) for name in arguments.chapters] or (*CHAPTERS, *BEYOND):
         for report in runs(chapter, arguments.budget, arguments.seed, arguments.data_root):
             content = {"runs": merged(arguments.out, report)}
             write_atomically(arguments.out, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

@@ -17,7 +17,6 @@ from diffusion_lab.denoisers import Denoiser, from_network
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.exact import Gaussian
 from diffusion_lab.networks import build_network
-from diffusion_lab.networks.blocks import from_patches, to_patches
 from diffusion_lab.train import Settings, Source, Trainer
 
 SIDE, BATCH, UNET_STEPS = 16, 64, 600
@@ -26,24 +25,13 @@ PATCHES = (2, 4, 8)
 HELD_OUT = 1000
 
 
-class PatchTransformer(nn.Module):
-    """A diffusion transformer (Peebles and Xie 2023): images (B, 3, H, W) in square patches, each one a token."""
-
-    def __init__(self, patch: int, width: int = 96, depth: int = 4, side: int = SIDE):
-        super().__init__()
-        self.size = (patch, patch)
-        shape = ((side // patch) ** 2, 3 * patch**2)
-        self.inner = build_network(shape, kind="transformer", width=width, depth=depth, classes=10)
-
-    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        patches = to_patches(x, self.size)  # (B, 3 p p, H / p, W / p)
-        tokens = self.inner(patches.flatten(2).mT, t, labels)  # (B, L, 3 p p)
-        return from_patches(tokens.mT.unflatten(2, patches.shape[2:]), self.size)
+def transformer(patch: int) -> nn.Module:
+    return build_network((3, SIDE, SIDE), kind="dit", patch=patch, width=96, depth=4, classes=10, seed=0)
 
 
-def started_at_random(patch: int) -> PatchTransformer:
+def started_at_random(patch: int) -> nn.Module:
     """The same network, whose gates, scales and shifts do not start at zero."""
-    network = PatchTransformer(patch)
+    network = transformer(patch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         for block in network.inner.blocks:
@@ -53,10 +41,7 @@ def started_at_random(patch: int) -> PatchTransformer:
 
 def networks() -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {"U-Net": build_network((3, SIDE, SIDE), width=32, levels=2, classes=10, seed=0)}
-    for patch in PATCHES:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            found[f"transformer, patches of {patch}"] = PatchTransformer(patch)
+    found |= {f"transformer, patches of {patch}": transformer(patch) for patch in PATCHES}
     found["the same, gates not at zero"] = started_at_random(4)
     return found
 

@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 from diffusion_lab import addresses
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Exercise, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS, LAB, find, folder_name
+from diffusion_lab.exercises.catalogue import LAB, LABS, find, folder_name, number_of
 
 from .code import COLUMNS, narrow, wrapped_text
 
@@ -37,7 +37,8 @@ HOW = """
   diffusion-lab check {path}
   diffusion-lab check my_pieces.py --chapter {chapter}
   ```
-
+"""
+HOW_LAB = """
 - A second notebook, {{download}}`the chapter's lab </../{lab}>`, asks you for one of the predictions again, with
   numbers of your own. There you also write the check of a piece, and find a bug.
 """
@@ -82,11 +83,12 @@ def how_to_work(chapter: str) -> str:
     records, folder = notebook(chapter), folder_name(chapter)
     path = f"exercises/{folder}/{folder}.ipynb"
     colab, repository = addresses.colab_address(path), addresses.repository_address()
-    return HOW.format(
+    lab = f"{chapter}{LAB}"
+    return (HOW + (HOW_LAB if lab in LABS else "")).format(
         count=len(records.exercises),
         points=records.points,
         path=path,
-        lab=path.replace(folder, folder_name(f"{chapter}{LAB}")),
+        lab=path.replace(folder, folder_name(lab)),
         chapter=chapter,
         colab=IN_COLAB.format(address=colab, repository=repository) if colab else "",
     )
@@ -106,7 +108,7 @@ class Exercises(SphinxDirective):
             chapter = find(self.arguments[0])
         except LabError as error:
             raise self.error(str(error)) from None
-        records, number = notebook(chapter), CHAPTERS.index(chapter) + 1
+        records, number = notebook(chapter), number_of(chapter)
         self.env.note_dependency(inspect.getsourcefile(inspect.getmodule(records.slots)))
         found = [self._parsed(how_to_work(chapter), "lab-how")]
         for place, exercise in enumerate(records.exercises, 1):

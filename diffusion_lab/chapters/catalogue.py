@@ -20,7 +20,7 @@ NAMES = (
     "games",
 )
 """In the order of the book; the number of a chapter is its place here, from 1."""
-BEYOND = ("heartbeats",)
+BEYOND = ("heartbeats", "points", "satellite")
 """The chapters of the second part, "Beyond the ten", whose numbers follow."""
 
 

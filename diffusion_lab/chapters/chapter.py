@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffusion_lab.chapters.latent import Latent
 from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.data import Dataset
 from diffusion_lab.discrete import DiscreteProcess
@@ -38,6 +39,8 @@ class Budget:
     sample_steps: int
     judge_epochs: int = 0
     """How long the classifier that judges images is trained."""
+    autoencoder: Settings | None = None
+    """How long the autoencoder is trained, in a chapter of latent diffusion."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `build_network` that replace the chapter's: more time affords a larger network."""
 
@@ -82,10 +85,14 @@ class Chapter:
     precision: str = "float32"
     decode: Callable[[Tensor], Tensor] | None = None
     """From the network's data to what is scored and drawn, where they differ."""
+    latent: Latent | None = None
+    """The autoencoder whose latents are learned in place of the data, where there is one. It gives `decode`."""
     kind: str | None = None
     """The kind of the decoded data, where it is not the dataset's."""
     denoise_log_snr: tuple[float, ...] = (4.0, 1.0, -2.0)
     denoise_score: Callable[..., tuple[str, float]] | None = None
     """(experiment, clean, estimate, noisy, mask) -> name and number for the denoising figure; else the MSE."""
+    restored: Callable[[Run], Any] | None = None
+    """run -> a figure of what else the network restores than noisy data, such as ground under clouds."""
     variants: Mapping[str, Chapter] = field(default_factory=dict)
     """The same data by another method, by name."""

@@ -30,7 +30,7 @@ CHAPTER = Chapter(
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
     require=require_images,
-    own=own_images(32, grey=False),
+    own=own_images(32, grey=False, multiple=8),
     evaluate=image_scores(real=Thresholds(40.0, 0.25, 0.3), bundled=Thresholds(150.0, 0.2, 0.5), crop=4, flip=True),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={

@@ -23,7 +23,7 @@ from diffusion_lab.samplers import Trajectory
 
 BLOCK = 250
 """How many images, sounds or sentences are sampled at once; 500 leave the cache of a laptop and take longer each."""
-KEPT = {"points": 500, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
+KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
 """How many denoised samples are shown at each level; 8 where no number stands here."""
@@ -60,6 +60,8 @@ class Experiment:
     """The guidance scale of samples; 1 is the conditional network alone."""
     classes: tuple[str, ...] = ()
     """What the network's labels mean; those of the data, unless it was trained on other data."""
+    distilled: int = 0
+    """The few steps that the network was taught to take by `diffusion-lab distill`; 0 for any other."""
     trained_on: str = ""
     """The name of the data that the network was trained on; those of `dataset`, unless the caller says otherwise."""
 

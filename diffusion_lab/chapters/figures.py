@@ -18,7 +18,7 @@ SHOWN = 2000
 def draw_figures(
     experiment: Experiment, losses: list[float], floor: float | None, denoised: dict[str, Any], folder: Path
 ) -> dict[str, str]:
-    """Draw the four figures of a run into `folder` and return name -> file."""
+    """Draw the figures of a run into `folder` and return name -> file."""
     name = experiment.dataset.name  # of a run, which has trained on these data
     figures = {
         "samples": samples_figure(experiment),
@@ -26,6 +26,8 @@ def draw_figures(
         "loss": plots.loss_curve(losses, floor=floor, dataset=name),
         "denoising": denoising_figure(experiment, denoised),
     }
+    if experiment.chapter.restored is not None:
+        figures["restored"] = experiment.chapter.restored(experiment)
     return {key: str(plots.save(figure, folder / f"{key}.png")) for key, figure in figures.items()}
 
 
@@ -34,7 +36,8 @@ def samples_figure(experiment: Experiment) -> Any:
     dataset, info = experiment.dataset, _info(experiment)
     # In random order: archives of images go class by class, and the enumeration begins with the emptiest boards.
     rows = torch.randperm(len(dataset.test), generator=experiment.generator("figure"))[:SHOWN]
-    data = experiment.decode(dataset.test[rows])
+    # Images that are learned as latents are shown as they are, not as the decoder gives them back.
+    data = dataset.info["images"].test[rows] if "images" in dataset.info else experiment.decode(dataset.test[rows])
     if dataset.test_labels is not None:
         info["data_labels"] = dataset.test_labels[rows]
     if experiment.sample_labels is not None:

@@ -11,7 +11,10 @@ from torch import Tensor
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.chapters.readiness import require_images
+from diffusion_lab.data import Dataset
+from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.own_images import load_own_images
+from diffusion_lab.errors import DataError
 from diffusion_lab.metrics import (
     FeatureClassifier,
     Score,
@@ -52,9 +55,22 @@ def judge_of(experiment: Experiment, *, crop: int, flip: bool) -> FeatureClassif
     )
 
 
-def own_images(size: int, *, grey: bool) -> TakesOwn:
-    """Pictures of the user's own, `size` pixels high and wide unless they say otherwise."""
-    return TakesOwn("images", lambda own: load_own_images(own, size, grey), require_images)
+def own_images(size: int, *, grey: bool, multiple: int) -> TakesOwn:
+    """Pictures of the user's own, `size` pixels high and wide unless they say otherwise.
+
+    The chapter's U-Net halves a picture, so its side is a `multiple`. That is checked before a picture is read.
+    """
+
+    def load(own: OwnData) -> Dataset:
+        if own.size is not None and own.size % multiple:
+            near = own.size - own.size % multiple
+            raise DataError(
+                f"this chapter's network takes pictures whose sides are multiples of {multiple}, and --size is "
+                f"{own.size}; {max(near, multiple)} or {near + multiple} would do"
+            )
+        return load_own_images(own, size, grey)
+
+    return TakesOwn("images", load, require_images)
 
 
 class Thresholds(NamedTuple):

@@ -29,7 +29,7 @@ CHAPTER = Chapter(
     polish=lambda dataset: clip,
     precision="bfloat16",
     require=require_images,
-    own=own_images(28, grey=True),
+    own=own_images(28, grey=True, multiple=4),
     evaluate=image_scores(real=Thresholds(15.0, 0.9, 0.85), bundled=Thresholds(10.0, 0.9, 0.85), crop=2),
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={

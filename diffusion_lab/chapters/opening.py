@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffusion_lab.chapters.architectures import with_network
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import in_latent_space, restored
 from diffusion_lab.chapters.own import content_of, found_again, with_own_data
 from diffusion_lab.chapters.pieces import assemble
 from diffusion_lab.chapters.run import budget_of, judges, network_for
@@ -58,7 +60,8 @@ def open_checkpoint(
 
     Without a path it is the network that ships with the package for the chapter `name`. That one opens on any machine:
     where the real data that it was trained on are not on disk, the experiment's `dataset` is the bundled stand-in,
-    under its own name, and `trained_on` says what the network has seen.
+    under its own name, and `trained_on` says what the network has seen. A checkpoint of `diffusion-lab distill` draws
+    in the few steps that it was taught, with the teacher's guidance inside.
 
     Args:
         path: a `checkpoint.safetensors` written by a run; None for a shipped network.
@@ -68,7 +71,8 @@ def open_checkpoint(
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
             `diffusion_lab.times`; "" takes the schedule's own.
         own: where the data of your own are that it was trained on, if they have moved.
-        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again.
+        pieces: as in `run_chapter`: a checkpoint of a run with own pieces needs them again. A network that was chosen
+            by its name is built again without being named.
 
     Raises:
         CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit, and
@@ -82,6 +86,8 @@ def open_checkpoint(
     tensors, settings = load_tensors(path)
     try:
         chapter = get(settings["chapter"], settings["variant"])
+        named = _named_network(path, settings, pieces)
+        student = settings.get("distilled")
         missing = sorted(set(settings["own_pieces"]) - set(pieces) - REPLACEABLE)
         trained_on, budget, shape = settings["source"], settings["budget"], tuple(settings["shape"])
         trained_name = settings["dataset"]
@@ -96,6 +102,11 @@ def open_checkpoint(
     if "own" in settings:
         chapter, dataset = _own_data(chapter, settings["own"], own, path)
     _check_guidance(chapter, guidance)
+    if student is not None:
+        if guidance not in (None, 1.0):
+            inside = student["guidance"]
+            raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
+        guidance, spacing, pieces = 1.0, spacing or "uniform", {"step": "ddim", **pieces}
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
     if "own" not in settings:
@@ -103,11 +114,18 @@ def open_checkpoint(
             anywhere = trained_on == "generated" or (trained_on == "real" and not own_file)
             source = "auto" if anywhere else trained_on
         dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
+    if chapter.latent is not None:
+        chapter, dataset = in_latent_space(chapter, dataset, restored(chapter.latent, dataset, tensors, path))
     _check_shape(path, shape, trained_name, dataset)
+    if named:
+        chapter = with_network(chapter, named, shape)
     classes = tuple(settings.get("classes", dataset.classes))
     parts = assemble(chapter, dataset, network_for(chapter, shape, len(classes), settings["seed"], budget), pieces)
     if spacing:
         parts = replace(parts, schedule=replace(parts.schedule, spacing=_spacing(spacing)))
+    allowance = budget_of(chapter, budget)
+    if student is not None:
+        allowance = replace(allowance, sample_steps=student["steps"])
     load_weights(parts.network, tensors, path)
     accelerator = make_accelerator(device, chapter.precision)
     network = parts.network.to(accelerator.device).eval().requires_grad_(False)
@@ -115,15 +133,27 @@ def open_checkpoint(
         chapter,
         dataset,
         parts,
-        budget_of(chapter, budget),
+        allowance,
         seed,
         accelerator,
         network,
         judges(),
         guidance=guidance,
         classes=classes,
+        distilled=0 if student is None else student["steps"],
         trained_on=trained_name,
     )
+
+
+def _named_network(path: Path, settings: dict[str, Any], pieces: dict[str, Any]) -> str:
+    """The name that the network was chosen by, "" for the chapter's own; a name among the pieces must be the same."""
+    named = settings.get("architecture", "")
+    if isinstance(pieces.get("network"), str):
+        asked = pieces.pop("network")
+        if asked != named:
+            found = f"the network {named!r}" if named else f"its chapter's own network, {settings['network']}"
+            raise CheckpointError(f"{path} was trained with {found}, not with {asked!r}")
+    return named
 
 
 def _own_data(

@@ -73,6 +73,16 @@ def require_heartbeats(dataset: Dataset) -> None:
     require_count(dataset, beat_features(dataset.test[:1], dataset.info["sample_rate"]).shape[1] + 1)
 
 
+def require_clouds(dataset: Dataset) -> None:
+    """See that there are shapes of each class to compare, two of them in all.
+
+    Raises:
+        DataError: they cannot be scored.
+    """
+    _require_labels(dataset)
+    require_count(dataset, 2 * len(dataset.classes))
+
+
 def _require_labels(dataset: Dataset) -> None:
     if dataset.train_labels is None or dataset.test_labels is None:
         raise DataError(

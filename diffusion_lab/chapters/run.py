@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from diffusion_lab import __version__
+from diffusion_lab.chapters.architectures import with_network
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import in_latent_space, train_autoencoder, weights_of
 from diffusion_lab.chapters.own import settings_of_own, with_own_data
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.chapters.readiness import rehearse, require_writable
@@ -72,7 +74,8 @@ def run_chapter(
         on_step: progress.
         on_note: called before training with each thing to know about the data.
         schedule, target, loss, step, network, polish, guide, drop_labels, average: your own pieces; see
-            `diffusion_lab.chapters.slots.SLOTS`. A network is trained in place.
+            `diffusion_lab.chapters.slots.SLOTS`. A network is trained in place, and a name such as "dit" builds one of
+            that kind for the shape of the data; the checkpoint keeps that name.
 
     Returns:
         The report; `report.samples` holds the samples, `report.passed` the verdict.
@@ -105,10 +108,18 @@ def run_chapter(
         on_note(note)
     if chapter.require is not None:
         chapter.require(dataset)
+    if chapter.latent is not None:
+        net = train_autoencoder(chapter.latent, dataset.train, allowance.autoencoder, seed, on_step)
+        chapter, dataset = in_latent_space(chapter, dataset, net)
+    named = pieces.pop("network") if isinstance(pieces.get("network"), str) else ""
+    if named:
+        chapter = with_network(chapter, named, tuple(dataset.train.shape[1:]))
     parts = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
     with own_randomness(accelerator.device, seed):
         Trial(chapter, dataset, parts).run()
     settings = settings_of(chapter, variant, dataset, parts, budget, seed)
+    if named:
+        settings["architecture"] = named
     if own is not None:
         settings["own"] = settings_of_own(own, dataset)
     trainer = Trainer(
@@ -182,7 +193,9 @@ def run_chapter(
         on_step("drawing figures", 0, 1)
         from diffusion_lab.chapters.figures import draw_figures
 
-        files = {"checkpoint": str(save_network(folder / "checkpoint.safetensors", network, settings))}
+        files = {
+            "checkpoint": str(save_network(folder / "checkpoint.safetensors", network, settings, weights_of(dataset)))
+        }
         files |= draw_figures(experiment, trainer.losses, floor, denoised, folder)
         report = replace(report, files={**files, "report": str(folder / "report.json")})
     finished = time.perf_counter()

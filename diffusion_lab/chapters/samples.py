@@ -97,11 +97,19 @@ def _write_sounds(experiment: Experiment, folder: Path) -> list[Path]:
     return paths
 
 
-def denoise(experiment: Experiment, folder: Path) -> tuple[Path, dict[str, list[float]], list[float]]:
-    """Denoise held-out data: the picture's path, the scores by name, and the log-SNR levels."""
+def denoise(experiment: Experiment, folder: Path) -> tuple[list[Path], dict[str, list[float]], list[float]]:
+    """Denoise held-out data: the paths of pictures, the scores by name, and the log-SNR levels.
+
+    Raises:
+        PieceError: for a distilled network.
+    """
+    if experiment.distilled:
+        raise PieceError(
+            f"this network was distilled to {experiment.distilled} steps: it answers with the end of a path, and "
+            "not with the mean that `denoise` asks for; take its teacher"
+        )
     denoised = experiment.denoised()
-    return (
-        plots.save(denoising_figure(experiment, denoised), folder / "denoising.png"),
-        denoised["scores"],
-        denoised["levels"],
-    )
+    files = [plots.save(denoising_figure(experiment, denoised), folder / "denoising.png")]
+    if experiment.chapter.restored is not None:
+        files.append(plots.save(experiment.chapter.restored(experiment), folder / "restored.png"))
+    return files, denoised["scores"], denoised["levels"]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diffusion_lab import losses, samplers, schedules, targets
+from diffusion_lab.chapters.architectures import ARCHITECTURES
 from diffusion_lab.errors import LabError, PieceError
 
 SLOTS = {
@@ -19,7 +20,10 @@ SLOTS = {
     "target": "a Target, one of the names {targets}, or a function level -> (c, d), for y = c x0 + d eps",
     "loss": "a function (network, x0, eps, level, cond) -> (B,), or one of the weights {weights}",
     "step": "a function (x, now, after, prediction, context) -> x, or one of the names {steps}",
-    "network": "a torch.nn.Module called as network(x, t, **cond), with an output shaped like x (logits for tokens)",
+    "network": (
+        "a torch.nn.Module called as network(x, t, **cond), with an output shaped like x (logits for tokens), "
+        "or one of the names {networks}"
+    ),
     "polish": "a function x0 -> x0 that keeps the shape: a change of the estimated x0 while sampling, such as clipping",
     "guide": "a function (eps_cond, eps_uncond, scale) -> eps, where scale 1 is the conditional guess",
     "drop_labels": "a function (labels, p, null, uniform) -> labels, int64 of shape (B,), null in the place of some",
@@ -40,6 +44,7 @@ def requirement(slot: str) -> str:
         targets=", ".join(targets.TARGETS),
         weights=", ".join(WEIGHTS),
         steps=", ".join(samplers.STEPS),
+        networks=", ".join(ARCHITECTURES),
     )
 
 

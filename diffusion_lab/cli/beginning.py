@@ -21,7 +21,7 @@ def start(
         bool,
         typer.Option(
             "--update",
-            help="Where another release's notebook is there: make the new one with your answers, and keep the old one.",
+            help="If a notebook of another release is there, make the new one with your answers and keep the old one.",
         ),
     ] = False,
 ) -> None:

@@ -14,7 +14,7 @@ def bug(
     chapter: Annotated[str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number.")],
     to: Annotated[Path, typer.Option(help="The folder for the notebook's own folder.")] = Path("."),
 ) -> None:
-    """Write a notebook in which a chapter's pipeline has one wrong piece, and you find it, without marks."""
+    """Write a notebook with a pipeline in which one piece is wrong, for you to find. It is not marked."""
     with mistakes_told():
         from diffusion_lab.errors import LabError
         from diffusion_lab.exercises.bugs import bug_task

@@ -41,7 +41,7 @@ def challenge(
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,
     isolation: Annotated[
-        Isolation, typer.Option(help="How its code is kept apart; none for code that you trust.")
+        Isolation, typer.Option(help="How its code is kept apart; none only for code that you trust.")
     ] = Isolation.bubblewrap,
     out: Annotated[Path, typer.Option(help="Folder for the table of entries.")] = Path("challenge"),
 ) -> None:

@@ -13,7 +13,8 @@ from diffusion_lab.cli.terminal import mistakes_told
 
 def doctor(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.py", help="It has any of: betas, q_sample, loss, network, sample, and more.")
+        Path,
+        typer.Argument(metavar="FILE.py", help="Defines any of: betas, q_sample, loss, network, sample and more."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as data.")] = False,
 ) -> None:

@@ -32,10 +32,10 @@ IsolationOption = Annotated[
     PlatformIsolation,
     typer.Option(
         help="What keeps students' code apart on the platform. Where bubblewrap cannot work there, nothing is graded "
-        "and the reason is told; account needs root and has no walls but the system's own; none has no walls."
+        "and you are told why; account needs root and has no walls but the system's own; none has no walls."
     ),
 ]
-HintsOption = Annotated[Visibility, typer.Option(help="When students see what went wrong, hints among it.")]
+HintsOption = Annotated[Visibility, typer.Option(help="When students see what went wrong, hints included.")]
 PlatformSeed = Annotated[
     Path | None, typer.Option(help="Any text: all submissions get the same cases. By default each gets new ones.")
 ]
@@ -53,9 +53,9 @@ def marks(
         Path, typer.Argument(metavar="FILE", help="What the platform exported: CSV, .xls with tabs, .xlsx.")
     ],
     to: Annotated[Path | None, typer.Option(help="The copy. By default FILE with _marks in its name.")] = None,
-    column: Annotated[str, typer.Option(help="The column's name, where it is not called after the chapter.")] = "",
+    column: Annotated[str, typer.Option(help="The name of the column, if it is not the chapter's.")] = "",
     scale: Annotated[bool, typer.Option("--scale", help="Turn the chapter's points into the platform's.")] = False,
-    encoding: Annotated[str, typer.Option(help="Of the file. By default it is found out.")] = "",
+    encoding: Annotated[str, typer.Option(help="The encoding of the file. By default it is detected.")] = "",
     course: CourseOption = Path("."),
 ) -> None:
     """Fill a chapter's marks into a platform's own table and leave all else in it alone.

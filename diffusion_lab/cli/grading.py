@@ -26,7 +26,7 @@ ChapterArgument = Annotated[
 ]
 SecretOption = Annotated[
     Path | None,
-    typer.Option(help="Any text of yours, from which and a student's name a lab draws what is the student's own."),
+    typer.Option(help="Any text of yours. With a student's name it decides which bug and numbers a lab gives them."),
 ]
 CourseOption = Annotated[Path, typer.Option(help="The course's folder, with nbgrader_config.py and the gradebook.")]
 
@@ -36,7 +36,7 @@ def grade(
     submitted: Annotated[
         Path | None, typer.Option(help="STUDENT/NN_name/NN_name.ipynb is in it. By default COURSE/submitted.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes on this machine. By default one a core.", min=1)] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes on this machine. By default one per core.", min=1)] = None,
     scheduler: Annotated[str, typer.Option(help="tcp://… of a Dask cluster whose workers grade instead.")] = "",
     seed_file: Annotated[
         Path | None, typer.Option(help="Any text: the same text draws the same cases. By default they are new.")
@@ -48,7 +48,7 @@ def grade(
 ) -> None:
     """Grade a class in parallel; write gradebook, grades.csv, feedback and class_report.html.
 
-    Exit status 0: all graded. 2: something must be mended first. 3: the grader failed for some, who have no mark.
+    Exit status 0: all graded. 2: something must be mended first. 3: the grader failed for some; they have no mark.
     """
     from diffusion_lab.errors import LabError
 
@@ -129,7 +129,7 @@ def collect(
     class_list: Annotated[
         Path | None, typer.Option(help="Who is in the class: a platform's list or any table, CSV or .xlsx.")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of the class list. By default it is found out.")] = "",
+    encoding: Annotated[str, typer.Option(help="The encoding of the class list. By default it is detected.")] = "",
     course: CourseOption = Path("."),
 ) -> None:
     """Lay out what students have handed in, from a platform's download or nbgrader's exchange.
@@ -176,7 +176,7 @@ def _collected(gathered: Gathered):
 
 
 def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None:
-    """Write each student's feedback anew, such as after marking by hand."""
+    """Write each student's feedback again, for instance after marking by hand."""
     with mistakes_told(), course_rules(course):
         from diffusion_lab.errors import LabError
         from diffusion_lab.exercises.catalogue import find
@@ -276,7 +276,7 @@ def _about_dates(
     strangers = sorted(of_chapter.dates.extensions.keys() - students)
     if strangers:
         said.append(
-            f"{rules.path.name} has an extension in {chapter} for {', '.join(strangers)}, and nobody is called so"
+            f"{rules.path.name} has an extension in {chapter} for {', '.join(strangers)}, and nobody has that name"
         )
     return said
 

@@ -21,17 +21,17 @@ BAR = 20
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .py file or a notebook of this course.")],
     chapter: Annotated[
-        str, typer.Option(help="The chapter whose exercises are looked for. By default the notebook's.")
+        str, typer.Option(help="Which chapter's exercises to look for. By default the notebook's.")
     ] = "",
     seed_file: Annotated[
         Path | None,
-        typer.Option(help="A seed of `grade`: ask what it asked. By default the cases everybody sees."),
+        typer.Option(help="The seed of a `grade` run, to ask what it asked. By default the cases that everybody sees."),
     ] = None,
     course: Annotated[
-        Path, typer.Option(help="A teacher's course, whose course.toml has other points or more exercises.")
+        Path, typer.Option(help="An instructor's course folder, whose course.toml changes points or adds exercises.")
     ] = Path("."),
 ) -> None:
-    """Check the pieces in a file and say what is wrong with them. Exit status 1 where one does not pass."""
+    """Check the pieces in a file and say what is wrong with them. Exit status 1 if any does not pass."""
     with mistakes_told(), course_rules(course):
         from diffusion_lab.grading.judge import VISIBLE_SEED, points, seed_of, told
         from diffusion_lab.grading.notebook import check_piece, load
@@ -87,30 +87,23 @@ def progress(
         Path, typer.Argument(metavar="FOLDER|FILE.py", help="The folder of your notebooks, or one file of all pieces.")
     ] = Path("exercises"),
 ) -> None:
-    """How far you are, chapter by chapter."""
+    """How far you are, chapter by chapter; below the ten, those beyond that you have begun."""
     with mistakes_told():
-        from diffusion_lab.exercises import notebook
-        from diffusion_lab.exercises.catalogue import NOTEBOOKS, number_of
+        from diffusion_lab.exercises.catalogue import BEYOND, NOTEBOOKS
         from diffusion_lab.grading.notebook import survey
 
         table = new_table("", "chapter", "pieces", "points", "", "next")
         with progress_bars() as bars:
             bar = bars.add_task("checking", total=len(NOTEBOOKS), what="")
             states = survey(place, lambda chapter: bars.update(bar, advance=1, what=chapter))
-        got = most = 0.0
-        for state in states:
-            items = notebook(state.chapter).exercises
-            right = sum(verdict.passed for verdict in state.verdicts)
-            got, most = got + state.points, most + state.out_of
-            table.add_row(
-                str(number_of(state.chapter)),
-                state.chapter,
-                f"{right} of {len(items)}",
-                f"{state.points:g} of {state.out_of}",
-                _bar(state.points, state.out_of),
-                _next(state),
-            )
+        ten = [state for state in states if state.chapter not in BEYOND]
+        begun = [state for state in states if state.chapter in BEYOND and (state.points or state.unreadable)]
+        got, most = (sum(getattr(state, what) for state in ten) for what in ("points", "out_of"))
+        for state in ten:
+            table.add_row(*_row(state))
         table.add_row("", "together", "", f"{got:g} of {most:g}", _bar(got, most), "", end_section=True)
+        for state in begun:
+            table.add_row(*_row(state))
     say(table)
     for state in states:
         for said in (*state.notes, *([state.fault] if state.unreadable else [])):
@@ -123,7 +116,7 @@ def audit(
         int, typer.Option(min=1, help="Draws of cases on which every answer is tried; hints are read on four of them.")
     ] = 20,
     mistakes: Annotated[
-        bool, typer.Option("--mistakes", help="Make mistakes that no list has, and count how many are named.")
+        bool, typer.Option("--mistakes", help="Also invent mistakes that are on no list, and count how many are named.")
     ] = False,
 ) -> None:
     """Grade the grader: every wrong answer must be rejected and named, every right one accepted."""
@@ -197,6 +190,22 @@ def _rehearse(chapter: str) -> None:
         f"{alike / max(singles, 1):.0%} by the edit that was made"
     )
     typer.echo(f"{pairs} with two: one named in {one / max(pairs, 1):.0%}, both in {both / max(pairs, 1):.0%}")
+
+
+def _row(state: State) -> tuple[str, ...]:
+    """A chapter's line in the table of `progress`."""
+    from diffusion_lab.exercises import notebook
+    from diffusion_lab.exercises.catalogue import number_of
+
+    right = sum(verdict.passed for verdict in state.verdicts)
+    return (
+        str(number_of(state.chapter)),
+        state.chapter,
+        f"{right} of {len(notebook(state.chapter).exercises)}",
+        f"{state.points:g} of {state.out_of}",
+        _bar(state.points, state.out_of),
+        _next(state),
+    )
 
 
 def _bar(got: float, most: float) -> str:

@@ -67,7 +67,7 @@ def run(
     ],
     budget: Annotated[
         BudgetName,
-        typer.Option(help="smoke proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
+        typer.Option(help="smoke only proves that it runs; quick and full are scored; gpu is for chapter 7 alone."),
     ] = BudgetName.quick,
     source: SourceOption = SourceName.auto,
     data_root: RootOption = None,
@@ -75,13 +75,17 @@ def run(
     device: DeviceOption = DeviceName.auto,
     out: OutOption = Path("runs"),
     variant: Annotated[str, typer.Option(help="Another method for the same data; see `diffusion-lab list`.")] = "",
+    network: Annotated[
+        str,
+        typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer, transformer or set."),
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[
         Path | None,
-        typer.Option(help="Your own pieces: a .py file or a notebook. Ours stand in for what does not pass its check."),
+        typer.Option(help="Your own pieces: a .py file or a notebook. Ours stand in for those that fail their checks."),
     ] = None,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="With --pieces: take yours even where the check fails.")
+        bool, typer.Option("--unchecked", help="With --pieces: take yours even if the check fails.")
     ] = False,
     images: ImagesOption = None,
     sounds: SoundsOption = None,
@@ -110,6 +114,9 @@ def run(
         if own is not None and source is not SourceName.auto:
             raise LabError(f"--{own.kind} says which data to take; leave --source out")
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
+        for name in names if network and choice is not None else ():
+            if "network" in choice.slots(name):
+                raise SourceError("the network of --pieces and the one of --network cannot both be taken: give one")
     reports: list[Report] = []
     failures: dict[str, str] = {}
     with progress_bars() as progress:
@@ -126,6 +133,8 @@ def run(
 
             try:
                 with _in_their_place(choice, name) as slots:
+                    if network:
+                        slots = {**slots, "network": network}
                     report = run_chapter(
                         name,
                         variant=variant,
@@ -311,13 +320,13 @@ def denoise(
         folder = results_folder(out, name, own)
         options = {"data_root": data_root, "seed": seed, "device": device.value, "own": own}
         experiment, which = samples.open_network(name, checkpoint, folder, **options)
-        path, scores, levels = samples.denoise(experiment, folder)
+        files, scores, levels = samples.denoise(experiment, folder)
         notes = experiment.dataset.notes
     answers = new_table("log-SNR", *scores)
     for i, level in enumerate(levels):
         answers.add_row(f"{level:.1f}", *(f"{values[i]:.4g}" for values in scores.values()))
     say(answers)
-    for line in (which, path):
+    for line in (which, *files):
         typer.echo(str(line))
     for note in notes:
         typer.echo(f"note on the data: {note}")

@@ -49,16 +49,16 @@ ChapterName = Annotated[
     str, typer.Argument(metavar="CHAPTER", help="A chapter's name or number; see `diffusion-lab list`.")
 ]
 SourceOption = Annotated[
-    SourceName, typer.Option(help="Which data: real where they are on disk (auto), or one kind only.")
+    SourceName, typer.Option(help="Which data: the real ones if you have them on disk (auto), or one kind only.")
 ]
 RootOption = Annotated[
-    Path | None, typer.Option(help="Folder of the real data. By default $DIFFUSION_LAB_DATA, else the user's cache.")
+    Path | None, typer.Option(help="Folder of the real data. By default $DIFFUSION_LAB_DATA, or else your cache.")
 ]
 SeedOption = Annotated[int, typer.Option(help="The source of all randomness.", min=0)]
 DeviceOption = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 CheckpointOption = Annotated[
     Path | None,
-    typer.Option(help="A checkpoint of a run. By default OUT/CHAPTER/checkpoint.safetensors, else the shipped one."),
+    typer.Option(help="A checkpoint of a run. By default OUT/CHAPTER/checkpoint.safetensors, or else the shipped one."),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for results.")]
 

@@ -89,6 +89,39 @@ ENTRIES = {
         size="74 MB",
         licence="ODC-By 1.0",
     ),
+    "points": Entry(
+        "points",
+        "surfaces drawn by formula",
+        "clouds:load_surfaces",
+        seeded=True,
+        real_name="meshes in ModelNet's folders",
+        real_loader="meshes:load_meshes",
+        patterns=("ModelNet10", "ModelNet40", "furniture", "furniture*.tar.*", "meshes", "meshes.zip"),
+        licence="of ModelNet: research only",
+    ),
+    "satellite": Entry(
+        "satellite",
+        "generated landscapes",
+        "landscapes:load_landscapes",
+        seeded=True,
+        real_name="EuroSAT",
+        real_loader="eurosat:load_eurosat",
+        patterns=("eurosat/2750", "EuroSAT.zip", "eurosat-rgb*.tar.*"),
+        size="94 MB",
+        licence="MIT",
+        fetchable=True,
+    ),
+    "spectra": Entry(
+        "satellite",
+        "spectra of generated landscapes",
+        "landscapes:load_spectra",
+        seeded=True,
+        real_name="EuroSAT, 13 bands",
+        real_loader="eurosat:load_eurosat_spectra",
+        patterns=("EuroSAT_MS", "EuroSAT_MS*.zip", "eurosat-ms*.tar.*"),
+        size="2.1 GB",
+        licence="MIT",
+    ),
     "text": Entry(
         "text",
         "simple sentences, all-MiniLM-L6-v2 vectors",
@@ -162,7 +195,7 @@ def load(name: str, *, source: str = "auto", root: str | Path | None = None, see
     """The dataset of this name.
 
     Args:
-        name: one of spiral, mnist, cifar10, audio, heartbeats, text, games and chess.
+        name: one of spiral, mnist, cifar10, audio, heartbeats, points, satellite, spectra, text, games and chess.
         source: "real", "bundled", or "auto" for the real data where it is on disk and else the bundled one. Spiral
             and games are generated, exact by nature, and the same from every source.
         root: the folder of the real data; else DIFFUSION_LAB_DATA, else the user's cache.

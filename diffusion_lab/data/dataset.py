@@ -19,7 +19,7 @@ class Dataset:
     source: str
     """"real" (a file of the user's), "bundled" (a stand-in that ships) or "generated" (exact by nature)."""
     kind: str
-    """"points", "image", "audio", "words", "phrases" or "board"."""
+    """"points", "cloud", "image", "audio", "leads", "words", "phrases" or "board"."""
     train: Tensor
     """(N, *S) float32, or int64 tokens (N, cells) for boards."""
     test: Tensor

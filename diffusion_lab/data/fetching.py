@@ -18,6 +18,10 @@ FSDD = (
     "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz",
     "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0",
 )
+EUROSAT = (  # as in torchvision's `EuroSAT`
+    "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
+    "md5:c8fa014336c82ac7804f0398fcb19387",
+)
 GLOVE = (
     "https://github.com/piskvorky/gensim-data/releases/download/glove-twitter-25/glove-twitter-25.gz",
     "md5:50db0211d7e7a2dcd362c6b774762793",
@@ -79,11 +83,15 @@ def _audio(folder: Path) -> Path:
     return _download([FSDD[0]], FSDD[1], folder / "free-spoken-digit-dataset-1.0.9.tar.gz")
 
 
+def _satellite(folder: Path) -> Path:
+    return _download([EUROSAT[0]], EUROSAT[1], folder / "EuroSAT.zip")
+
+
 def _text(folder: Path) -> Path:
     return _download([GLOVE[0]], GLOVE[1], folder / "glove-twitter-25.gz")
 
 
-_FETCHERS = {"mnist": _mnist, "cifar10": _cifar10, "audio": _audio, "text": _text}
+_FETCHERS = {"mnist": _mnist, "cifar10": _cifar10, "audio": _audio, "satellite": _satellite, "text": _text}
 
 
 def _download(addresses: list[str], known_hash: str, target: Path) -> Path:

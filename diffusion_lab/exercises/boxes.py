@@ -134,6 +134,6 @@ def moderate(arguments: Sequence[Any], entries: int = MOST_ENTRIES) -> bool:
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if type(value) in (tuple, list):
-        return type(value)(map(_copied, value))
+    if isinstance(value, (tuple, list)):  # what `topk` and others give are tuples with names, and no message has these
+        return (list if type(value) is list else tuple)(map(_copied, value))
     return value

@@ -1,4 +1,4 @@
-"""The notebooks, ten chapters' and their labs', and all that they ask for, by name."""
+"""The notebooks of the ten chapters, their labs and the chapters beyond, and all that they ask for, by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from diffusion_lab.exercises.record import Exercise, Notebook
 from diffusion_lab.exercises.tasks import Task
 
 CHAPTERS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "cifar10", "audio", "text", "games")
+"""The ten: whatever counts chapters, points or labs of the course counts these."""
+BEYOND = {"heartbeats": 11, "points": 12}
+"""The chapters beyond the ten that have exercises, with their numbers. They have a notebook each, and no lab."""
 LAB = "_lab"
 """Behind a chapter's name: its second notebook, in which learners test, search and build instead of filling in."""
 LABS = tuple(f"{chapter}{LAB}" for chapter in CHAPTERS if (Path(__file__).parent / chapter / "lab.py").is_file())
-NOTEBOOKS = tuple(name for chapter in CHAPTERS for name in (chapter, f"{chapter}{LAB}") if name in (*CHAPTERS, *LABS))
-"""Every notebook of the course, each chapter's lab behind it."""
+NOTEBOOKS = (
+    *(name for chapter in CHAPTERS for name in (chapter, f"{chapter}{LAB}") if name in (*CHAPTERS, *LABS)),
+    *BEYOND,
+)
+"""Every notebook there is: those of the ten, each chapter's lab behind it, and those beyond."""
+_NUMBERS = {chapter: number for number, chapter in enumerate(CHAPTERS, 1)} | BEYOND
 
 
 def chapter_of(name: str) -> str:
@@ -26,8 +33,8 @@ def chapter_of(name: str) -> str:
 
 
 def number_of(name: str) -> int:
-    """The number of a notebook's chapter, from 1."""
-    return CHAPTERS.index(chapter_of(name)) + 1
+    """The number of a notebook's chapter: 1 to 10, and from 11 on beyond them."""
+    return _NUMBERS[chapter_of(name)]
 
 
 def folder_name(name: str) -> str:
@@ -38,16 +45,17 @@ def folder_name(name: str) -> str:
 def find(name: str | int) -> str:
     """The notebook called `name`: its name or folder, or a chapter's number. Raises LabError naming what there is."""
     wanted = str(name).strip().lower()
-    for number, chapter in enumerate(CHAPTERS, 1):
+    for chapter, number in _NUMBERS.items():
         if wanted in (chapter, str(number), f"{number:02d}", folder_name(chapter)):
             return chapter
     for lab in LABS:
         if wanted in (lab, folder_name(lab)):
             return lab
     labs = f"; those with a lab: {', '.join(LABS)}" if LABS else ""
+    beyond = ", ".join(f"{chapter} ({number})" for chapter, number in BEYOND.items())
     raise LabError(
         f"there is no chapter {name!r} with exercises; the chapters are {', '.join(CHAPTERS)}, "
-        f"or 1 to {len(CHAPTERS)}{labs}"
+        f"or 1 to {len(CHAPTERS)}, and beyond them {beyond}{labs}"
     )
 
 

@@ -30,9 +30,7 @@ class Network(nn.Module):
     def check(self, x: Tensor, t: Tensor, mask: Tensor | None = None, last: Tensor | None = None) -> None:
         """Raise a PieceError that names the input which this network was not built for."""
         name = type(self).__name__
-        if tuple(x.shape[1:]) != self.shape or x.ndim == 0:
-            wanted = "(" + ", ".join(["B", *map(str, self.shape)]) + ")"
-            raise PieceError(f"this {name} was built for x of shape {wanted}, not {tuple(x.shape)}")
+        self.check_shape(x)
         if t.shape != x.shape[:1]:
             raise PieceError(f"t must have shape ({len(x)},), one time for each sample, not {tuple(t.shape)}")
         if mask is not None:
@@ -42,8 +40,13 @@ class Network(nn.Module):
         if last is not None and last.shape != x.shape:
             raise PieceError(f"last must have the shape of x, {tuple(x.shape)}, not {tuple(last.shape)}")
 
+    def check_shape(self, x: Tensor) -> None:
+        if tuple(x.shape[1:]) != self.shape or x.ndim == 0:
+            wanted = "(" + ", ".join(["B", *map(str, self.shape)]) + ")"
+            raise PieceError(f"this {type(self).__name__} was built for x of shape {wanted}, not {tuple(x.shape)}")
+
     def check_mask(self, x: Tensor, mask: Tensor) -> None:
-        raise PieceError(f"a {type(self).__name__} takes no mask; only a transformer does")
+        raise PieceError(f"a {type(self).__name__} takes no mask; only a Transformer does")
 
     def with_last(self, x: Tensor, last: Tensor | None, dim: int) -> Tensor:
         """x and the previous estimate side by side along `dim`; zeros stand for "no estimate yet".
@@ -60,6 +63,11 @@ def zero_init(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def positions_of(tokens: int, width: int) -> nn.Parameter:
+    """A learned vector for each place, (L, W), small at the start (Dosovitskiy et al. 2021, section 3.1)."""
+    return nn.Parameter(0.02 * torch.randn(tokens, width))
 
 
 def to_patches(x: Tensor, patch: tuple[int, int]) -> Tensor:

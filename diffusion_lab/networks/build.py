@@ -10,14 +10,38 @@ from torch import nn
 
 from diffusion_lab.errors import PieceError
 from diffusion_lab.networks.blocks import Network
+from diffusion_lab.networks.dit import DiT
+from diffusion_lab.networks.mixer import Mixer
 from diffusion_lab.networks.mlp import MLP
+from diffusion_lab.networks.sets import SetTransformer
 from diffusion_lab.networks.transformer import Transformer
 from diffusion_lab.networks.unet import UNet1d, UNet2d
+from diffusion_lab.networks.uvit import UViT
 
-KINDS: dict[str, type[Network]] = {"mlp": MLP, "unet1d": UNet1d, "unet2d": UNet2d, "transformer": Transformer}
+KINDS: dict[str, type[Network]] = {
+    "mlp": MLP,
+    "unet1d": UNet1d,
+    "unet2d": UNet2d,
+    "dit": DiT,
+    "uvit": UViT,
+    "mixer": Mixer,
+    "transformer": Transformer,
+    "set": SetTransformer,
+}
 """The networks, by the name that `build_network` takes."""
 
-_SHAPES = {"mlp": ("D",), "unet1d": ("C", "L"), "unet2d": ("C", "H", "W"), "transformer": ("L", "D")}
+_VECTOR, _SIGNAL, _IMAGE = ("D",), ("C", "L"), ("C", "H", "W")
+_SHAPES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "mlp": (_VECTOR, _SIGNAL, _IMAGE),
+    "unet": (_SIGNAL, _IMAGE),
+    "unet1d": (_SIGNAL,),
+    "unet2d": (_IMAGE,),
+    "dit": (_SIGNAL, _IMAGE),
+    "uvit": (_SIGNAL, _IMAGE),
+    "mixer": (_SIGNAL, _IMAGE),
+    "transformer": (("L", "D"),),
+    "set": (("N", "D"),),
+}
 _SMALLEST = {
     "width": 1,
     "depth": 1,
@@ -28,6 +52,28 @@ _SMALLEST = {
     "places": 0,
 }
 _KIND_OF_RANK = {1: "mlp", 2: "unet1d", 3: "unet2d"}
+
+
+def kind_of(shape: tuple[int, ...], kind: str = "auto", vocabulary: int = 0) -> str:
+    """The name in `KINDS` of the network that `build_network` builds: "auto" and "unet" depend on the shape.
+
+    Raises:
+        PieceError: if there is no such kind, or it does not take the shape.
+    """
+    if kind == "auto":
+        kind = "transformer" if vocabulary else _KIND_OF_RANK.get(len(shape), "auto")
+    if kind == "auto":
+        known = dict.fromkeys(row for rows in _SHAPES.values() for row in rows)
+        raise PieceError(f"no network takes data of shape {shape}; the shapes are {', '.join(map(_show, known))}")
+    if kind not in _SHAPES:
+        raise PieceError(f"unknown kind of network {kind!r}; choose one of {', '.join(_SHAPES)}, auto")
+    shapes = (("cells",),) if vocabulary else _SHAPES[kind]
+    if len(shape) not in map(len, shapes):
+        takes = " or ".join(map(_show, shapes))
+        others = [name for name, rows in _SHAPES.items() if len(shape) in map(len, rows) and not vocabulary]
+        instead = f"; for this shape there is {', '.join(others)}" if others else ""
+        raise PieceError(f"a network of kind {kind!r} takes data of shape {takes}, not {shape}{instead}")
+    return _KIND_OF_RANK[len(shape)] if kind == "unet" else kind
 
 
 def build_network(
@@ -46,11 +92,11 @@ def build_network(
 
     `kind="auto"` takes an MLP for (D,), a UNet1d for (C, L), a UNet2d for (C, H, W), and a Transformer wherever
     there is a vocabulary. A row of L vectors has the shape (L, D), which nothing tells from (C, L): ask for
-    `kind="transformer"`.
+    `kind="transformer"`, and where the order of the rows means nothing, for `kind="set"`.
 
     Args:
         shape: the shape of one sample, without the batch.
-        kind: "mlp", "unet1d", "unet2d", "transformer" or "auto".
+        kind: "mlp", "unet" (by the shape "unet1d" or "unet2d"), "dit", "uvit", "mixer", "transformer", "set" or "auto".
         width: see the class; None for its default.
         depth: see the class; None for its default.
         classes: number of classes of a conditional network, 0 for none.
@@ -68,18 +114,7 @@ def build_network(
     shape = tuple(shape)
     if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
         raise PieceError(f"a network needs a shape of positive integers, not {shape}")
-    if kind == "auto":
-        kind = "transformer" if vocabulary else _KIND_OF_RANK.get(len(shape), "auto")
-    if kind == "auto":
-        raise PieceError(
-            f"no network takes data of shape {shape}; the shapes are {', '.join(map(_show, _SHAPES.values()))}"
-        )
-    if kind not in KINDS:
-        raise PieceError(f"unknown kind of network {kind!r}; choose one of {', '.join(KINDS)}, auto")
-    expected = ("cells",) if vocabulary else _SHAPES[kind]
-    if len(shape) != len(expected):
-        raise PieceError(f"a network of kind {kind!r} takes data of shape {_show(expected)}, not {shape}")
-
+    kind = kind_of(shape, kind, vocabulary)
     given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, "classes": classes, **options}
     arguments = {name: value for name, value in given.items() if value is not None}
     accepted = inspect.signature(KINDS[kind]).parameters

@@ -79,16 +79,20 @@ class TimeEmbedding(nn.Module):
         self.label = nn.Embedding(classes + 1, dim) if classes else None
 
     def forward(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        # (B,) -> (B, dim)
+        """(B,) -> (B, dim): the time and the class in one vector."""
+        return nn.functional.silu(sum(self.apart(t, labels)))
+
+    def apart(self, t: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """(B,) -> the vector of the time (B, dim) and, in a network with classes, that of the class (B, dim)."""
         embedding = self.time(timestep_embedding(self.scale * t, self.frequencies).to(self.time[0].weight.dtype))
         if self.label is None:
             if labels is not None:
                 raise PieceError("labels were given to a network without classes; build it with classes=N")
-            return nn.functional.silu(embedding)
+            return [embedding]
         if labels is None:
             labels = torch.full(t.shape, self.classes, dtype=torch.int64, device=t.device)
         self._check(labels, t)
-        return nn.functional.silu(embedding + self.label(labels))
+        return [embedding, self.label(labels)]
 
     def _check(self, labels: Tensor, t: Tensor) -> None:
         if labels.shape != t.shape or labels.dtype != torch.int64:

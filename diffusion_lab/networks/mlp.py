@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,10 +32,10 @@ class PerceptronBlock(nn.Module):
 
 
 class MLP(Network):
-    """A network for points of D numbers.
+    """A network for points of D numbers. Data of any other shape it takes as one long row, and knows no neighbours.
 
     Args:
-        shape: (D,).
+        shape: (D,), or any other, whose numbers are then the D.
         width: units of each hidden layer.
         depth: number of residual blocks.
         classes: number of classes; 0 builds a network that takes no labels.
@@ -47,7 +49,7 @@ class MLP(Network):
 
     def __init__(
         self,
-        shape: tuple[int],
+        shape: tuple[int, ...],
         width: int = 128,
         depth: int = 4,
         classes: int = 0,
@@ -55,7 +57,7 @@ class MLP(Network):
         frequencies: int = 0,
     ):
         super().__init__(shape, self_condition)
-        (dim,) = self.shape
+        dim = math.prod(self.shape)
         self.frequencies = frequencies
         self.embedding = TimeEmbedding(CONDITIONING, classes, frequencies=CONDITIONING, scale=100.0)
         self.stem = nn.Linear(dim * (2 if self_condition else 1) * (1 + 2 * frequencies), width)
@@ -72,7 +74,8 @@ class MLP(Network):
     ) -> Tensor:
         self.check(x, t, mask, last)
         conditioning = self.embedding(t, labels)
-        h = self.stem(fourier_features(self.with_last(x, last, dim=1), self.frequencies))
+        rows = self.with_last(x.flatten(1), None if last is None else last.flatten(1), dim=1)  # (B, D) or (B, 2 D)
+        h = self.stem(fourier_features(rows, self.frequencies))
         for block in self.blocks:
             h = block(h, conditioning)
-        return self.head(F.silu(h))
+        return self.head(F.silu(h)).reshape(x.shape)

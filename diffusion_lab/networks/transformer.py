@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.networks.blocks import HEAD_SIZE, Network, attend, zero_init
+from diffusion_lab.networks.blocks import HEAD_SIZE, Network, attend, positions_of, zero_init
 from diffusion_lab.networks.embeddings import TimeEmbedding
 
 
@@ -81,7 +81,7 @@ class Transformer(Network):
             self.stem = nn.Embedding(self.tokens, width)
         else:
             self.stem = nn.Linear(self.shape[1] * (2 if self_condition else 1), width)
-        self.positions = nn.Parameter(0.02 * torch.randn(self.shape[0], width))
+        self.positions = positions_of(self.shape[0], width)
         self.embedding = TimeEmbedding(width, classes)
         self.blocks = nn.ModuleList(TransformerBlock(width, width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.plots import board
+from diffusion_lab.plots import board, leads
 from diffusion_lab.plots.audio import FLOOR_DB, log_spectrogram
 from diffusion_lab.plots.figure import LabFigure, finish, new_figure, styled
 from diffusion_lab.plots.image import tile
@@ -27,7 +27,7 @@ from diffusion_lab.plots.text import words_of
 
 COLOURS = (SAMPLES, DATA, EXACT)
 """Of the columns: the answer in question, the one it is held against, the truth."""
-MOST = {"image": 16, "board": 16, "audio": 3, "phrases": 8}
+MOST = {"image": 16, "board": 16, "audio": 3, "leads": 3, "phrases": 8}
 """How many items of each kind a panel has room for."""
 STYLES = ("-", "--", ":", "-.", (0, (1, 3)))
 
@@ -57,7 +57,7 @@ class Items:
         if self.kind == "board":
             share = float((self.values == 0).double().mean())
             return f"{len(self.values)} boards, {share:.0%} of their cells empty"
-        what = {"points": "points", "image": "images", "audio": "sounds"}.get(self.kind, self.kind)
+        what = {"points": "points", "image": "images", "audio": "sounds", "leads": "strips"}.get(self.kind, self.kind)
         return f"{len(self.values)} {what}, {moments(self.values)}"
 
 
@@ -177,9 +177,9 @@ def _panel(ax: Axes, view: View, scale: View, colour: str) -> None:
         ax.grid(False)
         ax.set(xlabel=view.xlabel, ylabel=view.ylabel)
         return
-    {"points": _points, "image": _images, "audio": _sounds, "phrases": _sentences, "words": _sentences}.get(
-        view.kind, _boards
-    )(ax, view, scale, colour)
+    drawn = {"points": _points, "image": _images, "audio": _sounds, "leads": _strips}
+    drawn |= {"phrases": _sentences, "words": _sentences, "board": _boards}
+    drawn[view.kind](ax, view, scale, colour)
 
 
 def _points(ax: Axes, view: Items, scale: Items, colour: str) -> None:
@@ -224,6 +224,16 @@ def _sounds(ax: Axes, view: Items, scale: Items, colour: str) -> None:
     ax.imshow(row, origin="lower", aspect="auto", cmap=SPECTRUM, vmin=top + FLOOR_DB, vmax=top)
     ax.grid(False)
     ax.set(xticks=[], yticks=[], xlabel=f"time: {len(pictures)} sounds", ylabel="frequency")
+
+
+def _strips(ax: Axes, view: Items, scale: Items, colour: str) -> None:
+    """All leads of a few strips, each below the one before."""
+    strips, held = (v.values.detach().float()[: MOST["leads"]] for v in (view, scale))
+    drop = leads.height(held)
+    for place, line in enumerate(strips.flatten(0, 1)):
+        ax.plot(line - drop * place, color=colour, linewidth=0.8)
+    ax.set(ylim=(-drop * (held.shape[0] * held.shape[1] - 0.25), 0.75 * drop), xticks=[], yticks=[])
+    ax.set_xlabel(f"time: {len(strips)} strips of {strips.shape[1]} leads")
 
 
 def _sentences(ax: Axes, view: Items, scale: Items, colour: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lab.plots import audio, board, image, leads, line, plane, space, text
+from diffusion_lab.plots import audio, board, cloud, image, leads, line, plane, space, text
 from diffusion_lab.plots.figure import LabFigure, finish, styled
 from diffusion_lab.plots.inputs import check_kind, item_rank, same_count, same_items, tensor
 from diffusion_lab.plots.style import printable
@@ -18,7 +18,15 @@ from diffusion_lab.plots.style import printable
 def _drawer(kind: str, values: Any) -> ModuleType:
     if kind == "points":
         return {1: line, 2: plane}.get(values.shape[-1], space)
-    return {"image": image, "audio": audio, "leads": leads, "words": text, "phrases": text, "board": board}[kind]
+    return {
+        "cloud": cloud,
+        "image": image,
+        "audio": audio,
+        "leads": leads,
+        "words": text,
+        "phrases": text,
+        "board": board,
+    }[kind]
 
 
 def _read(name: str, kind: str, values: Any, leading: str, notes: list[str]) -> Any:
@@ -50,8 +58,8 @@ def data_against_samples(
     """Data beside samples: histograms, scatter plots, grids of images or boards, spectrograms, tables of text.
 
     Args:
-        kind: "points" (D), "image" (C, H, W) in [-1, 1], "audio" (1, L), "leads" (C, L), "words" (D), "phrases"
-            (L, D) or "board" (cells).
+        kind: "points" (D), "cloud" (N, 3), "image" (C, H, W) in [-1, 1], "audio" (1, L), "leads" (C, L), "words"
+            (D), "phrases" (L, D) or "board" (cells).
         data: (N, *S) of that kind; words and phrases may be strings instead.
         samples: (M, *S), likewise.
         dataset: what the data really is; it stands in the title.
@@ -59,9 +67,9 @@ def data_against_samples(
         density: for points of one or two dimensions, the exact density (G, D) -> (G,).
         info: "sample_rate" in Hz for audio and leads, and "leads", their names; "words" and "vectors" (V, D) for words
             and phrases, which are read as their nearest words, a vector of zeros being padding; "data_labels" (N,) and
-            "samples_labels" (M,) order images by class and name strips of leads by "classes"; "legal" (M,) outlines the
-            boards of samples that are not; "symbols" names the tokens of a board that is not tic-tac-toe, and "columns"
-            the cells of a row where it is not square.
+            "samples_labels" (M,) order images by class and name strips of leads and clouds by "classes"; "legal" (M,)
+            outlines the boards of samples that are not; "symbols" names the tokens of a board that is not tic-tac-toe,
+            and "columns" the cells of a row where it is not square.
 
     Raises:
         PieceError: for an unknown kind, a wrong shape or an entry of info that is missing. Values that are not finite

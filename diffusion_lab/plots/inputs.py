@@ -12,6 +12,7 @@ from diffusion_lab.errors import PieceError
 
 ITEM = {
     "points": "D",
+    "cloud": "N, 3",
     "image": "C, H, W",
     "audio": "1, L",
     "leads": "C, L",

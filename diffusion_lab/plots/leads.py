@@ -26,19 +26,19 @@ def _names(info: Mapping[str, Any], count: int) -> list[str]:
     return names if len(names) == count else [f"lead {number + 1}" for number in range(count)]
 
 
-def _height(strips: Tensor) -> float:
+def height(strips: Tensor) -> float:
     """From one lead's line to the next: what 99.5 % of the values stay within, from top to bottom."""
     values = strips[torch.isfinite(strips)].double().abs()
     return max(FINEST, 2 * float(values.quantile(0.995))) if 0 < len(values) <= 2**24 else FINEST
 
 
-def _strip(ax: Axes, strip: Tensor, rate: float, height: float, colour: str, names: Sequence[str] | None) -> None:
+def _strip(ax: Axes, strip: Tensor, rate: float, drop: float, colour: str, names: Sequence[str] | None) -> None:
     """One strip (C, L), the first lead on top."""
     time = torch.arange(strip.shape[-1]) / rate
-    lines = [-height * number for number in range(len(strip))]
+    lines = [-drop * number for number in range(len(strip))]
     for lead, line in zip(strip, lines, strict=True):
         ax.plot(time, lead + line, color=colour, linewidth=0.9)
-    ax.set(xlim=(0, strip.shape[-1] / rate), ylim=(lines[-1] - 0.75 * height, 0.75 * height))
+    ax.set(xlim=(0, strip.shape[-1] / rate), ylim=(lines[-1] - 0.75 * drop, 0.75 * drop))
     ax.set_yticks(lines, names if names is not None else [])
 
 
@@ -46,7 +46,7 @@ def data_against_samples(
     data: Tensor, samples: Tensor, density: Callable[[Tensor], Tensor] | None, info: Mapping[str, Any]
 ) -> tuple[LabFigure, str]:
     """A row of strips of the data for each row of samples, one class in a column where labels are known."""
-    rate, height = _rate(info), _height(data)
+    rate, drop = _rate(info), height(data)
     shown = [_by_class(x, info.get(f"{name}_labels")) for x, name in ((data, "data"), (samples, "samples"))]
     width = max(map(len, shown))
     classes = info.get("classes", ())
@@ -61,7 +61,7 @@ def data_against_samples(
             if column >= len(rows):
                 ax.set_axis_off()
                 continue
-            _strip(ax, x[rows[column]], rate, height, colour, names)
+            _strip(ax, x[rows[column]], rate, drop, colour, names)
             title = [f"{what}: {len(rows)} of {len(x)}"] if column == 0 else []
             if labels is not None and classes:
                 title.append(str(classes[int(labels[rows[column]])]))
@@ -83,14 +83,14 @@ def _by_class(x: Tensor, labels: Tensor | None) -> list[int]:
 
 def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[LabFigure, str]:
     """A few strips in rows, time running to the right from noise to data."""
-    rate, height = _rate(info), _height(states[-1])
+    rate, drop = _rate(info), height(states[-1])
     steps, few = spread(len(states), 5), spread(states.shape[1], 3)
     figure = new_figure(2.4 * len(steps) + 0.8, 1.9 * len(few) + 0.9)
     panels = figure.subplots(len(few), len(steps), squeeze=False, sharex=True, sharey=True)
     names = _names(info, states.shape[2])
     for row, axes in enumerate(panels):
         for column, ax in enumerate(axes):
-            _strip(ax, states[steps[column], few[row]], rate, height, SAMPLES, names)
+            _strip(ax, states[steps[column], few[row]], rate, drop, SAMPLES, names)
             if row == 0:
                 ax.set_title(f"t = {times[steps[column]]:.2g}")
     for ax in panels[-1]:
@@ -106,12 +106,12 @@ def denoising(columns: Mapping[str, Tensor], rows: Sequence[str], info: Mapping[
     rate = _rate(info)
     figure = new_figure(3.2 * len(columns) + 1.6, 2.2 * len(rows) + 0.9)
     panels = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
-    height = _height(columns["clean"])
+    drop = height(columns["clean"])
     names = _names(info, columns["clean"].shape[2])
     for row, label in enumerate(rows):
         for column, (name, values) in enumerate(columns.items()):
             ax = panels[row, column]
-            _strip(ax, values[row, 0], rate, height, COLUMNS[name], names)
+            _strip(ax, values[row, 0], rate, drop, COLUMNS[name], names)
             if row == 0:
                 ax.set_title(name, color=COLUMNS[name])
         row_label(panels[row, 0], label)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, folder_name
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 # The chapters that the book has so far.
-WRITTEN = [chapter for chapter in CHAPTERS if (BOOK / f"{folder_name(chapter)}.md").is_file()]
+WRITTEN = [chapter for chapter in (*CHAPTERS, *BEYOND) if (BOOK / f"{folder_name(chapter)}.md").is_file()]
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,}|~{3,})\s*(?P<info>.*?)\s*$")
 DISPLAY = re.compile(r"\$\$(?P<math>.+?)\$\$[ \t]*(?P<label>\([\w:.-]+\))?", re.DOTALL)
@@ -74,9 +74,18 @@ class Page:
         return re.sub(r"\$[^$]+\$", " ", text)
 
     @property
+    def main(self) -> str:
+        """What everybody reads: no folds, and nothing from the exercises on."""
+        return re.split(r"^## Exercises$", self.unfolded, maxsplit=1, flags=re.MULTILINE)[0]
+
+    @property
+    def main_prose(self) -> str:
+        return self._read(self.main)
+
+    @property
     def words(self) -> int:
-        """The words of the main text; folds are extra."""
-        return len(re.findall(r"[A-Za-z][\w’'-]*", self._read(self.unfolded)))
+        """The words of the main text."""
+        return len(re.findall(r"[A-Za-z][\w’'-]*", self.main_prose))
 
     def roles(self, name: str) -> list[str]:
         """What the roles of this name, such as "term" or "cite:p", point at."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import axe_playwright_python
 import pytest
 from book_source import WRITTEN, contents
+from extension.browser_networks import POINTS
 from playwright.sync_api import Browser, Page
 
 from diffusion_lab.exercises.catalogue import folder_name
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.slow
 FROM_FILES = ("index", "01_normal_1d", "08_audio", "glossary")
 """Pages that are opened as files by day: one with a slider, one with sounds and two with neither."""
 CHAPTER_PAGES = {folder_name(chapter) for chapter in WRITTEN}
+OWN_NETWORK = {folder_name(chapter) for chapter in POINTS}
+"""Chapters whose page runs its network."""
 
 AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -185,6 +188,8 @@ def test_a_page_from_the_file_system(browser: Browser, built: Path, name: str):
         assert visit.page.evaluate(SIDEWAYS) <= 0
         move_sliders(visit.page)
         play_sounds(visit.page)
+        assert not [answer for answer in visit.answers if "/networks/" in answer.url]
+        assert run_points(visit.page) == (name in OWN_NETWORK or name == "playground")
         pictures = visit.page.locator("main img")
         for picture in pictures.all():
             picture.scroll_into_view_if_needed()
@@ -275,6 +280,16 @@ def test_the_playground_runs_from_the_file_system(browser: Browser, built: Path)
         page.evaluate(SETTLED)
         assert found + visit.seen(audited=True) == []
         assert visit.faults == []
+
+
+def run_points(page: Page) -> int:
+    """Run the network of points on this page, where there is one, with a single step."""
+    playgrounds = page.locator("[data-lab=points]").all()
+    for points in playgrounds:
+        points.locator("[name=steps]").press("Home")
+        points.locator("[data-part=run]").press("Enter")
+        heard(page, "points", "which is the floor")
+    return len(playgrounds)
 
 
 def heard(page: Page, playground: str, words: str) -> None:

@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageStat
 
 import diffusion_lab
 from diffusion_lab.exercises import library, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.plots.figure import finish, new_figure, save, to_png
 
@@ -91,7 +91,7 @@ def test_a_stub_is_the_function_without_its_body(exercise):
     assert max(map(len, text.splitlines())) <= 76
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", (*CHAPTERS, *BEYOND))
 def test_a_card_has_what_it_must_and_nothing_that_gives_the_answer(chapter: str):
     for exercise in notebook(chapter).exercises:
         card = exercises.card(exercise)

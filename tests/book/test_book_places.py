@@ -10,7 +10,7 @@ from extension.exercises import how_to_work
 from extension.places import filled
 
 from diffusion_lab import addresses
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 
 CLONE = ["git clone {repository}", "cd {folder}", "make demo"]
 
@@ -24,7 +24,7 @@ def test_commands_with_and_without_an_address():
 @pytest.mark.parametrize("repository", ["", "https://github.com/ada/dm", "https://git.example/ada/dm"])
 def test_colab_is_named_where_it_can_open_the_notebook(repository: str, monkeypatch):
     monkeypatch.setattr(addresses, "REPOSITORY", repository)
-    for chapter in CHAPTERS:
+    for chapter in (*CHAPTERS, *BEYOND):
         links = re.findall(r"\((https://[^)]*)\)", how_to_work(chapter))
         assert len(links) == ("github.com" in repository)
         for link in links:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from book_source import BOOK
+from book_source import BOOK, chapter_page
 from bs4 import BeautifulSoup
 from extension import playground
-from extension.browser_networks import packed, parts_of, settings_of
+from extension.browser_networks import POINTS, packed, parts_of, settings_of
 
 from diffusion_lab import schedules, times
 from diffusion_lab.errors import PieceError
@@ -22,6 +23,22 @@ FORMS = sorted((BOOK / "extension").glob("playground_*.html"))
 
 def test_every_script_is_loaded():
     assert sorted(playground.SCRIPTS) == sorted(file.stem for file in (BOOK / "assets" / "playground").glob("*.js"))
+
+
+@pytest.mark.parametrize("lab", playground.NEEDS)
+def test_a_playground_loads_all_that_it_uses(lab: str):
+    folder = BOOK / "assets" / "playground"
+    code = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in playground.NEEDS[lab])
+    given = set(re.findall(r"^  lab\.(\w+) = ", code, re.MULTILINE))
+    for names in re.findall(r"Object\.assign\(lab, \{([^}]*)\}\)", code):
+        given |= set(re.findall(r"\w+", names))
+    assert set(re.findall(r"\blab\.([a-zA-Z]\w*)", code)) <= given
+
+
+@pytest.mark.parametrize("chapter", POINTS)
+def test_a_chapter_of_points_runs_its_own_network(chapter: str):
+    found = [body for name, _, body in chapter_page(chapter).directives if name == "playground"]
+    assert found == [f":network: {chapter}"]
 
 
 @pytest.mark.parametrize("file", FORMS, ids=lambda file: file.stem)

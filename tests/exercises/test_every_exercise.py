@@ -9,8 +9,10 @@ import textwrap
 
 import pytest
 
+from diffusion_lab.chapters import get
+from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import CARE, Draw, Exercise, library, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, LAB, NOTEBOOKS, find, folder_name, number_of
 from diffusion_lab.exercises.driving import piece_of
 from diffusion_lab.exercises.record import KINDS
 from diffusion_lab.grading.judge.auditing import SEEDS, audit
@@ -114,12 +116,21 @@ def test_cases_differ_from_seed_to_seed(exercise: Exercise):
     assert arguments(1) != arguments(2)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", (*CHAPTERS, *BEYOND))
 def test_every_chapter_has_a_schedule_a_loss_and_a_sampler(chapter: str):
     book = notebook(chapter)
     assert {exercise.kind for exercise in book.exercises} >= {"schedule", "loss", "sampler"}
     assert all(exercise.chapter == chapter for exercise in book.exercises)
     assert 150 < len(book.recall.split()) < 600 and len(book.closing.split()) > 30
+
+
+def test_the_numbers_beyond_the_ten_are_those_of_the_chapters():
+    assert len(CHAPTERS) == 10 and not {f"{chapter}{LAB}" for chapter in BEYOND} & set(NOTEBOOKS)
+    for chapter in (*CHAPTERS, *BEYOND):
+        assert number_of(chapter) == get(chapter).number
+        assert {find(word) for word in (chapter, number_of(chapter), folder_name(chapter))} == {chapter}
+    with pytest.raises(LabError, match=r"or 1 to 10, and beyond them heartbeats \(11\), points \(12\)"):
+        find(99)
 
 
 def test_no_exercise_is_there_twice():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from diffusion_lab.cli import app
-from diffusion_lab.exercises import notebook
+from diffusion_lab.exercises import exercise, notebook
 
 POINTS = notebook("normal_1d").points
 PIECES = len(notebook("normal_1d").exercises)
@@ -95,7 +96,17 @@ def test_progress_shows_every_chapter(make_notebook, tmp_path):
     assert "cannot be read" in rows["normal_2d"]
     assert "normal_2d: " in result.stdout.splitlines()[-1] and "it is not a notebook" in result.stdout
     assert "no notebook" in rows["games"] and "0 of" in rows["games"]
-    assert f"{POINTS - 4} of" in rows["together"]
+    assert f"{POINTS - 4} of" in rows["together"] and "heartbeats" not in rows
+
+
+def test_progress_shows_a_chapter_beyond_the_ten_once_it_is_begun(tmp_path):
+    path = tmp_path / "mine.py"
+    written = inspect.getsource(exercise("decibel_levels").reference)
+    path.write_text(f"import torch\nfrom torch import Tensor\n\n{written}")
+    result = call("progress", path)
+    lines = [line for line in result.stdout.splitlines() if line.count("│") == 7]
+    assert "together" in lines[-2] and "0 of" in lines[-2]
+    assert "heartbeats" in lines[-1] and "1 of 5" in lines[-1] and "│ 11 " in lines[-1]
 
 
 def test_progress_of_one_file(tmp_path):

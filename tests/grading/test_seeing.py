@@ -9,7 +9,7 @@ import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import exercise, notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 from diffusion_lab.grading import start
 from diffusion_lab.grading.notebook import see
 from diffusion_lab.grading.notebook import seeing as module
@@ -19,7 +19,7 @@ from diffusion_lab.plots import Items
 # A schedule, a sampler, a formula that differentiates, a distance, tokens, a loss.
 QUICK = ("alpha_bar", "ddpm_step", "gmm_score", "energy_distance", "board_to_bits", "eps_loss")
 SAME = "the same picture"
-EVERY = [item for chapter in CHAPTERS for item in notebook(chapter).exercises]
+EVERY = [item for chapter in (*CHAPTERS, *BEYOND) for item in notebook(chapter).exercises]
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import pytest
 import torch
 from saying import said
 
 from diffusion_lab.exercises.boxes import MOST_CALLS, MOST_ENTRIES, BlackBox, Box
+from diffusion_lab.grading.isolation import remote
 from diffusion_lab.grading.isolation.wire import Foreign
 from diffusion_lab.grading.judge import LocalCaller
 
@@ -50,6 +52,13 @@ def test_calls_go_out_and_numbers_come_back(session):
     code = "def check(piece):\n    return piece(torch.arange(3.0)) + piece(torch.ones(3), times=torch.tensor(2))"
     assert torch.equal(both_ways(session, code, box), torch.tensor([2.0, 5.0, 8.0]))
     assert both_ways(session, "def check(piece, other):\n    return piece(1) - other(5)", box, BlackBox(abs)) == -2
+
+
+def test_a_piece_that_gives_a_tuple_with_names_gives_a_tuple(session):
+    box = BlackBox(lambda x: x.topk(2))
+    code = "def check(piece):\n    values, places = piece(torch.tensor([3.0, 1.0, 2.0]))\n    return values * places"
+    assert torch.equal(both_ways(session, code, box), torch.tensor([0.0, 4.0]))
+    assert both_ways(session, "def check(piece):\n    return str(type(piece(torch.ones(2))))", box) == str(tuple)
 
 
 def test_errors_come_back_by_type_and_message(session):
@@ -123,3 +132,22 @@ def test_a_forged_question_is_refused(session):
         assert call((BlackBox(tripled),)).value == "there is no such piece"
     with session.piece("check") as call:
         assert not isinstance(call((BlackBox(tripled),)).value, (Foreign, Box))
+
+
+def test_what_keeps_the_grader_from_running_is_no_time_of_the_call(sandbox, monkeypatch):
+    """On a busy machine an answer takes long, and the student's code has nothing to do with it."""
+    waited, really = [0.0], remote.kept_waiting
+
+    def kept_from_running(x):
+        time.sleep(0.25)
+        waited[0] += 0.25
+        return x
+
+    with sandbox.open() as session:
+        assert said(session, "def check(piece):\n    return [piece(i) for i in range(4)]") == ""
+        with monkeypatch.context() as busy:
+            busy.setattr(remote, "kept_waiting", lambda: really() + waited[0])
+            with session.piece("check", limit=0.6) as call:
+                assert call((BlackBox(kept_from_running),)).value == [0, 1, 2, 3]
+        with session.piece("check", limit=0.6) as call:  # what it computes is
+            assert call((BlackBox(kept_from_running),)).fault.kind == "time"

@@ -98,6 +98,43 @@ class Received:
         return count
 
 
+class Sent(bytearray):
+    """A socket that keeps what is sent."""
+
+    sendall = bytearray.extend
+
+
+TABLE = torch.arange(24.0).reshape(2, 3, 4) + 0.5
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x,
+        lambda x: x[:, :, -1],
+        lambda x: x[:1, 0, -1],
+        lambda x: x[:1, 0, -1].clone(),
+        lambda x: x[0, :1, ::4],
+        lambda x: x[1, 2, 3],
+        lambda x: x[1, 2, 3].expand(1),
+        lambda x: x[1, 2, 3].expand(2, 1),
+        lambda x: x.mT[:, 3:, :1],
+        lambda x: x.flatten()[5::24],
+        lambda x: x[:, :0, 1:2],
+    ],
+    ids=("all", "last", "one last", "its copy", "one of a row", "a number", "spread to one", "spread", "turned",
+         "one in many", "none"),
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64], ids=str)
+def test_a_part_of_a_tensor_arrives_as_it_was(view, dtype):
+    """However it lies in memory: in a batch of one, the last column is one number that is 24 numbers apart."""
+    part, sent = view(TABLE.to(dtype)), Sent()
+    wire.send(sent, {"value": part, "conjugated": part.conj()})
+    got = wire.receive(Received(bytes(sent)))
+    assert torch.equal(got["value"], part) and torch.equal(got["conjugated"], part.conj().resolve_conj())
+    assert got["value"].dtype == dtype and got["value"].shape == part.shape
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -5,7 +5,18 @@ import torch
 from torch import nn
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.networks import MLP, Transformer, UNet1d, UNet2d, build_network, count_parameters, describe
+from diffusion_lab.networks import (
+    MLP,
+    DiT,
+    Mixer,
+    Transformer,
+    UNet1d,
+    UNet2d,
+    UViT,
+    build_network,
+    count_parameters,
+    describe,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +28,12 @@ from diffusion_lab.networks import MLP, Transformer, UNet1d, UNet2d, build_netwo
         ((1, 4096), {}, UNet1d),
         ((9,), {"vocabulary": 3}, Transformer),
         ((8, 25), {"kind": "transformer"}, Transformer),
+        ((1, 4096), {"kind": "unet"}, UNet1d),
+        ((1, 28, 28), {"kind": "unet"}, UNet2d),
+        ((1, 28, 28), {"kind": "mlp"}, MLP),
+        ((1, 28, 28), {"kind": "dit"}, DiT),
+        ((2, 512), {"kind": "uvit"}, UViT),
+        ((3, 32, 32), {"kind": "mixer"}, Mixer),
     ],
 )
 def test_the_shape_of_the_data_chooses_the_network(shape, arguments, kind):
@@ -33,7 +50,16 @@ def test_the_shape_of_the_data_chooses_the_network(shape, arguments, kind):
         ((2.0,), {}, "positive integers"),
         ((1, 2, 3, 4), {}, r"no network takes data of shape \(1, 2, 3, 4\)"),
         ((2,), {"kind": "resnet"}, "unknown kind of network 'resnet'; choose one of mlp"),
-        ((1, 28, 28), {"kind": "mlp"}, r"'mlp' takes data of shape \(D,\)"),
+        ((1, 2, 3, 4), {"kind": "mlp"}, r"'mlp' takes data of shape \(D,\) or \(C, L\) or \(C, H, W\), not \(1, 2"),
+        ((2,), {"kind": "unet"}, r"'unet' takes data of shape \(C, L\) or \(C, H, W\), not \(2,\)"),
+        ((2,), {"kind": "dit"}, r"'dit' takes data of shape \(C, L\) or \(C, H, W\), not \(2,\)"),
+        ((9, 9), {"vocabulary": 3, "kind": "dit"}, r"\(cells,\)"),
+        ((1, 29, 29), {"kind": "dit"}, r"no patch cuts \(1, 29, 29\) into 2 to 64 tokens for a DiT"),
+        ((1, 28, 30), {"kind": "uvit", "patch": 4}, r"\(1, 28, 30\) cannot be cut into patches of 4 for a UViT"),
+        ((1, 28, 28), {"kind": "uvit", "depth": 4}, "depth of a UViT must be odd.*not 4"),
+        ((1, 28, 28), {"kind": "uvit", "width": 48}, "multiple of 32, not 48"),
+        ((1, 28, 28), {"kind": "dit", "width": 48}, "multiple of 32, not 48"),
+        ((1, 28, 28), {"kind": "mixer", "levels": 2}, "'mixer' takes no 'levels'; it takes shape, width"),
         ((2,), {"kind": "unet2d"}, r"\(C, H, W\)"),
         ((3, 3), {"vocabulary": 3}, r"\(cells,\)"),
         ((9,), {"vocabulary": 3, "kind": "mlp"}, "takes no 'vocabulary'"),
@@ -58,6 +84,14 @@ def test_what_does_not_fit_is_refused_by_name(shape, arguments, message):
 def test_a_row_of_vectors_without_a_kind_is_pointed_to_the_transformer():
     with pytest.raises(PieceError, match="kind='transformer'"):
         build_network((8, 25))
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens"),
+    [((1, 28, 28), 49), ((3, 32, 32), 64), ((1, 8, 8), 64), ((3, 16, 8), 32), ((2, 512), 64), ((1, 4001 * 3), 3)],
+)
+def test_the_smallest_patch_that_leaves_at_most_64_tokens_is_taken(shape, tokens):
+    assert build_network(shape, kind="mixer", width=32, depth=1).tokens == tokens
 
 
 def test_parameters_are_counted():

@@ -164,3 +164,41 @@ def test_a_board_may_hold_the_mask_token_only_where_it_was_built_for_it():
         build_network((4,), vocabulary=3)(board, t)
     with pytest.raises(PieceError, match=r"int64 tokens, not torch\.float32"):
         build_network((4,), vocabulary=3)(board.float(), t)
+
+
+def a_set(wake, **more):
+    net = wake(build_network((12, 3), kind="set", width=32, depth=2, classes=3, **more))
+    generator = torch.Generator().manual_seed(0)
+    return net, torch.randn(4, 12, 3, generator=generator), torch.rand(4, generator=generator), torch.arange(4)
+
+
+def test_a_set_has_no_order(wake):
+    net, x, t, labels = a_set(wake)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(net(x[:, order], t, labels), net(x, t, labels)[:, order], atol=2e-5, rtol=1e-4)
+    # It is not that every row is alone: one that moves, moves the answers at the others.
+    moved = x.clone()
+    moved[:, 0] += 1
+    assert (net(moved, t, labels) - net(x, t, labels))[:, 1:].abs().amax(dim=(1, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_a_set_may_have_another_size_and_what_is_masked_is_not_there(wake, count):
+    net, _, t, labels = a_set(wake)
+    x = torch.randn(4, count, 3, generator=torch.Generator().manual_seed(2))
+    alone = net(x, t, labels)
+    assert alone.shape == x.shape
+    padded = torch.cat([x, 9 * torch.ones(4, 7, 3)], dim=1)
+    mask = torch.arange(count + 7).expand(4, -1) < count
+    torch.testing.assert_close(net(padded, t, labels, mask)[:, :count], alone, atol=2e-5, rtol=1e-4)
+
+
+def test_a_set_says_what_it_takes(wake):
+    net, x, t, _ = a_set(wake)
+    for wrong in (x[:, :, :2], x[:, 0], x[:, :0]):
+        with pytest.raises(PieceError, match=r"\(B, N, 3\) with any N from 1 on"):
+            net(wrong, t)
+    with pytest.raises(PieceError, match=r"mask must be bool of shape \(4, 12\)"):
+        net(x, t, mask=torch.ones(4, 11, dtype=torch.bool))
+    with pytest.raises(PieceError, match="multiple of 32, not 48"):
+        build_network((12, 3), kind="set", width=48)

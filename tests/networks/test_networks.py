@@ -39,8 +39,17 @@ IMAGE = Case("image", (1, 12, 12), {"width": 16})
 COLOUR = Case("colour", (3, 16, 8), {"width": 16, "levels": 3})
 SOUND = Case("sound", (1, 256), {"width": 16, "levels": 3})
 PHRASE = Case("phrase", (5, 7), {"kind": "transformer", "width": 32, "depth": 2})
+PICTURE = Case("a picture as a row", (1, 6, 6), {"kind": "mlp", "width": 32, "depth": 2})
+DIT = Case("dit", (1, 12, 12), {"kind": "dit", "width": 32, "depth": 2})
+DIT_SIGNAL = Case("dit of a signal", (2, 96), {"kind": "dit", "width": 32, "depth": 2})
+UVIT = Case("uvit", (1, 12, 12), {"kind": "uvit", "width": 32, "depth": 3})
+UVIT_SIGNAL = Case("uvit of a signal", (2, 96), {"kind": "uvit", "width": 32, "depth": 3})
+MIXER = Case("mixer", (3, 16, 8), {"kind": "mixer", "width": 32, "depth": 2, "patch": 4})
+MIXER_SIGNAL = Case("mixer of a signal", (2, 96), {"kind": "mixer", "width": 32, "depth": 2})
 BOARD = Case("board", (9,), {"vocabulary": 3, "width": 32, "depth": 2})
-CASES = [POINTS, FOURIER, IMAGE, COLOUR, SOUND, PHRASE, BOARD]
+SET = Case("set", (6, 3), {"kind": "set", "width": 32, "depth": 2})
+PATCHED = [DIT, DIT_SIGNAL, UVIT, UVIT_SIGNAL, MIXER, MIXER_SIGNAL]
+CASES = [POINTS, FOURIER, IMAGE, COLOUR, SOUND, PHRASE, BOARD, SET, PICTURE, *PATCHED]
 CONTINUOUS = [case for case in CASES if case is not BOARD]
 
 
@@ -141,7 +150,7 @@ def test_the_last_estimate_matters_and_none_means_zeros(case, wake):
         net(x, t, last=x[:1])
 
 
-@of([case for case in CASES if case not in (PHRASE, BOARD)])
+@of([case for case in CASES if case not in (PHRASE, BOARD, SET)])
 def test_only_a_transformer_takes_a_mask(case):
     x, t = case.data(2)
     with pytest.raises(PieceError, match="takes no mask"):
@@ -153,7 +162,7 @@ def test_wrong_shapes_of_x_and_t_are_refused(case):
     net = case.build()
     x, t = case.data(2)
     with pytest.raises(PieceError, match="was built for x of shape"):
-        net(x[:, :-1], t)
+        net(x[..., :-1] if case is SET else x[:, :-1], t)  # a set may have any number of rows
     with pytest.raises(PieceError, match="was built for x of shape"):
         net(x[0], t[:1])
     for wrong in (t[:1], t[0], t[:, None]):

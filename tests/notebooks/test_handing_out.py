@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import diffusion_lab
 from diffusion_lab.cli import app
 from diffusion_lab.errors import LabError
+from diffusion_lab.exercises.catalogue import NOTEBOOKS
 from diffusion_lab.grading.notebook import handing_out, load
 from diffusion_lab.grading.notebook.handing_out import lay_out, released_folder
 from diffusion_lab.grading.notebook.renewing import paper_of, released_checksum
@@ -199,7 +200,7 @@ def test_a_folder_in_another_case_is_the_same_one(tmp_path: Path):
     before = work.read_bytes()
     placed = lay_out(tmp_path)
     assert placed[0].path == work and placed[0].state == "unchanged" and work.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 20
+    assert len(list(tmp_path.iterdir())) == len(NOTEBOOKS)
 
 
 def test_faults_are_told_before_or_with_what_was_done(tmp_path: Path, monkeypatch):

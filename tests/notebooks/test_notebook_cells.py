@@ -9,10 +9,10 @@ import pytest
 from sample_course import SEED, document, text_of
 
 from diffusion_lab.exercises import notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 from diffusion_lab.grading.notebook.authoring import EXERCISES, SOLUTIONS, path_of
 
-chapters = pytest.mark.parametrize("chapter", CHAPTERS)
+chapters = pytest.mark.parametrize("chapter", (*CHAPTERS, *BEYOND))
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from sample_course import ROOT, cells_of, document, text_of
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
-from diffusion_lab.exercises.catalogue import CHAPTERS
+from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS
 from diffusion_lab.grading.notebook.authoring import EXERCISES, SOLUTIONS, path_of, solution
 
 SCRIPT = ROOT / "scripts" / "build_notebooks.py"
-chapters = pytest.mark.parametrize("chapter", CHAPTERS)
+chapters = pytest.mark.parametrize("chapter", (*CHAPTERS, *BEYOND))
 kinds = pytest.mark.parametrize("kind", [SOLUTIONS, EXERCISES])
 
 

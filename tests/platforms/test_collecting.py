@@ -128,7 +128,7 @@ def test_what_cannot_be_matched_is_listed_and_the_rest_is_laid_out(course: Path,
     with (course / "not_collected.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["who"]: row["why"] for row in csv.DictReader(file)}
     assert rows == {
-        "Adá Adam": "nobody in the class is called so; is it Ada Adams?",
+        "Adá Adam": "nobody in the class has this name; is it Ada Adams?",
         "cy": "the student handed in no notebook",
         "dot": "it is a notebook of chapter 'normal_2d'",
     }

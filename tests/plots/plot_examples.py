@@ -12,6 +12,7 @@ SHAPES = {
     "line": ("points", (1,)),
     "plane": ("points", (2,)),
     "space": ("points", (5,)),
+    "cloud": ("cloud", (20, 3)),
     "grey": ("image", (1, 8, 6)),
     "rgb": ("image", (3, 6, 6)),
     "audio": ("audio", (1, 301)),

@@ -97,7 +97,7 @@ def test_an_unknown_kind_is_refused_with_the_kinds_there_are(draw):
     arguments = {"data_against_samples": (x, x), "trajectory": (x, [1, 0]), "denoising": (x, x, x, x, [0, 1])}[draw]
     with pytest.raises(PieceError) as error:
         getattr(plots, draw)("video", *arguments, dataset=NAME)
-    for kind in ("'video'", "points", "image", "audio", "leads", "words", "phrases", "board"):
+    for kind in ("'video'", "points", "cloud", "image", "audio", "leads", "words", "phrases", "board"):
         assert kind in str(error.value)
 
 

@@ -80,6 +80,8 @@ BUGS = {
     "text": no_direction,
     "games": most_likely_token,
     "heartbeats": no_direction,
+    "points": no_direction,
+    "satellite": no_direction,
 }
 
 

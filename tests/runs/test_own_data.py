@@ -15,13 +15,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffusion_lab import open_checkpoint, run_chapter
+from diffusion_lab.chapters import get
 from diffusion_lab.chapters import images as judging
 from diffusion_lab.chapters import run as running
 from diffusion_lab.checkpoints import load_tensors
 from diffusion_lab.cli import app
 from diffusion_lab.data import Dataset
 from diffusion_lab.data.own_data import OwnData
-from diffusion_lab.errors import CheckpointError
+from diffusion_lab.errors import CheckpointError, PieceError
 from diffusion_lab.metrics import Score
 from diffusion_lab.train import Settings
 
@@ -159,6 +160,7 @@ def test_too_few_for_a_score_is_said_before_training(name, write, kind, stopped,
         (["mnist", "--images", ".", "--source", "real"], "leave --source out"),
         (["mnist", "--images", "nowhere"], "nowhere: it does not exist"),
         (["mnist", "--images", "empty"], "holds no file that can be used"),
+        (["cifar10", "--images", ".", "--size", "36"], "multiples of 8, and --size is 36; 32 or 40 would do"),
     ],
 )
 def test_what_does_not_go_together_is_told_in_one_line(arguments, reason, tmp_path, monkeypatch):
@@ -166,6 +168,17 @@ def test_what_does_not_go_together_is_told_in_one_line(arguments, reason, tmp_pa
     (tmp_path / "empty").mkdir()
     result = call("run", *arguments, "--out", tmp_path / "runs")
     assert result.exit_code == 2 and reason in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("mnist", 4), ("cifar10", 8)])
+@pytest.mark.parametrize("budget", ["quick", "gpu"])
+def test_the_sizes_that_are_refused_are_those_that_no_network_takes(name, multiple, budget):
+    chapter = get(name)
+    if budget not in chapter.budgets:
+        pytest.skip("the chapter has no such budget")
+    assert running.network_for(chapter, (3, 3 * multiple, 3 * multiple), 2, 0, budget)
+    with pytest.raises(PieceError, match=f"divisible by {multiple}"):
+        running.network_for(chapter, (3, 3 * multiple - 2, 3 * multiple - 2), 2, 0, budget)
 
 
 def test_a_network_that_was_not_trained_yet_is_named(tmp_path):

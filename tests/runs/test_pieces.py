@@ -94,7 +94,7 @@ def test_a_chapter_of_tokens_has_no_target(no_training):
 
 
 def test_unknown_chapters_variants_and_budgets_name_what_there_is(no_training):
-    with pytest.raises(PieceError, match=r"'mnits'.*normal_1d, .*games, heartbeats, or 1 to 11"):
+    with pytest.raises(PieceError, match=r"'mnits'.*normal_1d, .*games, heartbeats, points, satellite, or 1 to 13"):
         run_chapter("mnits")
     with pytest.raises(PieceError, match=r"no variant 'bit'; its variants are uniform, bits"):
         run_chapter("games", variant="bit")

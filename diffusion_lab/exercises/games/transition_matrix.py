@@ -39,8 +39,8 @@ def never_itself_again(alpha_bar_t, K):
 
 
 def always_another_token(alpha_bar_t, K):
-    """Here a disturbed token always becomes another one, and two such steps are not one step of the same kind. A
-    disturbed token is drawn from all K tokens, its own among them."""
+    """Here a disturbed token always becomes another one, so that the diagonal is alpha_bar alone. A disturbed token is
+    drawn from all K tokens, its own among them."""
     keep, same = _parts(alpha_bar_t, K)
     return keep * same + (1 - keep) / (K - 1) * (1 - same)
 

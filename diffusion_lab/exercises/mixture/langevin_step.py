@@ -101,8 +101,9 @@ def in_place(x, score, step_size, noise):
 
 
 def entry_by_entry(x, score, step_size, noise):
-    rows = zip(x.flatten(), score.flatten(), noise.flatten(), strict=True)
-    return torch.stack([a + step_size * s + (2 * step_size) ** 0.5 * z for a, s, z in rows]).reshape(x.shape)
+    entries = zip(x.flatten().tolist(), score.flatten().tolist(), noise.flatten().tolist(), strict=True)
+    walked = [a + step_size * s + (2 * step_size) ** 0.5 * z for a, s, z in entries]
+    return torch.tensor(walked, dtype=x.dtype).reshape(x.shape)
 
 
 def drawn_around_its_mean(x, score, step_size, noise):

@@ -23,7 +23,7 @@ and $\sqrt{1 - \bar\alpha_t}$ of shape $(B,)$ must line up with the batch and no
 **Training.** Pixels come in $[0, 1]$ and go to $[-1, 1]$, on both sides of 0 and as large as the noise. A step is drawn
 for each picture, and the network guesses $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$. It
 reads $t$ as waves $\sin \omega_i t$, $\cos \omega_i t$, from fast to slow. Beside it runs a slow average of its
-weights, $\bar\theta \leftarrow \lambda \bar\theta + (1 - \lambda) \theta$, and samples are drawn from the average.
+weights, $\bar\theta \leftarrow \gamma \bar\theta + (1 - \gamma) \theta$, and samples are drawn from the average.
 
 **Labels.** The network also reads which digit $y$ it is. In one of ten cases the label is replaced by one that means
 "none", $\varnothing$. So one network learns two guesses, $\varepsilon_y$ and $\varepsilon_\varnothing$. While sampling,

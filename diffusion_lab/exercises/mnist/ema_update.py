@@ -109,7 +109,8 @@ def gradients_tracked(average, online, decay):
 
 
 def in_place(average, online, decay):
-    """Your function writes into the networks: the tensors of `state_dict()` are the network's own. Make new ones."""
+    """Your function changes one of the networks. The tensors of `state_dict()` are the network's own, and
+    `load_state_dict` writes into them: make new ones, and leave both networks as they are."""
     state = average.state_dict()
     for name, new in online.state_dict().items():
         if new.is_floating_point():
@@ -195,7 +196,7 @@ EXERCISE = Exercise(
 The weights jump from step to step, and samples jump with them. Samples are drawn from a second network, a slow average
 of the first:
 
-$$\bar\theta \leftarrow \lambda\, \bar\theta + (1 - \lambda)\, \theta .$$
+$$\bar\theta \leftarrow \gamma\, \bar\theta + (1 - \gamma)\, \theta .$$
 
 Return the new state dictionary of the averaged network. A network is more than its weights: running statistics are
 floating-point *buffers* and are averaged too. A counter is an integer, and an average of integers is none: copy it.

@@ -18,6 +18,7 @@ from diffusion_lab.grading.judge import (
     LocalCaller,
     Verdict,
     check,
+    kept_waiting,
     prepare,
     with_prediction,
     without_points,
@@ -62,7 +63,7 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
 
     A piece that calls an earlier piece that is not right is checked with the grader's in its place, as in the notebook.
     """
-    began = time.monotonic()
+    began, kept = time.monotonic(), kept_waiting()
     run = _Run(sandbox, intake, SUBMISSION_LIMIT if limit is None else limit)
     exercises = {exercise.name: exercise for exercise in notebook.exercises}
     verdicts: dict[str, Verdict] = {}
@@ -92,7 +93,8 @@ def mark(sandbox: Sandbox, notebook: Notebook, intake: Intake, seed: int, limit:
     outcomes = [outcome for verdict in verdicts.values() for outcome in verdict.outcomes]
     late = run.late or any(o.raised is not None and o.raised.kind == "time" for o in outcomes)
     ordered = tuple(with_prediction(task, verdicts[name], intake.predictions) for name, task in exercises.items())
-    return Marked(ordered, tuple(notes), seconds, late and run.waited > BUSY * seconds)
+    waited = run.waited + kept_waiting() - kept
+    return Marked(ordered, tuple(notes), seconds, late and waited > BUSY * seconds)
 
 
 class _Run:

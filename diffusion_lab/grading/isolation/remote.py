@@ -14,7 +14,7 @@ from torch import Tensor
 from diffusion_lab.exercises.boxes import MOST_ENTRIES, SIZES, Answer, BlackBox, leaves, moderate
 from diffusion_lab.grading.isolation import wire
 from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
-from diffusion_lab.grading.judge.calling import FAR, Fault, Returned
+from diffusion_lab.grading.judge.calling import FAR, Fault, Returned, kept_waiting
 
 SLOW = 0.5
 """Seconds of a call from which on it is asked whether others kept it from running."""
@@ -23,7 +23,7 @@ MOST_STAND_INS = 1000
 MOST_QUESTIONS = 4000
 """How often it may ask at all; boxes refuse to answer long before."""
 STAND_IN_MEMORY = 2 << 30
-"""Bytes that a stand-in may take to compute its answer."""
+"""Bytes that stand-ins and boxes may take to compute the answers of one call."""
 
 
 class Line(Protocol):
@@ -52,7 +52,7 @@ class RemoteCaller:
     ):
         self.line, self.limit, self.stand_ins, self.entries = line, limit, stand_ins, entries
         self.together, self.ends = together, time.monotonic() + together
-        self._waited, self._given = line.waited(), 0.0
+        self._waited, self._given = self._kept(), 0.0
         self.used: set[str] = set()
         """The stand-ins that the function has called."""
 
@@ -63,23 +63,15 @@ class RemoteCaller:
         if limit <= 0:
             return too_long
         question = {"op": "call", "arguments": arguments, "seed": seed, "gradients": gradients, "limit": limit}
+        boxes = [argument for argument in arguments if isinstance(argument, BlackBox)]
+        for box in boxes:
+            box.asked = 0
+        asks = boxes or self.stand_ins
         try:
             reply = self.line.ask(question, limit)
-            boxes = [argument for argument in arguments if isinstance(argument, BlackBox)]
-            for box in boxes:
-                box.asked = 0
-            stand_ins = 0
-            for _ in range(MOST_QUESTIONS):
-                stand_ins += "stand_in" in reply
-                if not ("stand_in" in reply or "box" in reply) or stand_ins > MOST_STAND_INS:
-                    break
-                answer = self._stand_in(reply) if "stand_in" in reply else _of_box(boxes, reply)
-                left = now + limit - time.monotonic()
-                if left <= 0:  # it may have been kept from running
-                    left += min(self.line.waited() - self._waited, FAR * limit)
-                if left <= 0:  # what the grader computes takes time too
-                    self.line.lose(LATE)
-                reply = self.line.ask(answer, left)
+            # Once for all that it asks: to look how much memory this process has takes as long as a short answer.
+            with memory_bounded(STAND_IN_MEMORY) if asks else contextlib.nullcontext():
+                reply = self._answered(boxes, reply, now, limit)
             returned = returned_of(reply)
             is_late = returned.fault is not None and returned.fault.kind == "time" and limit < self.limit
             return too_long if is_late else returned
@@ -90,9 +82,31 @@ class RemoteCaller:
             if time.monotonic() - now > SLOW:
                 self._give()
 
+    def _answered(self, boxes: list[BlackBox], reply: dict[str, Any], began: float, limit: float) -> dict[str, Any]:
+        """Answer what it asks, until it says what the call gave."""
+        stand_ins, waited = 0, kept_waiting()
+        for _ in range(MOST_QUESTIONS):
+            stand_ins += "stand_in" in reply
+            if not ("stand_in" in reply or "box" in reply) or stand_ins > MOST_STAND_INS:
+                break
+            answer = self._stand_in(reply) if "stand_in" in reply else _of_box(boxes, reply)
+            left = began + limit - time.monotonic()
+            if left <= 0:  # it may have been kept from running
+                left += min(self._kept() - self._waited, FAR * limit)
+            if left <= 0:  # what the grader computes takes time too
+                self.line.lose(LATE)
+            now = kept_waiting()
+            reply = self.line.ask(answer | {"waited": now - waited}, left)
+            waited = now
+        return reply
+
+    def _kept(self) -> float:
+        """Seconds for which its process, or this one that answers it, was ready to run and others ran."""
+        return self.line.waited() + kept_waiting()
+
     def _give(self) -> None:
         """Time in which others kept it from running does not count, up to a far end."""
-        waited = self.line.waited()
+        waited = self._kept()
         given = min(self._given + waited - self._waited, FAR * self.together)
         self.ends += given - self._given
         self._waited, self._given = waited, given
@@ -110,12 +124,11 @@ class RemoteCaller:
             a.detach().requires_grad_(vector is not None) if t else a for a, t in zip(arguments, tracked, strict=True)
         )
         try:
-            with memory_bounded(STAND_IN_MEMORY):
-                value = self.stand_ins[name](*arguments)
-                if vector is not None:
-                    sources = [a for a, t in zip(arguments, tracked, strict=True) if t]
-                    found = torch.autograd.grad(value, sources, vector, allow_unused=True)
-                    value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(sources, found, strict=True))
+            value = self.stand_ins[name](*arguments)
+            if vector is not None:
+                sources = [a for a, t in zip(arguments, tracked, strict=True) if t]
+                found = torch.autograd.grad(value, sources, vector, allow_unused=True)
+                value = tuple(torch.zeros_like(a) if g is None else g for a, g in zip(sources, found, strict=True))
         except Exception as error:  # whatever the submission's arguments make of it
             return {"value": None, "refused": f"it raised {type(error).__name__}: {str(error)[:200]}"}
         return {"value": value, "refused": ""}
@@ -129,8 +142,7 @@ def _of_box(boxes: list[BlackBox], request: dict[str, Any]) -> dict[str, Any]:
     elif not isinstance(arguments, tuple) or not isinstance(named, dict) or _foreign((arguments, named)):
         answer = Answer(error="ValueError", message=SIZES)
     else:
-        with memory_bounded(STAND_IN_MEMORY):
-            answer = boxes[number].answer(arguments, named)
+        answer = boxes[number].answer(arguments, named)
     return {"value": answer.value, "error": answer.error, "message": answer.message}
 
 

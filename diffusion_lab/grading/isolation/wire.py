@@ -6,6 +6,7 @@ travels as a description of itself, which compares equal to nothing.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import socket
@@ -38,6 +39,7 @@ DTYPES = {
         torch.uint8, torch.bool, torch.complex64, torch.complex128,
     )
 }  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class WireError(Exception):
@@ -74,11 +76,13 @@ def receive(
     length, count = struct.unpack("<II", _read(source, 8, ends))
     if length > LARGEST_HEADER or count > MOST_PARTS:
         raise WireError("the header is too large")
-    sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count, ends))
+    sizes = struct.unpack(f"<{count}Q", _read(source, 8 * count, ends)) if count else ()
     if sum(sizes) > LARGEST_BODY:
         raise WireError("the body is too large")
-    header = bytes(_read(source, length, ends))
-    blobs = [_read(source, size, ends) for size in sizes]
+    # In one go: to wait for each part by itself takes most of the time of a short message.
+    rest = _read(source, length + sum(sizes), ends)
+    places = itertools.pairwise(itertools.accumulate((length, *sizes)))
+    header, blobs = rest[:length], [rest[start:end] for start, end in places]
     try:
         message = json.loads(header)
         if not isinstance(message, dict):
@@ -142,22 +146,29 @@ def _encode(value: Any, blobs: list[bytes], depth: int) -> Any:
 
 
 def _encode_tensor(tensor: Tensor, blobs: list[bytes]) -> Any:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if tensor.layout is not torch.strided or name not in DTYPES or tensor.device.type == "meta":
+    name = NAMES.get(tensor.dtype)
+    if tensor.layout is not torch.strided or name is None or tensor.is_meta:
         return {"foreign": f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} on {tensor.device.type}"}
     try:
         if tensor.ndim > MOST_AXES:
             return {"foreign": f"a tensor of {tensor.ndim} axes"}
-        if math.prod(max(size, 1) for size in tensor.shape) * tensor.element_size() > LARGEST_BODY:
-            return {"foreign": f"a tensor of shape {tuple(tensor.shape)}, which is too large"}
-        flat = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg().reshape(-1)
-        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        shape, stride = list(tensor.shape), list(tensor.stride())
+        if _extent(shape) * tensor.element_size() > LARGEST_BODY:
+            return {"foreign": f"a tensor of shape {tuple(shape)}, which is too large"}
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+        if name == "bfloat16":  # which NumPy does not have
+            plain = plain.view(torch.int16)
+        data = plain.numpy().tobytes()  # the entries in their order, wherever they lie
     except (RuntimeError, TypeError) as error:  # such as one that lives inside of torch.vmap
         return {"foreign": f"a tensor that cannot be read: {type(error).__name__}"}
     blobs.append(data)
     # Strides travel too: an unusual memory layout is part of the question.
-    stride = list(tensor.stride()) if 0 not in tensor.stride() else None
-    return {"tensor": [name, list(tensor.shape), stride, len(blobs) - 1]}
+    return {"tensor": [name, shape, None if 0 in stride else stride, len(blobs) - 1]}
+
+
+def _extent(shape: list[int]) -> int:
+    """Entries of a tensor. One without any may have a long axis, and a sum over the other one would be as long."""
+    return math.prod(shape) or math.prod(size or 1 for size in shape)
 
 
 class _Decoder:
@@ -207,21 +218,21 @@ class _Decoder:
         blob = self.blobs.pop(index)  # a second tensor of the same bytes would cost the sender nothing
         if math.prod(shape) * dtype.itemsize != len(blob):
             raise WireError("a tensor of another size than its shape")
-        # A tensor without entries may still have a long axis, and a sum over the other one would be as long.
-        extent = math.prod(max(size, 1) for size in shape)
-        if stride is not None:
-            if len(stride) != len(shape) or not all(type(step) is int and 0 < step < 2**24 for step in stride):
-                raise WireError("not strides")
-            spread = sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size) + 1
-            extent = max(extent, spread if len(blob) else 0)
-        self.bytes_left -= extent * dtype.itemsize
+        self._take(_extent(shape) * dtype.itemsize)
+        tensor = (torch.frombuffer(blob, dtype=dtype) if blob else torch.empty(0, dtype=dtype)).reshape(shape)
+        if stride is None or list(tensor.stride()) == stride or not blob:
+            return tensor
+        if len(stride) != len(shape) or not all(type(step) is int and 0 < step < 2**24 for step in stride):
+            raise WireError("not strides")
+        spread = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
+        self._take((spread - tensor.numel()) * dtype.itemsize)
+        return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
+
+    def _take(self, count: int) -> None:
+        """Of the bytes that all tensors may have."""
+        self.bytes_left -= max(count, 0)
         if self.bytes_left < 0:
             raise WireError("tensors that need too much memory")
-        flat = torch.frombuffer(blob, dtype=dtype) if len(blob) else torch.empty(0, dtype=dtype)
-        tensor = flat.reshape(shape)
-        if stride is None or list(tensor.stride()) == stride or not len(blob):
-            return tensor
-        return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
 
 
 def printable(text: str, longest: int = LONGEST_TEXT) -> str:

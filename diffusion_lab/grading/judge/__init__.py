@@ -18,6 +18,7 @@ _HOME = {
     "runnable": "calling",
     "usual_settings": "calling",
     "settings_kept": "calling",
+    "kept_waiting": "calling",
     "told": "telling",
     "as_html": "showing",
     "to_try": "telling",

@@ -236,7 +236,7 @@ def _detached(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _detached(part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_detached(part) for part in value) if type(value) in (tuple, list) else tuple(value)
+        return (list if type(value) is list else tuple)(_detached(part) for part in value)
     return value.detach() if isinstance(value, Tensor) else value
 
 
@@ -293,7 +293,16 @@ _counts: dict[tuple[int, int], int] = {}
 """(process, thread) -> the descriptor of what the kernel counts of it."""
 
 
-def _waited() -> float:
+_elsewhere = [0.0]
+"""Seconds for which another process, whose answers this one waited for, was kept from running."""
+
+
+def excuse(seconds: float) -> None:
+    """Count what another process was kept waiting while this one needed its answer."""
+    _elsewhere[0] += seconds
+
+
+def kept_waiting() -> float:
     """Seconds for which this thread was ready to run and others ran; 0 on systems that do not count them."""
     me = os.getpid(), threading.get_native_id()
     try:
@@ -313,10 +322,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
         with _watched(seconds):
             yield
         return
-    began, waited = time.monotonic(), _waited()
+    began, waited = time.monotonic(), kept_waiting() + _elsewhere[0]
 
     def ring(*_: Any) -> None:
-        left = seconds + min(_waited() - waited, FAR * seconds) - (time.monotonic() - began)
+        others = kept_waiting() + _elsewhere[0] - waited
+        left = seconds + min(others, FAR * seconds) - (time.monotonic() - began)
         if left <= 0.01:
             raise _TooLong
         signal.setitimer(signal.ITIMER_REAL, left)

@@ -47,6 +47,7 @@ class Outcome:
     passed: bool
     fault: Difference | None = None
     raised: Fault | None = None
+    """What ended a call; where there is a `fault` too, that one says it."""
     number: int = 0
     """Of a case, from 1."""
     inputs: str = ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffusion_lab.exercises import Exercise, WrongAnswer
@@ -28,6 +29,8 @@ IDEAS = {
     "random": "The answer changes from call to call with the same inputs. All randomness is passed in: draw none.",
     "modified": "Your function changes its input `{argument}` in place. The caller still needs it: make a new tensor.",
     "dtype": "The dtype is not kept: {detail}",
+    "dtype asked for": "The dtype is not the one asked for: {detail}",
+    "digits": "Digits are lost: {detail}",
     "layout": "The answer depends on how the input lies in memory. `reshape` works where `view` does not.",
     "graph": "The answer still hangs on an autograd graph, which grows with every sampler step. Use `torch.no_grad()`.",
     "mode": "The network is not in the mode (training or evaluation) in which it came. Restore `model.training`.",
@@ -109,11 +112,16 @@ def _kind(trial: Trial) -> tuple:
 
 def symptom_hint(symptom: str, detail: str) -> str:
     """The symptom in words."""
+    if symptom == "dtype" and FEWER in detail:
+        symptom = "digits"
+    elif symptom == "dtype" and detail.startswith("it returned"):
+        symptom = "dtype asked for"
     return IDEAS[symptom].format(argument=detail, detail=detail)
 
 
 AS_GIVEN = "Make new tensors with the dtype and device of the inputs."
 AS_ASKED = "Name the dtype where you make the tensor."
+FEWER = "the answer has no more digits than float32 has"
 DIGITS_LOST = "Something on the way is float32: a new tensor without a `dtype`, or a cast."
 
 
@@ -123,7 +131,8 @@ def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
     floats = any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments)
     found = wrong_dtype(trial.returned.value, trial.expected, AS_GIVEN if floats else AS_ASKED)
     if found:
-        return f"{'for float32 inputs ' if floats else ''}{found}"
+        kept = floats and any(leaf.value.is_floating_point() for leaf in trial.expected.leaves)
+        return f"{'for float32 inputs ' if kept else ''}{found}"
     returned = caller(arguments) if floats else trial.returned
     inputs = "for float64 inputs " if floats else ""
     if returned.fault is not None:
@@ -132,8 +141,8 @@ def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
     if found:
         return f"{inputs}{found}"
     if difference(returned.value, expected.leaves) is not None:
-        what = "" if floats else ", though it is float64"
-        return f"{inputs}the answer has no more digits than float32 has{what}. {DIGITS_LOST}"
+        what = "" if floats else ", though its dtype is float64"
+        return f"{inputs}{FEWER}{what}. {DIGITS_LOST}"
     return _mixed_fault(exercise, caller, trial)
 
 
@@ -142,7 +151,8 @@ def wrong_dtype(value: Any, expected: Expected, advice: str = "") -> str:
     for part, leaf in zip(leaves(value), expected.leaves, strict=False):
         if isinstance(part, Tensor) and leaf.dtype is not None and part.dtype != leaf.dtype:
             if not leaf.dtype.is_floating_point:
-                advice = "Such numbers count or point at something."
+                advice = "These numbers count something or point at entries, and PyTorch's type for that is int64."
+                advice = advice if leaf.dtype == torch.int64 else ""
             return f"it returned {_dtype(part)}, and {_dtype(leaf)} is expected. {advice}".strip()
     return ""
 
@@ -186,19 +196,39 @@ def ideas_behind(
             if found and more and not any(mistake.uncertain for mistake in found):  # it fits all cases
                 return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
         ideas = [Idea(w.name, w.hint, True) for w in matching]
+    beside: list[Idea] = []  # of the answers that are right, where others are not
     for symptom, detail in symptoms.items():
         known = next((w for w in exercise.wrong_answers if w.symptom == symptom), None)
-        if known is not None:
+        if known is not None and symptom == "dtype" and not _same_dtype(known, trials, detail):
+            known = None
+        if symptom == "dtype" and failing:  # the words of the known one say that the numbers are right
+            beside += [Idea(known.name, symptom_hint(symptom, detail), True)] if known else []
+        elif known is not None:
             ideas.append(Idea(known.name, known.hint, True))
         elif symptom in ("random", "modified") or not failing:
             ideas.append(Idea(symptom, symptom_hint(symptom, detail), False))
     if ideas or not failing:
-        return tuple(ideas)
+        return (*ideas, *beside)
     if caller is not None:
         found = explain(exercise, caller, trials)
         if found:
-            return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
-    return _related(exercise, failing)
+            return (*(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found), *beside)
+    return (*_related(exercise, failing), *beside)
+
+
+def _same_dtype(known: WrongAnswer, trials: list[Trial], detail: str) -> bool:
+    """Whether a known mistake in dtypes is this one. Its words may speak of floats where whole numbers belong, which
+    means nothing to somebody whose whole numbers are too short, or whose digits are lost before the last cast."""
+    trial = next((t for t in trials if t.passed), None)
+    if trial is None or FEWER in detail:
+        return False
+    other = LocalCaller(known.function)(trial.arguments)
+    pairs = zip(leaves(trial.returned.value), leaves(other.value), trial.expected.leaves, strict=False)
+    return all(
+        one.dtype == two.dtype or (one.is_floating_point() and two.is_floating_point() and not right)
+        for one, two, right in ((a, b, leaf.value.is_floating_point()) for a, b, leaf in pairs)
+        if isinstance(one, Tensor) and isinstance(two, Tensor)
+    )
 
 
 def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:
@@ -223,7 +253,8 @@ def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:
                 kind = re.sub(r"[\d.+-]+(e-?\d+)?|, which is .*", "", words)
                 found.setdefault(kind, []).append(f"For {trial.question.label}: {words}.")
         told = max(found.values(), key=len, default=[])
-        if 2 * len(told) >= len(of_part) and told:
+        soft = any("it agrees with" in words for words in told)  # a part may be insensitive to what is wrong elsewhere
+        if told and 2 * len(told) >= len(answered if soft else of_part):
             return (Idea("relation", told[0], False),)
     return ()
 
@@ -269,16 +300,31 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
     where_it_fails = [w for w in candidates if agree(w, failing) and tells(w, failing)]
     if len(where_it_fails) == 1:
         return where_it_fails, 1.0
-    found = []
+    found: dict[str, WrongAnswer] = {}
     explained = 0
     for part in dict.fromkeys(t.case.part for t in failing):
         of_part = [t for t in trials if t.case.part == part]
         agreeing = [w for w in candidates if agree(w, of_part) and tells(w, [t for t in of_part if not t.passed])]
         if len(agreeing) == 1:
             explained += sum(1 for t in of_part if not t.passed and agree(agreeing[0], [t]))
-        if len(agreeing) == 1 and agreeing[0] not in found:
-            found.append(agreeing[0])
-    return found, explained / len(failing)
+        if len(agreeing) == 1 and agreeing[0] not in found.values():
+            found[part] = agreeing[0]
+    if len(found) > 1 and all(_shows_beside(w, part, failing, exercise.trains) for part, w in found.items()):
+        said = 'Where it is about "{}", your answers are those of a known mistake: {}'
+        return [replace(w, hint=said.format(part, w.hint)) for part, w in found.items()], explained / len(failing)
+    return list(found.values()), explained / len(failing)
+
+
+def _shows_beside(mistake: WrongAnswer, part: str, failing: list[Trial], gradients: bool) -> bool:
+    """Whether a mistake found in one part would be seen in others too, and is not what is seen there: then it is not
+    one of two, but much like the one that was made."""
+    others = [t for t in failing if t.case.part != part]
+    for trial in others:
+        answer = _answer_of(mistake, trial.question, gradients)
+        wrong = answer.fault is not None or difference(answer.value, trial.expected.leaves) is not None
+        if wrong and not _same(answer, trial, gradients):
+            return True
+    return False
 
 
 def _evidence(answer: Returned, trial: Trial) -> bool:

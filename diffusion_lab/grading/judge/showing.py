@@ -64,14 +64,14 @@ def _outcome(outcome: Outcome) -> str:
     summary, rows = "", []
     if outcome.inputs:
         rows.append(("with", outcome.inputs))
-    if raised is not None:
-        summary = f"it raised {raised.name}: {raised.message}"
-        if raised.line:
-            rows.append(("at", raised.line))
-    elif fault is not None:
+    if fault is not None:
         summary = fault.summary
-        if fault.expected:
-            rows += [("expected", fault.expected), ("yours", fault.yours)]
+    elif raised is not None:
+        summary = f"it raised {raised.name}: {raised.message}"
+    if raised is not None and raised.line:
+        rows.append(("at", raised.line))
+    if fault is not None and fault.expected:
+        rows += [("expected", fault.expected), ("yours", fault.yours)]
     table = "".join(f"<dt>{name}</dt><dd>{escape(_flat(value))}</dd>" for name, value in rows)
     said = f"<p>{escape(_flat(number + outcome.label))}<br>{escape(_flat(summary))}</p>"
     return said + (f"<dl>{table}</dl>" if table else "")

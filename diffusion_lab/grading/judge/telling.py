@@ -64,7 +64,7 @@ def _outcome(outcome: Outcome, said: set[str]) -> list[str]:
     if outcome.inputs:
         lines += _wrapped(f"        with {_flat(outcome.inputs)}", "          ")
     summary = _flat(
-        f"it raised {raised.name}: {raised.message}" if raised is not None else fault.summary if fault else ""
+        fault.summary if fault is not None else f"it raised {raised.name}: {raised.message}" if raised else ""
     )
     if summary in said:
         return [*lines, "        the same as above"] if outcome.part != CARE else lines

@@ -139,7 +139,8 @@ def _outcomes(task: CheckTask, tried: Sequence[_Tried], stopped: Fault | None) -
     if stopped is not None:
         left = sum(not one.verdicts for one in tried)
         said = Difference(f"your check did not come to an end: {stopped.message}; {left} pieces were not tried")
-        outcomes += [Outcome(part, "pieces that were not tried", False, said) for part in (ALARMS, LISTED, HIDDEN)]
+        tried_not = "pieces that were not tried"
+        outcomes += [Outcome(part, tried_not, False, said, stopped) for part in (ALARMS, LISTED, HIDDEN)]
     odd = [one for one in tried if not one.same]
     said = f"{len(odd)} of {len(tried)} pieces got one verdict and then another; each piece comes more than once"
     looked = stopped is None

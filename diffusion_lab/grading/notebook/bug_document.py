@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 import diffusion_lab
 from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.exercises.bugs import BugTask
-from diffusion_lab.exercises.catalogue import CHAPTERS, folder_name
+from diffusion_lab.exercises.catalogue import folder_name, number_of
 
 TEXT = """
 # Chapter {number}: {chapter}. Find the bug
@@ -50,7 +50,7 @@ def bug_notebook(task: BugTask) -> bytes:
     parts = ", ".join(f"{points} for the {part}" if part == "evidence" else f"{points} for {part}"
                       for part, points in task.parts.items())  # fmt: skip
     text = TEXT.format(
-        number=CHAPTERS.index(task.chapter) + 1,
+        number=number_of(task.chapter),
         chapter=chapter_record(task.chapter).title,
         statement=task.statement.strip(),
         points=task.points,

@@ -178,7 +178,7 @@ def _unknown(item: Handed, people: Sequence[Person]) -> str:
         return "it was handed in without a name: switch anonymous marking off, and download again"
     shown = {f"{person.first} {person.last}".strip() or person.id: person.id for person in people}
     near = difflib.get_close_matches(item.clue.shown, [*shown, *shown.values()], n=1, cutoff=0.7)
-    return "nobody in the class is called so" + (f"; is it {near[0]}?" if near else "")
+    return "nobody in the class has this name" + (f"; is it {near[0]}?" if near else "")
 
 
 def _new_person(item: Handed) -> Person | str:

@@ -15,7 +15,14 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned
 from diffusion_lab.grading.judge.engine.edits import Edit
 from diffusion_lab.grading.judge.engine.fingerprints import projection
 from diffusion_lab.grading.judge.engine.lines import kinds_held, lines_run
-from diffusion_lab.grading.judge.engine.plausible import by_two, of_a_count, orders_words, out_of_place, turns_a_one
+from diffusion_lab.grading.judge.engine.plausible import (
+    by_two,
+    far_off,
+    odd_for_words,
+    of_a_count,
+    out_of_place,
+    turns_a_one,
+)
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source, Unreadable
 from diffusion_lab.grading.judge.engine.searching import CALL, Clock, edited, is_right, length
 from diffusion_lab.grading.judge.questions import Question
@@ -66,6 +73,10 @@ class Attempts:
         if self.source is not None:
             with contextlib.suppress(Exception):  # of a function that is odd to watch nothing is known
                 self._kinds = kinds_held(self.source, question.arguments, 4 * CALL)
+
+    def _is_a_row(self, node: ast.AST) -> bool:
+        """Whether a name holds a tensor with one axis."""
+        return any(kind[0] == "tensor" and len(kind) == 2 for kind in self._kinds.get(getattr(node, "id", ""), ()))
 
     def _alike(self, one: ast.AST, other: ast.AST) -> bool:
         kinds = [self._kinds.get(getattr(node, "id", "")) for node in (one, other)]
@@ -155,12 +166,15 @@ class Attempts:
         """The edits that make sense, with what their order hangs on."""
         found = []
         for edit in self.source.repairs() if self.source else ():
-            if of_a_count(edit, self.counts) or out_of_place(edit) or turns_a_one(edit) or orders_words(edit):
+            if of_a_count(edit, self.counts) or out_of_place(edit) or turns_a_one(edit) or odd_for_words(edit):
                 continue
             name = edit.kind == "name"
             if name and self._flag_for_number(edit.old, edit.new):
                 continue
+            if edit.kind == "along the last axis" and not self._is_a_row(edit.old):
+                continue
             cost: float = edit.cost - (edit.kind in OFTEN or by_two(edit))
+            cost += far_off(edit)
             if name:
                 cost += -0.5 if self._alike(edit.old, edit.new) else 2
             found.append(_Ranked(edit, cost, edit.kind in ALONE, length(edit)))

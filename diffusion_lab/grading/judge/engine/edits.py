@@ -7,7 +7,8 @@ Solar-Lezama 2013 (feedback by program edits), and DeMillo, Lipton and Sayward 1
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from diffusion_lab.grading.judge.engine.nodes import Slot
@@ -108,15 +109,16 @@ def edits(function: ast.FunctionDef) -> list[Edit]:
     """All edits of one function, and those that make the same change everywhere at once; always in the same order."""
     names = _names(function)
     found = []
+    codes: dict[int, str] = {}
     for slot, node, case in places(function):
+        codes[id(node)] = ast.dump(node) if isinstance(node, ast.expr) else ""
         for kind, new, about in options(node, slot, names):
-            if not hasattr(new, "lineno"):
-                ast.copy_location(new, node)
-            ast.fix_missing_locations(new)
+            locate(new, node)
             found.append(Edit(kind, ((slot, new),), node, new, about, function.name, case))
+    twice = {code for code, times in Counter(codes.values()).items() if times > 1}
     alike: dict[tuple, list[Edit]] = {}
     for edit in found:
-        for key in _likenesses(edit):
+        for key in _likenesses(edit, codes[id(edit.old)], twice):
             alike.setdefault(key, []).append(edit)
     together = {}
     for group in alike.values():
@@ -129,12 +131,27 @@ def edits(function: ast.FunctionDef) -> list[Edit]:
     return found + list(together.values())
 
 
-def _likenesses(edit: Edit) -> Iterator[tuple]:
-    """What an edit has in common with others that are the same mistake: made at all of these places at once."""
+def locate(node: ast.AST, old: ast.AST) -> None:
+    """Put what is new where the old code stands; what it holds of that stays where it is."""
+    if not hasattr(node, "lineno"):
+        ast.copy_location(node, old)
+    for child in ast.iter_child_nodes(node):
+        if not hasattr(child, "lineno"):
+            locate(child, old)
+
+
+def _likenesses(edit: Edit, code: str, twice: Collection[str]) -> Iterator[tuple]:
+    """What an edit has in common with others that are the same mistake: made at all of these places at once.
+
+    Args:
+        code: what is edited.
+        twice: the code that stands at several places.
+    """
     if not isinstance(edit.old, ast.expr):
         return
     old, new = edit.old, edit.new
-    yield "same code", edit.kind, ast.dump(old), ast.dump(new)
+    if code in twice:
+        yield "same code", edit.kind, code, ast.dump(new)
     if edit.kind in ("root missing", "square missing", "complement missing"):
         yield "same idea", edit.kind
         yield "same idea in a line", edit.kind, old.lineno

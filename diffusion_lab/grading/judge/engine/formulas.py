@@ -1,11 +1,11 @@
-"""Edits of a wrong formula alone: roots of the wrong part, shares added up, a bracket, one number more or less."""
+"""Edits of a wrong formula alone: roots of the wrong part, shares added up or exchanged, a bracket, a wrong border."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
 
-from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, number, one, root_of
+from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, minus, number, one, root_of
 
 
 def of_formula(node: ast.AST, roots: Collection[str] = ()) -> Iterator[Option]:
@@ -17,6 +17,10 @@ def of_formula(node: ast.AST, roots: Collection[str] = ()) -> Iterator[Option]:
     yield from _of_shares(node)
     yield from _of_ends(node)
     yield from _of_roots(node)
+    yield from _of_signs(node)
+    yield from _of_whole_parts(node)
+    yield from _of_mixtures(node)
+    yield from _of_borders(node)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
         if isinstance(node.right, ast.Name) and node.right.id in roots:
             square = ast.BinOp(node.right, ast.Pow(), ast.Constant(2))
@@ -49,6 +53,74 @@ def _of_ends(node: ast.AST) -> Iterator[Option]:
         if isinstance(inner.op, sums) and isinstance(last, ast.BinOp) and isinstance(last.op, products):
             held = ast.BinOp(ast.BinOp(inner.right, node.op, last.left), last.op, last.right)
             yield "bracket", ast.BinOp(inner.left, inner.op, held), None
+        first = inner.left
+        if isinstance(inner.op, sums) and isinstance(first, ast.BinOp) and isinstance(first.op, products):
+            held = ast.BinOp(ast.BinOp(first.right, inner.op, inner.right), node.op, last)  # x / a + b - c
+            kind = "divided by a part" if isinstance(first.op, ast.Div) else "multiplied by a part"
+            yield kind, ast.BinOp(first.left, first.op, held), held
+
+
+def _of_whole_parts(node: ast.AST) -> Iterator[Option]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+        yield "divisor missing", node.left, node.right
+
+
+def _of_signs(node: ast.AST) -> Iterator[Option]:
+    """-a * b is (-a) * b to Python: where the factor a is left out, the minus stays."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.UnaryOp):
+        if isinstance(node.left.op, ast.USub):
+            yield "factor missing", minus(node.right), node.left.operand
+
+
+def _of_mixtures(node: ast.AST) -> Iterator[Option]:
+    """(1 - c) a + c b where c a + (1 - c) b is meant, with roots or without."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Add, ast.Sub)):
+        return
+    for one_factor in _factors_of(node.left):
+        for other in _factors_of(node.right):
+            if _add_up(one_factor, other) or _add_up(other, one_factor):
+                sides = _with(node.left, one_factor, other), _with(node.right, other, one_factor)
+                both = ast.copy_location(ast.Tuple([one_factor, other], ast.Load()), node)
+                yield "shares exchanged", ast.BinOp(sides[0], node.op, sides[1]), both
+
+
+def _factors_of(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _factors_of(node.left) + _factors_of(node.right)
+    return [node]
+
+
+def _add_up(share: ast.expr, other: ast.expr) -> bool:
+    """Whether the other is 1 minus this share, or both are the roots of such."""
+    roots = _under_root(share), _under_root(other)
+    if None not in roots:
+        share, other = roots
+    whole = isinstance(other, ast.BinOp) and isinstance(other.op, ast.Sub) and number(other.left) == 1
+    return whole and ast.dump(other.right) == ast.dump(share)
+
+
+def _with(node: ast.expr, factor: ast.expr, new: ast.expr) -> ast.expr:
+    """A product with another factor in the place of one."""
+    if node is factor:
+        return new
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return ast.BinOp(_with(node.left, factor, new), node.op, _with(node.right, factor, new))
+    return node
+
+
+def _of_borders(node: ast.AST) -> Iterator[Option]:
+    """A small number where 0 itself is the border; and the first entry left out where it is the last, or back."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.comparators[0], ast.Constant):
+        border = node.comparators[0].value
+        if type(border) is float and 0 < border < 1:
+            turned = ast.LtE() if isinstance(node.ops[0], (ast.Lt, ast.LtE)) else ast.Gt()
+            yield "border", ast.Compare(node.left, [turned], [ast.Constant(0)]), None
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and node.slice.step is None:
+        lower, upper = node.slice.lower, node.slice.upper
+        if lower is None and upper is not None and number(upper) == -1:
+            yield "other end", ast.Subscript(node.value, ast.Slice(one(), None), node.ctx), None
+        if upper is None and lower is not None and number(lower) == 1:
+            yield "other end", ast.Subscript(node.value, ast.Slice(None, minus(one())), node.ctx), None
 
 
 def _of_roots(node: ast.AST) -> Iterator[Option]:
@@ -69,7 +141,7 @@ def _of_roots(node: ast.AST) -> Iterator[Option]:
             yield "difference of the root", _root(ast.BinOp(node.left, ast.Sub(), under)), node
         under = _under_root(node.left)
         if under is not None and isinstance(node.right, (ast.Constant, ast.Name)):
-            yield "bracket", _root(ast.BinOp(under, node.op, node.right)), None
+            yield "beside a root", _root(ast.BinOp(under, node.op, node.right)), node.right
 
 
 def names_of_roots(function: ast.FunctionDef) -> set[str]:

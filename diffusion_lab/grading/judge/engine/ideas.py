@@ -27,7 +27,7 @@ def idea_behind(kind: str, text: str) -> str:
             return "Think of where gradients must flow, and where they must not."
         if "clamp" in text or "clip" in text:
             return "Ask which values are possible here."
-    if kind in ("condition ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
+    if kind in ("case ignored", "condition too many", "boundary", "cases exchanged") and re.search(r"\bt\b", text):
         return "Think the first and the last step through by hand."
     if kind == "shape":
         return "It needs an axis of size 1 for every axis of the data but the first."

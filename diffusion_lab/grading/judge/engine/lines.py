@@ -16,7 +16,7 @@ from torch import Tensor
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.engine.rebuilding import Source
 
-NOTE = "__lines_run__"
+NOTE, LINES = "__lines_run__", "lines"
 
 
 def lines_run(source: Source, arguments: tuple, limit: float) -> set[int]:
@@ -25,9 +25,13 @@ def lines_run(source: Source, arguments: tuple, limit: float) -> set[int]:
     A statement over several lines counts as a whole, and so does all that stands between `if` or `for` and what is
     inside. What a function does not live to see in time is left out.
     """
-    seen: set[int] = set()
-    LocalCaller(source.rebuilt(_Noted(_lines_of).visit, {NOTE: seen.update}), limit)(arguments)
-    return seen
+    if LINES not in source.watched:
+        seen: set[int] = set()
+        source.watched[LINES] = source.rebuilt(_Noted(_lines_of).visit, {NOTE: seen.update}), seen
+    function, seen = source.watched[LINES]
+    seen.clear()
+    LocalCaller(function, limit)(arguments)
+    return set(seen)
 
 
 def kinds_held(source: Source, arguments: tuple, limit: float) -> dict[str, set[tuple]]:

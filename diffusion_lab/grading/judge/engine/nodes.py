@@ -9,6 +9,8 @@ CASTS = {"to", "float", "double", "clone", "contiguous", "cpu", "numpy", "item",
 AXES = {"dim", "axis", "dims"}
 Slot = tuple[ast.AST, str, "int | None"]
 """Where a node hangs: its parent, the field, and the place in it where that is a list."""
+Place = tuple[Slot, ast.AST, "ast.expr | None"]
+"""A slot, the node that hangs there, and the condition of the branch in which that is."""
 Option = tuple[str, ast.AST, "ast.AST | None"]
 """What an edit is called, the node that it puts in the place, and what it is about."""
 

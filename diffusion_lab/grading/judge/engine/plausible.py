@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import permutations
 
 from diffusion_lab.exercises import Exercise
+from diffusion_lab.grading.judge.engine.casing import IGNORED, WHERE_ONLY
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.nodes import CASTS, MODULES
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
@@ -59,7 +60,7 @@ def may_be_half(edit: Edit) -> bool:
     """
     if edit.function == SHELL and not isinstance(edit.old, ast.Call):
         return False
-    return not throws_away(edit) and edit.kind != "shape"
+    return not throws_away(edit) and edit.kind not in ("shape", "border", "size")
 
 
 def throws_away(edit: Edit) -> bool:
@@ -107,17 +108,24 @@ def several_constants(edit: Edit) -> bool:
     return edit.kind == "constant" and len(edit.changes) > 1
 
 
+def far_off(edit: Edit) -> bool:
+    """Whether it makes 1 + share of 1 - share. That is rarely meant, and may come to the same as what is."""
+    sides = (edit.old.left, edit.old.op) if isinstance(edit.old, ast.BinOp) else (None, None)
+    one = isinstance(sides[0], ast.Constant) and sides[0].value == 1
+    return edit.kind == "sign" and one and isinstance(sides[1], ast.Sub)
+
+
 def turns_a_one(edit: Edit) -> bool:
     """Whether it turns n - 1 or 1 - share around, which no one writes the other way: what is wrong is another sign."""
     sides = (edit.old.left, edit.old.right) if isinstance(edit.old, ast.BinOp) else ()
     return edit.kind == "reversed" and any(isinstance(side, ast.Constant) for side in sides)
 
 
-def orders_words(edit: Edit) -> bool:
-    """Whether it asks if one word comes before another in the alphabet."""
-    test = edit.new
+def odd_for_words(edit: Edit) -> bool:
+    """Whether it asks if one word comes before another in the alphabet, or if something else than a word is one."""
+    test = edit.changes[0][0][0] if edit.kind == "name" else edit.new
     words = isinstance(test, ast.Compare) and any(isinstance(getattr(c, "value", None), str) for c in test.comparators)
-    return words and not isinstance(test.ops[0], (ast.Eq, ast.NotEq))
+    return words and (edit.kind == "name" or not isinstance(test.ops[0], (ast.Eq, ast.NotEq)))
 
 
 def called(node: ast.AST) -> set[str]:
@@ -125,8 +133,14 @@ def called(node: ast.AST) -> set[str]:
     return {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
+def only_a_number(mistake: Mistake) -> bool:
+    """Whether it speaks of a number in right code as if it stood in the student's."""
+    about_number = re.search(r"(^|: )`-?[\d.e-]+`", mistake.hint)
+    return about_number is not None and not mistake.line and not mistake.kind.startswith(("constant", "index", "entry"))
+
+
 REMOVED = ("factor too many", "divisor too many", "term too many", "line too many", "power too many")
-CASES = ("boundary", "comparison", "cases exchanged", "case ignored", "condition ignored", "condition too many")
+CASES = ("boundary", "comparison", "cases exchanged", *IGNORED, "condition ignored", "condition too many")
 """Mistakes in how cases are told apart. Beside a listed one they are not told: it may have no such case at all, and the
 student's may be right.
 """
@@ -135,7 +149,7 @@ TURNED = ("upside down", "inverse")
 
 def contrary(one: Mistake, other: Mistake) -> bool:
     """Whether two mistakes say the same, or cancel out."""
-    same_case = {one.kind, other.kind} <= {"case ignored", "case too many", "condition ignored", "condition too many"}
+    same_case = {one.kind, other.kind} <= {"case ignored", "case everywhere", "condition too many", *WHERE_ONLY}
     subjects = [m.name.removeprefix(f"edit: {m.kind}") for m in (one, other)]
     if (
         one.kind in TURNED
@@ -143,7 +157,7 @@ def contrary(one: Mistake, other: Mistake) -> bool:
         and any(one.strip() in other for one, other in permutations(subjects))
     ):
         return True
-    if one.kind == "root too many" and other.known and re.search(r"\broots?\b", other.hint):
+    if one.kind == "root too many" and other.known and re.search(r"\b(roots?|powers|squares)\b", other.hint):
         return True  # a root too many and roots that are missing are one root in the wrong place
     undone = subjects[0] == subjects[1] and (one.kind == other.kind or MIRROR.get(one.kind) == other.kind)
     return one.name == other.name or same_case or undone

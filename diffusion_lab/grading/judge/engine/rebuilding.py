@@ -78,6 +78,8 @@ class Source:
         self._shell = _shell(self.name, parameters)
         self._delicate = {name: _is_delicate(tree) for name, tree in (*self.trees.items(), (SHELL, self._shell))}
         self._codes = {name: _compiled(tree, self._delicate[name]) for name, tree in self.trees.items()}
+        self.watched: dict[str, tuple[Callable, Any]] = {}
+        """Forms of it that note something down, and where; each is built once."""
         self._edits: list[Edit] | None = None
         self._repairs: list[Edit] | None = None
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 from diffusion_lab.grading.judge.engine.calls import TWINS
-from diffusion_lab.grading.judge.engine.edits import Edit, places
+from diffusion_lab.grading.judge.engine.edits import Edit, locate, places
 from diffusion_lab.grading.judge.engine.formulas import names_of_roots, of_formula
-from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Slot, minus, number, one, root_of
+from diffusion_lab.grading.judge.engine.nodes import MODULES, Option, Place, Slot, minus, number, one, root_of
+from diffusion_lab.grading.judge.engine.shapes import of_shape, spread
 
 MORE_TWINS = {
     "sum": ("trace",),
@@ -32,9 +33,8 @@ NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
 CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root")
+CHEAP = (*CHEAP, "shares exchanged", "beside a root", "border", "other end", "size")
 """Kinds of edits that are not far-fetched."""
-
-Place = tuple[Slot, ast.AST, "ast.expr | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
     found: list[Edit] = []
     for slot, node, case in everywhere:
         possible = [
-            *_of_shape(slot, node, names),
+            *of_shape(slot, node, names),
             *_of_list(slot, node),
             *_of_calls(slot, node),
             *of_formula(node, roots),
@@ -72,6 +72,8 @@ def repairs(function: ast.FunctionDef, helpers: Iterable[str] = ()) -> list[Edit
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price))
         for kind, new, about in _of_helpers(slot, node, set(helpers)):
             found.append(_made(kind, ((slot, new),), node, new, about, function.name, case, price=1))
+    for what, changes, about in spread(everywhere, names):
+        found.append(_made(what, changes, about, changes[0][1], about, function.name, price=1))
     found += _exchanged(everywhere, function.name)
     found += _roots(everywhere, function.name)
     found += _terms(everywhere, function.name)
@@ -93,32 +95,8 @@ def _made(
     price: int | None = None,
 ) -> Repair:
     for node in (new, *(n for _, n in changes)):
-        _locate(node, old)
+        locate(node, old)
     return Repair(kind, changes, old, new, about, function, case, price)
-
-
-def _locate(node: ast.AST, old: ast.AST) -> None:
-    """Put what is new where the old code stands; what it holds of that stays where it is."""
-    if not hasattr(node, "lineno"):
-        ast.copy_location(node, old)
-    for child in ast.iter_child_nodes(node):
-        if not hasattr(child, "lineno"):
-            _locate(child, old)
-
-
-def _of_shape(slot: Slot, node: ast.AST, names: list[str]) -> Iterator[Option]:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("reshape", "view"):
-        if all(number(a) == 1 for a in node.args[1:]):
-            for name in names:
-                yield "shape", _as_wide_as(node.func.value, name), None
-    elif isinstance(node, ast.Subscript) and _new_axes(node.slice):
-        for name in names:
-            yield "shape", _as_wide_as(node.value, name), None
-    elif isinstance(node, ast.Name) and hasattr(slot[0], "is_shell") and slot[1] == "args":
-        for other in names:
-            if other != node.id:
-                cast = ast.Call(ast.Attribute(node, "to", ast.Load()), [ast.Name(other, ast.Load())], [])
-                yield "dtype", cast, ast.Name(other, ast.Load())
 
 
 def _of_list(slot: Slot, node: ast.AST) -> Iterator[Option]:
@@ -345,16 +323,3 @@ def _factors(everywhere: list[Place], function: str) -> Iterator[Edit]:
             changes = tuple((slot, node.left) for slot, node in found)
             first = found[0][1]
             yield _made("divisor missing", changes, first, first.left, first.right, function, price=2)
-
-
-def _as_wide_as(node: ast.expr, name: str) -> ast.expr:
-    """node.reshape(-1, *[1] * (name.ndim - 1))"""
-    axes = ast.BinOp(ast.Attribute(ast.Name(name, ast.Load()), "ndim", ast.Load()), ast.Sub(), one())
-    ones = ast.Starred(ast.BinOp(ast.List([one()], ast.Load()), ast.Mult(), axes), ast.Load())
-    return ast.Call(ast.Attribute(node, "reshape", ast.Load()), [minus(one()), ones], [])
-
-
-def _new_axes(index: ast.AST) -> bool:
-    """As in x[:, None, None]."""
-    parts = index.elts if isinstance(index, ast.Tuple) else []
-    return any(isinstance(p, ast.Constant) and p.value is None for p in parts)

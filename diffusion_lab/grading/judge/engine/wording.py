@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from diffusion_lab.grading.judge.engine.casing import WHERE_ONLY, kind_of_case
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.ideas import idea_behind
 from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES, root_of
@@ -19,6 +20,7 @@ SENTENCES = {
     "root of the difference": "You take the root of a whole difference, {about}; meant is that of what is subtracted.",
     "difference of the root": "You subtract a root from 1, in {about}; meant is the root of the whole difference.",
     "negative under a root": "By rounding, what is under the root can fall below 0, where there is no root: {about}.",
+    "beside a root": "{about} belongs under the root, and was added to the root of the rest.",
     "roots": "The square roots of {about} are missing.",
     "bound": "The bound {about} is set at the wrong end: `{yours}` where `{right}` belongs.",
     "shares added": "What each step takes, {about}, is added up, and the sum taken from 1. But each step takes its "
@@ -33,6 +35,7 @@ SENTENCES = {
     "term missing": "The term {about} is missing{beside}.",
     "term too many": "The term {about} does not belong here{beside}.",
     "term and sign": "The term {about} is missing, and what is left has the other sign.",
+    "complement of the answer": "Your answer is one minus the right one.",
     "complement missing": "You have {about} where one minus it belongs.",
     "complement too many": "You have one minus {about} where {about} itself belongs.",
     "sign": "The sign of {about} is wrong.",
@@ -57,6 +60,8 @@ SENTENCES = {
     "first entry too many": "There is an entry too many at the start of {about}.",
     "last entry too many": "There is an entry too many at the end of {about}.",
     "case ignored": "The case {about} is not treated on its own, and must be.",
+    "case everywhere": "What belongs to the case {about} alone is done in all cases.",
+    "other cases": "All is right in the case {about}, and not in the others: what you do there is right for them too.",
     "case too many": "All is right but for the case {about}: look at what you do there.",
     "argument too many": "In {where}, {about} is given and must not be.",
     "index too many": "One entry of {about} is used where all of it belongs.",
@@ -78,6 +83,11 @@ SENTENCES = {
     "condition turned": "The condition {yours} is the wrong way round.",
     "parts in another order": "The parts of the answer are in the wrong order.",
     "exchanged": "{about} have changed places.",
+    "shares exchanged": "{about} have changed places: the two shares stand where the other one belongs.",
+    "border": "The condition {yours} takes in too much or too little: the border is 0 itself.",
+    "other end": "The entry at the wrong end is left out: {yours} where {right} belongs.",
+    "size": "The size {about} is written there, and must come from the input: it can be any.",
+    "along the last axis": "{about} goes along the last axis and belongs to the first: give it axes of size 1.",
     "factor of the answer": "The factor {about} is in it once too often, or it is to be divided by it.",
     "half": "The number {yours}{where} is twice what it should be.",
     "twice": "The number {yours}{where} is half of what it should be.",
@@ -85,12 +95,18 @@ SENTENCES = {
     "step missing": "The step that computes {about} is left out.",
     "line too many": "The step that sets {about} is too many.",
     "bracket": "A bracket is missing or in the wrong place: {yours} is not what is meant.",
+    "divided by a part": "All of {about} belongs below the fraction line: the bracket around it is missing.",
+    "multiplied by a part": "All of {about} is a factor: the bracket around it is missing.",
     "order": "The order is wrong in {yours}.",
     "slice": "The wrong range of entries is taken: {yours}.",
     "argument missing": "In {where}, {about} does not get the part it should have.",
     "own randomness": "{yours} draws random numbers of its own; {right} is passed in for that.",
     "shape": "The factor of each sample has a shape that fits one number of axes only; inputs can have any.",
 }
+
+
+ALL_AT_ONCE = ("exchanged", "numbers", "roots", "along the last axis")
+"""Kinds of which nothing is said of the places where they are."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +144,8 @@ def mistake(
         seen: the exercise's parameters. What right code calls its quantities beside these, nobody else knows.
     """
     kind = edit.kind if of_reference else MIRROR.get(edit.kind, edit.kind)
+    if edit.kind in ("case ignored", "condition ignored"):
+        kind = kind_of_case(edit, of_reference)
     known = local_names(body) if body is not None else {}
     if of_reference and body is not None and seen is not None:
         seen = set(seen) - set_anew(body)
@@ -166,10 +184,10 @@ def mistake(
     sentence = SENTENCES.get(kind, "Something is wrong at {about}.").format(**words)
     if " and `" in words["about"] and kind.startswith(("root", "square")):
         sentence = _in_plural(sentence)
-    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ("exchanged", "numbers", "roots"):
+    elif len(edit.changes) > 1 and " and " not in words["about"] and kind not in ALL_AT_ONCE:
         sentence += " It is so at every place where this stands."
     sentence = sentence[0].upper() + sentence[1:]
-    if edit.case is not None and kind != "case too many":
+    if edit.case is not None and kind not in WHERE_ONLY:
         case = say(edit.case)
         sentence = f"In the case {case}: {sentence}" if case.startswith("`") else sentence
     idea = idea_behind(kind, f"{words['about']} {words['right']} {words['yours']}")
@@ -223,7 +241,9 @@ def _clearer(
         words = {**words, **both}
     elif kind == "bound" and isinstance(right, ast.Call) and isinstance(yours, ast.Call):
         words = {**words, "yours": str(yours.keywords[0].arg), "right": str(right.keywords[0].arg)}
-    elif kind in ("exchanged", "roots") and isinstance(about, ast.Tuple):
+    elif kind.startswith("complement") and words["about"] == WHOLE:
+        kind = "complement of the answer"
+    elif kind in ("exchanged", "shares exchanged", "roots") and isinstance(about, ast.Tuple):
         words = {**words, "about": " and ".join(say(name) for name in about.elts)}
     elif kind == "order" and isinstance(right, ast.Tuple) and isinstance(edit.changes[0][0][0], ast.Return):
         kind = "parts in another order"

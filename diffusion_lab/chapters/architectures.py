@@ -1,0 +1,52 @@
+"""A chapter with another kind of network: `--network dit`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from diffusion_lab.chapters.chapter import Chapter
+from diffusion_lab.errors import PieceError
+from diffusion_lab.networks import kind_of
+
+ARCHITECTURES = ("mlp", "unet", "dit", "uvit", "mixer", "transformer", "set")
+"""The networks that a run takes by name, where the shape of its data allows it."""
+OF_NUMBERS = ("mlp", "unet", "dit", "uvit", "mixer")
+INSTEAD = {"set": ("set", "transformer", "mlp"), "transformer": ("transformer",)}
+"""What takes the place of a chapter's kind, else `OF_NUMBERS`: words and boards are for a transformer alone."""
+WIDE_PERCEPTRON = {"width": 512}
+"""A perceptron of a whole image or signal; its own default is for points of a few numbers."""
+
+
+def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter:
+    """The chapter's record with the network of this name, at its own default size and the same for every budget.
+
+    Where that is the kind of network that the chapter has anyway, the record stays as it is.
+
+    Args:
+        name: one of `ARCHITECTURES`.
+        shape: of one sample.
+
+    Raises:
+        PieceError: there is no such network, or it does not take these data; the message names those that do.
+    """
+    if name not in ARCHITECTURES:
+        raise PieceError(f"there is no network {name!r}; the networks are {', '.join(ARCHITECTURES)}")
+    own = kind_of(shape, chapter.network.get("kind", "auto"), chapter.network.get("vocabulary", 0))
+    fitting = networks_of(own, shape)
+    if name not in fitting:
+        data = f"its data of shape {shape}"
+        raise PieceError(f"chapter '{chapter.name}' takes no network {name!r}; {data} are for {', '.join(fitting)}")
+    kind = kind_of(shape, name, chapter.network.get("vocabulary", 0))
+    if kind == own:
+        return chapter
+    network: dict[str, Any] = {"kind": kind}
+    if kind == "mlp" and len(shape) > 1:
+        network |= WIDE_PERCEPTRON
+    budgets = {key: replace(budget, network={}) for key, budget in chapter.budgets.items()}
+    return replace(chapter, network=network, budgets=budgets)
+
+
+def networks_of(own: str, shape: tuple[int, ...]) -> list[str]:
+    """The names in `ARCHITECTURES` of what can take the place of the kind `own` for data of one shape."""
+    return [name for name in INSTEAD.get(own, OF_NUMBERS) if own in INSTEAD or len(shape) > 1 or name == "mlp"]

@@ -1,0 +1,103 @@
+"""Another network for a chapter: by name, for the data that it takes, and again from the checkpoint."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from diffusion_lab import open_checkpoint
+from diffusion_lab.chapters import get
+from diffusion_lab.chapters.architectures import ARCHITECTURES, with_network
+from diffusion_lab.chapters.run import network_for
+from diffusion_lab.chapters.slots import requirement
+from diffusion_lab.cli import app
+from diffusion_lab.errors import CheckpointError, PieceError
+from diffusion_lab.networks import MLP, DiT, Mixer, SetTransformer, Transformer, UNet1d, UNet2d, UViT
+
+IMAGES = {"mlp": MLP, "unet": UNet2d, "dit": DiT, "uvit": UViT, "mixer": Mixer}
+SIGNALS = {**IMAGES, "unet": UNet1d}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "shape", "kinds"),
+    [
+        ("mnist", (1, 28, 28), IMAGES),
+        ("cifar10", (3, 32, 32), IMAGES),
+        ("audio", (1, 4096), SIGNALS),
+        ("heartbeats", (2, 512), SIGNALS),
+        ("spiral", (2,), {"mlp": MLP}),
+        ("points", (128, 3), {"set": SetTransformer, "transformer": Transformer, "mlp": MLP}),
+    ],
+)
+def test_a_chapter_takes_every_network_that_fits_its_data_at_every_budget(chapter, shape, kinds):
+    record = get(chapter)
+    for name, kind in kinds.items():
+        chosen = with_network(record, name, shape)
+        for budget in record.budgets:
+            network = network_for(chosen, shape, 3 if record.labelled else 0, 0, budget)
+            assert type(network) is kind
+            assert network(torch.zeros(2, *shape), torch.rand(2)).shape == (2, *shape)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "shape"),
+    [("mnist", "unet", (1, 28, 28)), ("mixture", "mlp", (2,)), ("games", "transformer", (9,))],
+)
+def test_the_chapter_s_own_kind_leaves_its_record_as_it_is(chapter, name, shape):
+    assert with_network(get(chapter), name, shape) is get(chapter)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "shape", "message"),
+    [
+        ("mnist", "resnet", (1, 28, 28), "there is no network 'resnet'; the networks are mlp, unet, dit, uvit"),
+        ("spiral", "dit", (2,), r"chapter 'spiral' takes no network 'dit'; its data of shape \(2,\) are for mlp$"),
+        ("text", "mlp", (8, 25), r"'mlp'; its data of shape \(8, 25\) are for transformer$"),
+        ("games", "unet", (9,), r"'unet'; its data of shape \(9,\) are for transformer$"),
+        ("mnist", "transformer", (1, 28, 28), r"'transformer'; .* are for mlp, unet, dit, uvit, mixer$"),
+        ("heartbeats", "set", (2, 512), r"'set'; .* are for mlp, unet, dit, uvit, mixer$"),
+        ("points", "dit", (128, 3), r"'dit'; .* are for set, transformer, mlp$"),
+    ],
+)
+def test_a_network_that_does_not_take_the_data_is_refused_with_what_does(chapter, name, shape, message):
+    with pytest.raises(PieceError, match=message):
+        with_network(get(chapter), name, shape)
+
+
+def test_the_slot_names_the_networks():
+    assert all(name in requirement("network") for name in ARCHITECTURES)
+
+
+def test_the_command_refuses_before_it_trains(tmp_path):
+    result = CliRunner().invoke(
+        app, ["run", "normal_2d", "--network", "mixer", "--budget", "smoke", "--out", str(tmp_path)]
+    )
+    assert result.exit_code == 2
+    assert "takes no network 'mixer'; its data of shape (2,) are for mlp" in " ".join(result.output.split())
+    assert not (tmp_path / "normal_2d" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_builds_its_network_again(tmp_path):
+    def call(*arguments: str):
+        return CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
+
+    run = ("run", "mnist", "--network", "mixer", "--budget", "smoke", "--source", "bundled")
+    assert call(*run).exit_code == 0
+    folder = tmp_path / "mnist"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["network"].startswith("Mixer, ")
+    assert report["own_pieces"] == {}
+    opened = open_checkpoint(folder / "checkpoint.safetensors")
+    assert type(opened.network) is Mixer
+    assert opened.draw(3, 2).shape == (3, 1, 28, 28)
+    assert call("sample", "mnist", "--count", "4", "--steps", "2").exit_code == 0
+    assert call(*run, "--resume").exit_code == 0
+    other = call("run", "mnist", "--network", "dit", "--budget", "smoke", "--source", "bundled", "--resume")
+    assert other.exit_code == 2
+    assert "architecture was 'mixer' and is 'dit'" in " ".join(other.output.split())
+    with pytest.raises(CheckpointError, match="trained with the network 'mixer', not with 'dit'"):
+        open_checkpoint(folder / "checkpoint.safetensors", network="dit")
