@@ -31,6 +31,7 @@ import torch
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.chapters.experiment import Experiment
+from diffusion_lab.chapters.latent import PREFIX
 from diffusion_lab.chapters.opening import SHIPPED, shipped
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.data.catalogue import ENTRIES
@@ -103,9 +104,9 @@ RECIPES = {
         dtype=torch.float16,
     ),
     "satellite": Recipe(
-        "Generated landscapes of 64x64 pixels, and no place on earth. Woods, fields, towns and coasts have their colours "
-        "and their grain; rivers and roads break off. What the autoencoder blurs, fine texture above all, is lost in "
-        "every sample.",
+        "Generated landscapes of 64x64 pixels, and no place on earth. Woods, fields, towns and coasts have their "
+        "colours and their grain; rivers and roads break off. What the autoencoder blurs, fine texture above all, is "
+        "lost in every sample.",
         source="bundled",
         budget="quick",
         dtype=torch.float16,
@@ -198,6 +199,7 @@ def store(
             "command": f"python scripts/train_checkpoints.py {report.chapter}",
         },
         "parameters": report.parameters,
+        "autoencoder": sum(x.numel() for name, x in tensors.items() if name.startswith(PREFIX)),
         "stored": str(recipe.dtype).removeprefix("torch."),
         **measured(experiment, on_step),
         "meaningful": report.meaningful,
@@ -248,6 +250,8 @@ def model_card(settings: dict[str, Any]) -> str:
     if card["stored"] != "float32" and card["score_before_storing"] is not None:
         value = card["score_before_storing"]
         before = [f"The first score before the weights were stored in {card['stored']}: {value:.4g}.", ""]
+    encoding = card.get("autoencoder", 0)
+    autoencoder = [f"- **Autoencoder:** {encoding:,} numbers, in the same file."] if encoding else []
     rows = [
         f"| {score['name']} | {score['value']:.4g} {score['unit']} | {score['floor']:.4g} "
         f"| {'≤' if score['better'] == 'lower' else '≥'} {score['threshold']:.4g} |".replace("  ", " ")
@@ -262,6 +266,7 @@ def model_card(settings: dict[str, Any]) -> str:
             "",
             f"- **Network:** {settings['network']}; inputs of shape {tuple(settings['shape'])}; "
             f"stored in {card['stored']}, loaded as float32.",
+            *autoencoder,
             f"- **Data:** {settings['dataset']} ({settings['source']}): {origin}.",
             f"- **Training:** {training['steps']:,} steps of {training['batch']}, AdamW with a learning rate of "
             f"{training['learning_rate']:g} that falls to 0, average of the weights with decay "

@@ -1,6 +1,7 @@
 """Five networks on digits and on heartbeats, each for the same seconds of one thread, beside what they cost.
 
-Seconds are those of the processor, so that other programs on the machine do not count. The learning rate stays high and
+Seconds are those of the processor, so that other programs on the machine count little; they share its caches all the
+same, and the steps that fit into the seconds are recorded for each seed. The learning rate stays high and
 the weights are averaged, so that every moment of a run is the end of a shorter one: one run gives the distance at
 equal seconds and at equal operations.
 """
@@ -205,6 +206,7 @@ def row(on: Task, name: str, runs: list[list[dict[str, float]]]) -> dict[str, An
             "seconds": mean(p["seconds"] for p in points),
             "steps": mean(p["steps"] for p in points),
         }
+        entry["steps_each"] = [p["steps"] for p in points]
         entry["teraflops"] = entry["steps"] * batch * cost / 1e12
         for key in ("distance", "loss"):
             values = [p[key] for p in points]

@@ -34,7 +34,7 @@ class Thresholds(NamedTuple):
     """How many times the error of the best linear guess under clouds passes."""
 
 
-REAL = Thresholds(frechet=60.0, spectrum=6.0, agreement=0.3, lost=20.0, clouds=2.0)
+REAL = Thresholds(frechet=40.0, spectrum=8.0, agreement=0.4, lost=6.0, clouds=2.2)
 BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.6)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusion_lab.plots.figure import LabFigure, finish, new_figure, styled
 from diffusion_lab.plots.inputs import moments, span, spread
-from diffusion_lab.plots.style import COLUMNS, DATA, SAMPLES, bare, printable, row_label
+from diffusion_lab.plots.style import COLUMNS, DATA, INK, SAMPLES, bare, printable, row_label
 
 TURN, RISE = 35.0, 20.0
 """Degrees: where the eye stands, about the upright axis and above the floor."""
@@ -157,5 +157,5 @@ def gallery(
             continue
         colour = SAMPLES if colours is None else colours[number]
         draw(ax, clouds[number], reach, colour, turn, None if known is None else known[number])
-        ax.set_title(printable(titles[number]), color=colour if known is None else None)
+        ax.set_title(printable(titles[number]), color=colour if known is None else INK)
     return finish(figure, title, alt)

@@ -12,7 +12,8 @@ from made_up import explained, made_up, trials_of
 
 from diffusion_lab.exercises import Case, library
 from diffusion_lab.grading.judge.diagnosing import ideas_behind
-from diffusion_lab.grading.judge.engine import explained as explained_by, explaining, fingerprints, plausible, searching
+from diffusion_lab.grading.judge.engine import explained as explained_by
+from diffusion_lab.grading.judge.engine import explaining, fingerprints, plausible, searching
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
 from diffusion_lab.grading.judge.engine.vocabulary import meanings
 from diffusion_lab.grading.judge.engine.wording import mistake

@@ -18,7 +18,7 @@ from diffusion_lab.train import Settings
 def students(tmp_path_factory):
     """Students of the chapter of normal data, 8 -> 4 -> 2, by their number of steps, and the folder."""
     folder, made = tmp_path_factory.mktemp("students"), {}
-    training = Settings(steps=100, batch=128, learning_rate=2e-3, ema_decay=0.98)
+    training = Settings(steps=50, batch=128, learning_rate=2e-3, ema_decay=0.98)
     distill(
         "normal_2d",
         steps=2,

@@ -20,12 +20,14 @@ def check_convert(piece) -> None:
         alpha, sigma = (level.sqrt().reshape(-1, *[1] * (len(shape) - 1)) for level in (kept, 1 - kept))
         # Data and noise come first, so what is true of each kind is known without any conversion.
         x, truth = alpha * x0 + sigma * eps, {"eps": eps, "x0": x0, "v": alpha * eps - sigma * x0}
-        for source in truth:
-            for target in truth:
+        for i, source in enumerate(truth):
+            for target in list(truth)[i:]:
                 found = piece(truth[source], x, kept, source, target)
                 assert found.shape == x.shape, "the shape of x"
                 assert torch.allclose(found, truth[target]), f"from {source} to {target}"
-                assert torch.allclose(piece(found, x, kept, target, source), truth[source]), "there and back"
+                if source != target:  # there and back: between them, all nine
+                    back = piece(found, x, kept, target, source)
+                    assert torch.allclose(back, truth[source]), f"and from {target} back"
 
 
 def there_and_back(piece):

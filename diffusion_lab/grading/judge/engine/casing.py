@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from diffusion_lab.grading.judge.engine.edits import Edit
+from diffusion_lab.grading.judge.engine.edits import Edit, at
+from diffusion_lab.grading.judge.engine.rebuilding import SHELL, Source
 
 WHERE_ONLY = ("case too many", "other cases")
 """Mistakes that say where something is wrong and not what: another explanation says more."""
@@ -20,6 +21,21 @@ def kind_of_case(edit: Edit, of_reference: bool) -> str:
     if of_reference:
         return "case everywhere" if kept else "case ignored"
     return {True: "other cases", False: "case too many", None: "condition too many"}[kept]
+
+
+def tests_changed(edit: Edit, source: Source) -> list[Edit]:
+    """Where an edit only changes which case is chosen: the edits that take this distinction of cases away."""
+    cases = [e for e in source.repairs() if e.kind in ("case ignored", "condition ignored") and e.about is not None]
+    inside = {id(n): id(e.about) for e in cases if _kept(e) is not None for n in ast.walk(e.about)}
+    if edit.function == SHELL:
+        read = [n for tree in source.trees.values() for n in ast.walk(tree) if isinstance(n, ast.Name)]
+        nodes = [n for n in read if n.id == getattr(edit.old, "id", None)]
+    else:
+        nodes = [at(slot) for slot, _ in edit.changes]
+    tests = {inside.get(id(n)) for n in nodes}
+    if not nodes or None in tests:
+        return []
+    return [e for e in cases if id(e.about) in tests and e is not edit and _kept(e) is not None]
 
 
 def _kept(edit: Edit) -> bool | None:

@@ -12,7 +12,7 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller
 from diffusion_lab.grading.judge.engine import fingerprints
 from diffusion_lab.grading.judge.engine.apart import Apart, Unit, right_values, wrong_values
 from diffusion_lab.grading.judge.engine.attempts import not_read
-from diffusion_lab.grading.judge.engine.casing import WHERE_ONLY
+from diffusion_lab.grading.judge.engine.casing import WHERE_ONLY, tests_changed
 from diffusion_lab.grading.judge.engine.edits import FAR, MIRROR, Edit
 from diffusion_lab.grading.judge.engine.evidence import says_something
 from diffusion_lab.grading.judge.engine.explained import PROOF_SEED
@@ -21,7 +21,7 @@ from diffusion_lab.grading.judge.engine.nans import holds_no_number, origin
 from diffusion_lab.grading.judge.engine.pairing import Pairs
 from diffusion_lab.grading.judge.engine.plausible import REMOVED, contrary
 from diffusion_lab.grading.judge.engine.quoting import vague
-from diffusion_lab.grading.judge.engine.searching import CALL, Clock, collected_later, is_right, touches
+from diffusion_lab.grading.judge.engine.searching import CALL, Clock, collected_later, edited, is_right, touches
 from diffusion_lab.grading.judge.engine.wording import Mistake
 from diffusion_lab.grading.judge.questions import Trial, questions
 
@@ -115,11 +115,19 @@ class _Search(Pairs):
         for edit, call in self.tried.edits(
             clock, only=lambda e: touches(e, lines) and self._enough_for(e), kinds=kinds
         ):
-            if self._right(call) and not self.source.cancels(edit):
+            if self._right(call) and not self.source.cancels(edit) and not self._only_chooses(edit):
                 found.append(self._told(edit))
                 if (found[-1].cost <= PLAIN and found[-1].kind not in WHERE_ONLY) or len(found) == 3:
                     break
         return found
+
+    def _only_chooses(self, edit: Edit) -> bool:
+        """Whether an edit makes the right case be chosen always, as to make no difference between cases would too: then
+        the question that is asked is not what is wrong."""
+        if edit.kind in ("case ignored", "condition ignored") or self.source is None:
+            return False
+        calls = (edited(self.source, other) for other in tests_changed(edit, self.source))
+        return any(call is not None and self._right(call) for call in calls)
 
     def apart(self) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
         """Two edits of the student's code that make it right together, each of them some cases or some values of the

@@ -115,12 +115,24 @@ def _of_borders(node: ast.AST) -> Iterator[Option]:
         if type(border) is float and 0 < border < 1:
             turned = ast.LtE() if isinstance(node.ops[0], (ast.Lt, ast.LtE)) else ast.Gt()
             yield "border", ast.Compare(node.left, [turned], [ast.Constant(0)]), None
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and node.slice.step is None:
-        lower, upper = node.slice.lower, node.slice.upper
-        if lower is None and upper is not None and number(upper) == -1:
-            yield "other end", ast.Subscript(node.value, ast.Slice(one(), None), node.ctx), None
-        if upper is None and lower is not None and number(lower) == 1:
-            yield "other end", ast.Subscript(node.value, ast.Slice(None, minus(one())), node.ctx), None
+    if isinstance(node, ast.Subscript):
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        for i, other in ((i, _other_end(part)) for i, part in enumerate(parts)):
+            if other is not None:
+                whole = [*parts[:i], other, *parts[i + 1 :]]
+                index = ast.Tuple(whole, ast.Load()) if isinstance(node.slice, ast.Tuple) else other
+                yield "other end", ast.Subscript(node.value, index, node.ctx), None
+
+
+def _other_end(part: ast.AST) -> ast.Slice | None:
+    """[1:] for [:-1], and back."""
+    if not isinstance(part, ast.Slice) or part.step is not None:
+        return None
+    if part.lower is None and part.upper is not None and number(part.upper) == -1:
+        return ast.Slice(one(), None)
+    if part.upper is None and part.lower is not None and number(part.lower) == 1:
+        return ast.Slice(None, minus(one()))
+    return None
 
 
 def _of_roots(node: ast.AST) -> Iterator[Option]:

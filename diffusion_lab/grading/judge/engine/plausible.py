@@ -6,6 +6,10 @@ import ast
 import re
 from collections.abc import Collection, Sequence
 from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from diffusion_lab.exercises import Exercise
 from diffusion_lab.grading.judge.engine.casing import IGNORED, WHERE_ONLY
@@ -25,9 +29,15 @@ VALUES = {"sign", "upside down", "root missing", "root too many", "square missin
 
 
 def counts(exercise: Exercise, trials: Sequence[Trial]) -> set[str]:
-    """The parameters that are whole numbers: of steps, of axes, of samples."""
+    """The parameters that are whole numbers, or tensors of such: of steps, of axes, of samples."""
     values = zip(exercise.parameters, *(t.arguments for t in trials), strict=False)
-    return {name for name, *given in values if all(type(value) is int for value in given)}
+    return {name for name, *given in values if all(_is_whole(value) for value in given)}
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.dtype is not torch.bool and not value.is_floating_point() and not value.is_complex()
+    return type(value) is int
 
 
 def of_a_count(edit: Edit, counts: Collection[str]) -> bool:
@@ -110,9 +120,10 @@ def several_constants(edit: Edit) -> bool:
 
 def far_off(edit: Edit) -> bool:
     """Whether it makes 1 + share of 1 - share. That is rarely meant, and may come to the same as what is."""
-    sides = (edit.old.left, edit.old.op) if isinstance(edit.old, ast.BinOp) else (None, None)
-    one = isinstance(sides[0], ast.Constant) and sides[0].value == 1
-    return edit.kind == "sign" and one and isinstance(sides[1], ast.Sub)
+    if edit.kind != "sign" or not all(isinstance(n, ast.BinOp) for n in (edit.old, edit.new)):
+        return False
+    one = isinstance(edit.old.left, ast.Constant) and edit.old.left.value == 1
+    return one and isinstance(edit.old.op, ast.Sub) and isinstance(edit.new.op, ast.Add)
 
 
 def turns_a_one(edit: Edit) -> bool:
