@@ -14,6 +14,7 @@ import pytest
 from test_repository import ROOT, tracked_files
 
 import diffusion_lab
+from diffusion_lab.exercises.catalogue import NOTEBOOKS
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_installed_by_itself_it_starts_checks_and_samples(wheel: Path, tmp_path:
     work.mkdir()
     started = run(course, "start", cwd=work)
     assert started.returncode == 0, started.stderr
-    assert f"20 notebooks of release {diffusion_lab.__version__}" in started.stdout
+    assert f"{len(NOTEBOOKS)} notebooks of release {diffusion_lab.__version__}" in started.stdout
     assert (work / FIRST).read_bytes() == (ROOT / FIRST).read_bytes()
     checked = run(course, "check", FIRST, cwd=work)
     assert checked.returncode == 1 and "0 of 43 points" in checked.stdout, checked.stdout + checked.stderr
