@@ -21,13 +21,17 @@ def session(sandbox):
         yield opened
 
 
+PATIENT = 60.0
+"""Seconds for one call: thousands of answers may take long on a busy machine."""
+
+
 def both_ways(session, code: str, *boxes: BlackBox):
     """What `check`, defined by the code, returns or raises for these boxes in this process and in the sandbox."""
     space = {"torch": torch}
     exec(code, space)
     assert said(session, code) == ""
-    here = LocalCaller(space["check"])(boxes)
-    with session.piece("check") as call:
+    here = LocalCaller(space["check"], PATIENT)(boxes)
+    with session.piece("check", limit=PATIENT) as call:
         there = call(boxes)
     assert (here.fault and (here.fault.name, here.fault.message)) == (
         there.fault and (there.fault.name, there.fault.message)
