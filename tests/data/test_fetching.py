@@ -132,7 +132,7 @@ def test_cifar10_is_unpacked_and_loaded(server: Server, tmp_path: Path, monkeypa
 @pytest.mark.parametrize("name", ["spiral", "games", "chess"])
 def test_what_cannot_be_fetched(name: str, tmp_path: Path):
     with pytest.raises(
-        DataError, match=r"nothing to download; names that can be fetched are mnist, cifar10, audio, text"
+        DataError, match=r"nothing to download; names that can be fetched are mnist, cifar10, audio, satellite, text"
     ):
         fetch(name, tmp_path)
     with pytest.raises(DataError, match="accepted names are"):
