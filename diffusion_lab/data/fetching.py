@@ -40,7 +40,9 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     entry = entry_of(name)
     if not entry.fetchable:
         fetchable = ", ".join(name for name, entry in ENTRIES.items() if entry.fetchable)
-        what = "is your own: put .pgn files under the data root" if entry.real_name else "is generated"
+        what = "is generated"
+        if entry.real_name:
+            what = f"comes from you: put {entry.real_name} under the data root as {' or '.join(entry.patterns)}"
         raise DataError(f"{name} {what}; there is nothing to download; names that can be fetched are {fetchable}")
     folder = data_root(root)
     try:

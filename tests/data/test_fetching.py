@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import os
 import pickle
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -127,6 +128,16 @@ def test_cifar10_is_unpacked_and_loaded(server: Server, tmp_path: Path, monkeypa
         assert fetch("cifar10", root) == root / CIFAR10.base_folder
     assert sorted(file.name for file in root.iterdir()) == [CIFAR10.base_folder, CIFAR10.filename]
     assert load("cifar10", source="real", root=root).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("chess", "*.pgn"), ("heartbeats", "mitdb"), ("points", "ModelNet10"), ("spectra", "EuroSAT_MS")],
+)
+def test_what_comes_from_the_user_is_told_with_its_place(name: str, place: str, tmp_path: Path):
+    said = rf"{name} comes from you: put .* under the data root as .*{re.escape(place)}"
+    with pytest.raises(DataError, match=said):
+        fetch(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["spiral", "games", "chess"])
