@@ -19,6 +19,7 @@ from diffusion_lab.data import Dataset
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError
 from diffusion_lab.exact import Gaussian
+from diffusion_lab.levels import Prediction
 
 
 def gaussian_bands() -> Gaussian:
@@ -56,6 +57,25 @@ def test_reconstruction_by_the_true_denoiser_is_the_exact_answer_for_gaussian_ba
     error = (found - exact).square().mean().sqrt()
     assert error < 1.25 * left / bands.DRAWS**0.5  # what the mean of eight draws leaves
     assert (found[:, places] - seen).abs().max() < 5 * bands.NOISE
+
+
+def test_a_denoiser_whose_derivative_is_no_covariance_reconstructs_as_well():
+    """A learned denoiser wiggles a little; followed by its derivative, some spectra would run away."""
+    truth, schedule, places = gaussian_bands(), schedules.cosine().limit_log_snr(-9.0, 9.0), [1, 2, 3, 7]
+    seen = truth.sample(100, torch.Generator().manual_seed(0))[:, places]
+
+    def wiggling(x: torch.Tensor, level) -> Prediction:
+        found = truth.denoise(x, level)
+        x0 = found.x0 + 0.03 * torch.sin(40 * x)
+        return Prediction(x0, (x - level.alpha * x0) / level.sigma)
+
+    start = torch.randn(100, 13, generator=torch.Generator().manual_seed(1))
+    denoise = bands.held_to(wiggling, truth, seen, places)
+    with torch.no_grad():
+        found, _ = samplers.sample(denoise, schedule, samplers.ddim(), start, steps=30)
+    exact = bands.linear_guess(truth, seen, places)
+    left = truth.given(torch.eye(13)[places].double(), seen[0].double(), bands.NOISE).cov.diag().mean().sqrt()
+    assert (found - exact).square().mean().sqrt() < 1.3 * left
 
 
 @pytest.fixture(scope="module")
