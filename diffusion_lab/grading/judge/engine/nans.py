@@ -114,7 +114,9 @@ def origin(source: Source, question: Question, value: Any, limit: float) -> Mist
     text = quoted(node)
     code = f"{text} is" if text.startswith("`") else "what is computed is"
     hint = f"Line {node.lineno}: {code} {kind} in some entries, because {why}."
-    if kind == "nan":
+    if why.startswith("a negative number"):
+        hint += " Should it be negative at all?"
+    elif kind == "nan":
         hint += " Keep these out before it, by `torch.where`."
     return Mistake("no number", hint, f"edit: {kind} by {name}", 1, line=node.lineno)
 
