@@ -28,14 +28,14 @@ def check_heun_step(piece) -> None:
         assert torch.allclose(last, 1 + 0.25 / width(sigma) ** 2 * (x - 1)), "the step to 0"
     for high, low in ((4.0, 0.3), (0.09, 0.01)):
         exact, errors = 1 + (x - 1) * width(low) / width(high), []
-        for steps in (6, 12):
+        for steps in (4, 8):
             levels = torch.linspace(high**0.5, low**0.5, steps + 1, dtype=torch.float64).square().tolist()
             walked = x
             for i in range(steps):
                 walked = piece(walked, levels[i], levels[i + 1])
             errors.append(float((walked - exact).abs().max()))
         order = math.log2(errors[0] / errors[1])
-        assert errors[1] < 0.01 and 1.7 < order < 2.5, f"order {order:.2f} from {high} to {low}"
+        assert errors[1] < 0.02 and 1.7 < order < 2.5, f"order {order:.2f} from {high} to {low}"
 
 
 def in_the_right_direction(piece):
