@@ -23,7 +23,7 @@ from torch import Tensor
 from diffusion_lab.exercises.catalogue import BEYOND, CHAPTERS, find, folder_name
 from diffusion_lab.plots import LabFigure, Slider
 
-STUDIES = {"satellite": 13, "architectures": 14}
+STUDIES = {"architectures": 14}
 """What stands beside the chapters with a number of its own: it has experiments, and no exercises."""
 RECORDED = Path(__file__).parent / "recorded"
 NUMBER = re.compile(r"[-−+±≤≥<>~≈ ]*\d[\d.,\s×⁻⁰¹²³⁴⁵⁶⁷⁸⁹%°±e+−-]*[a-zA-Zµ]{0,3}")

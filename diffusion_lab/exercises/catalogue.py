@@ -14,7 +14,7 @@ from diffusion_lab.exercises.tasks import Task
 
 CHAPTERS = ("normal_1d", "normal_2d", "mixture", "normal_nd", "mnist", "spiral", "cifar10", "audio", "text", "games")
 """The ten: whatever counts chapters, points or labs of the course counts these."""
-BEYOND = {"heartbeats": 11, "points": 12}
+BEYOND = {"heartbeats": 11, "points": 12, "satellite": 13}
 """The chapters beyond the ten that have exercises, with their numbers. They have a notebook each, and no lab."""
 LAB = "_lab"
 """Behind a chapter's name: its second notebook, in which learners test, search and build instead of filling in."""

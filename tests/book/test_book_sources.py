@@ -16,7 +16,7 @@ from diffusion_lab.exercises.catalogue import folder_name, number_of
 
 PAGES = all_pages()
 OTHER = (
-    *"index setup notation score challenge doctor playground onwards commands 13_satellite 14_architectures".split(),
+    *"index setup notation score challenge doctor playground onwards commands 14_architectures".split(),
     *"instructors course_file instructors_beyond instructors_safety glossary api bibliography".split(),
 )
 REFERENCE = ("path", "learning", "sampling", "truth", "data", "running", "exercises")

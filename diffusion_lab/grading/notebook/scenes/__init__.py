@@ -10,10 +10,10 @@ from diffusion_lab.grading.notebook.scenes.stage import Scene
 @cache
 def scenes() -> dict[str, Scene]:
     """Exercise -> its scene; every exercise of the course has one."""
-    from diffusion_lab.grading.notebook.scenes import clouds, distances, heartbeats, points, signals, tokens
+    from diffusion_lab.grading.notebook.scenes import clouds, distances, heartbeats, land, points, signals, tokens
 
     return {
         name: scene
-        for module in (points, distances, signals, heartbeats, clouds, tokens)
+        for module in (points, distances, signals, heartbeats, clouds, land, tokens)
         for name, scene in module.SCENES.items()
     }
