@@ -14,6 +14,7 @@ from diffusion_lab.chapters import bands, clouds
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.latent import PREFIX, images_of
 from diffusion_lab.chapters.pieces import Pieces
+from diffusion_lab.chapters.satellite import PIXELS
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.data import Dataset
 from diffusion_lab.devices import make_accelerator
@@ -76,6 +77,12 @@ def test_a_denoiser_whose_derivative_is_no_covariance_reconstructs_as_well():
     exact = bands.linear_guess(truth, seen, places)
     left = truth.given(torch.eye(13)[places].double(), seen[0].double(), bands.NOISE).cov.diag().mean().sqrt()
     assert (found - exact).square().mean().sqrt() < 1.3 * left
+
+
+def test_in_pixels_the_network_is_asked_for_nothing_that_cannot_pass_it():
+    """Noise of 48 numbers for each patch has no room in 32 channels; predicted, a third of it stays in every sample."""
+    numbers = 3 * PIXELS.network["patch"] ** 2
+    assert numbers <= PIXELS.network["width"] or PIXELS.target is targets.x0
 
 
 @pytest.fixture(scope="module")
