@@ -90,7 +90,9 @@ BODIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(BODIES))
-def test_one_piece_costs_its_own_points_alone(kind: str):
+def test_one_piece_costs_its_own_points_alone(kind: str, monkeypatch: pytest.MonkeyPatch):
+    # On a busy machine what ran out of time is tried again, and the other pieces need their time too.
+    monkeypatch.setattr(marking, "SUBMISSION_LIMIT", 16.0)
     result, seconds = graded(body(ONE.name, *BODIES[kind]))
     assert result["points"] == POINTS - ONE.points
     assert of(result, ONE.name)["points"] == 0 and of(result, ONE.name)["text"].startswith("✗")
