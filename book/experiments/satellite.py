@@ -13,7 +13,7 @@ from torch import Tensor
 
 import diffusion_lab
 from diffusion_lab.chapters import bands
-from diffusion_lab.chapters.clouds import FITTED, SHARE, filled_in
+from diffusion_lab.chapters.cloud_removal import FITTED, SHARE, filled_in
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.latent import images_of, train_autoencoder
 from diffusion_lab.chapters.opening import shipped

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from diffusion_lab import samplers, schedules, targets
 from diffusion_lab.chapters.bands import BANDS_CHAPTER
 from diffusion_lab.chapters.chapter import Budget, Chapter
-from diffusion_lab.chapters.clouds import cloud_removal, clouds_removed
+from diffusion_lab.chapters.cloud_removal import cloud_removal, clouds_removed
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.chapters.latent import Latent, images_of

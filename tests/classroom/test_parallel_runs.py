@@ -18,7 +18,7 @@ import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.offers import Offer, adopt
-from diffusion_lab.grading.classroom import parallel
+from diffusion_lab.grading.classroom import cluster, parallel
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.parallel import Classroom
 from diffusion_lab.grading.classroom.records import Records, Seed, find
@@ -376,7 +376,7 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path):
 
 def test_a_run_without_workers_is_given_up(room: Classroom, monkeypatch: pytest.MonkeyPatch):
     hand_in(room.course, 2)
-    monkeypatch.setattr(parallel, "NO_WORKER", 1.0)
+    monkeypatch.setattr(cluster, "NO_WORKER", 1.0)
     monkeypatch.setattr(room, "_workers", lambda: 0)
     monkeypatch.setattr(parallel.workers, "graded", lambda order: __import__("time").sleep(8))
     results = graded_by(room)

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from diffusion_lab import open_checkpoint, run_chapter, samplers, schedules, targets
-from diffusion_lab.chapters import bands, clouds
+from diffusion_lab.chapters import bands, cloud_removal
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.latent import PREFIX, images_of
 from diffusion_lab.chapters.pieces import Pieces
@@ -109,7 +109,7 @@ def test_what_is_seen_stays_and_what_clouds_hide_is_drawn(smoke):
     images = images_of(experiment.dataset).test[:2]
     hidden = torch.zeros(64, 64, dtype=torch.bool)
     hidden[20:40, 10:30] = True
-    filled = clouds.filled_in(experiment, images, hidden, torch.zeros(2, dtype=torch.int64), 1)
+    filled = cloud_removal.filled_in(experiment, images, hidden, torch.zeros(2, dtype=torch.int64), 1)
     assert torch.equal(filled[..., ~hidden], images[..., ~hidden]) and bool((filled != images)[..., hidden].any())
 
 

@@ -9,7 +9,7 @@ from diffusion_lab.grading.faces import lazily
 
 _HOME = {
     "Classroom": "parallel",
-    "cores": "parallel",
+    "cores": "cluster",
     "find": "records",
     "with_earlier": "attempts",
     "best_of": "attempts",

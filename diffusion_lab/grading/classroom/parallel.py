@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
-import os
-import tempfile
 import time
 import warnings
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +20,11 @@ import diffusion_lab
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.offers import by_rules_alone, offered, offers
-from diffusion_lab.grading.classroom import workers
+from diffusion_lab.grading.classroom import cluster, workers
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.records import Records, Seed, Submission
 from diffusion_lab.grading.classroom.result import NOT_GRADED, Result, refused
 from diffusion_lab.grading.classroom.submission import IntakeError, content_of
-from diffusion_lab.grading.isolation import SandboxError, lent
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -40,8 +36,6 @@ USUAL_TIME = 60.0
 TIME_BEYOND = 1800.0
 """Seconds that a chapter's submissions together may take beyond `USUAL_TIME` each. Until they are used up each has
 `SUBMISSION_LIMIT`: a hundred of them that never end would hold a worker for hours."""
-NO_WORKER = 60.0
-"""Seconds for which there may be no worker at all before a run is given up."""
 
 
 class Classroom:
@@ -55,14 +49,13 @@ class Classroom:
     """
 
     def __init__(self, course: Path, *, jobs: int | None = None, scheduler: str = "", isolation: str = "bubblewrap"):
-        self.course, self.jobs, self.scheduler, self.isolation = course, jobs or cores(), scheduler, isolation
+        self.course, self.jobs, self.scheduler, self.isolation = course, jobs or cluster.cores(), scheduler, isolation
         self.client: Client | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Classroom:
         try:
-            self.client = self._stack.enter_context(self._connected())
-            self._look_at_workers()
+            self.client = self._stack.enter_context(cluster.connected(self.jobs, self.scheduler, self.isolation))
         except BaseException:
             self._stack.close()
             raise
@@ -197,7 +190,7 @@ class Classroom:
                 for future in [future for future in running if future.done()]:
                     self._take(future, running.pop(future), drawn, waiting, robbed, beyond, finish)
                 last_seen = time.monotonic() if there else last_seen
-                if time.monotonic() - last_seen > NO_WORKER:
+                if time.monotonic() - last_seen > cluster.NO_WORKER:
                     for task in (*running.values(), *waiting, *robbed):
                         finish(task.place, _failed(task.submission, "no worker is left", drawn, task.digest))
                     waiting.clear()
@@ -255,7 +248,7 @@ class Classroom:
             elif task.first is not None:
                 finish(task.place, task.first)
             else:
-                finish(task.place, _failed(task.submission, _in_words(error), drawn, task.digest))
+                finish(task.place, _failed(task.submission, cluster.in_words(error), drawn, task.digest))
         else:
             beyond.count(result.seconds)
             first, task.first = task.first, result
@@ -272,80 +265,6 @@ class Classroom:
             return sum(self.client.nthreads().values())
         except Exception:  # the scheduler does not answer at the moment
             return 0
-
-    def _look_at_workers(self) -> None:
-        """Raise LabError unless there is a worker in which a sandbox works."""
-        with contextlib.suppress(TimeoutError):
-            self.client.wait_for_workers(1, timeout=NO_WORKER)
-        asked = _on_each(self.client, workers.ready, diffusion_lab.__version__, self.isolation)
-        faults = []
-        for address, future in asked.items():
-            try:
-                future.result(timeout=300)
-            except (Exception, CancelledError) as error:
-                faults.append(f"{address}: {_in_words(error)}" if self.scheduler else _in_words(error))
-        if len(faults) == len(asked):
-            raise SandboxError(faults[0] if faults else "the scheduler has no workers")
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Client]:
-        try:
-            from dask import config
-            from distributed import Client, LocalCluster
-        except ImportError as error:
-            raise LabError("grading a class needs Dask: pip install 'dask[distributed]' cryptography") from error
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        with contextlib.ExitStack() as stack:
-            if self.scheduler:
-                try:
-                    client = stack.enter_context(Client(self.scheduler, timeout=10))
-                except (OSError, TimeoutError, ValueError) as error:
-                    raise LabError(f"no Dask scheduler answers at {self.scheduler}: {error}") from error
-            else:
-                # Students may have accounts on this machine: who can talk to a scheduler can run anything as its owner,
-                # and its web pages show what it does.
-                stack.enter_context(
-                    config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")})
-                )
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffusion-lab-workers-"))
-                if self.isolation == "bubblewrap":
-                    lent()  # where the system lends a control group, this process makes room in it for its workers'
-                cluster = _started(
-                    LocalCluster,
-                    n_workers=self.jobs,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",
-                    worker_dashboard_address="127.0.0.1:0",
-                    security=True,
-                    memory_limit=0,
-                    local_directory=folder,
-                    silence_logs=logging.CRITICAL,
-                    # What a killed worker leaves behind goes with the folder.
-                    env={"OMP_NUM_THREADS": "1", "TMPDIR": folder},
-                )
-                client = stack.enter_context(Client(stack.enter_context(cluster)))
-            try:
-                yield client
-            finally:
-                with contextlib.suppress(Exception, CancelledError):
-                    for future in _on_each(client, workers.done).values():
-                        future.result(timeout=20)
-
-
-def _started(cluster: Callable[..., Any], **options: Any) -> Any:
-    """Processes of Dask's. Raises LabError with the reason, of which Dask's own error says only that there is one."""
-    try:
-        return cluster(**options)
-    except Exception as error:
-        reason = error
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
-        raise LabError(
-            f"the processes that grade could not start: {_in_words(reason)}. If Python has printed an error above, "
-            "it is theirs and says more. Does Dask's configuration (~/.config/dask, variables DASK_…) ask for what is "
-            f"not installed here? Is there room in {tempfile.gettempdir()}? If memory is short, try --jobs 1"
-        ) from error
 
 
 @dataclass(eq=False)
@@ -374,16 +293,6 @@ class _Beyond:
         return SUBMISSION_LIMIT if self.used < TIME_BEYOND else min(USUAL_TIME, SUBMISSION_LIMIT)
 
 
-def _on_each(client: Client, function: Callable, *arguments: Any) -> dict[str, Future]:
-    """Call a function in every worker that is there: address -> future."""
-    return {a: client.submit(function, *arguments, workers=[a], pure=False) for a in client.nthreads()}
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _failed(submission: Submission, reason: str, drawn: Seed, digest: str = "") -> Result:
     return Result(
         student=submission.student,
@@ -395,13 +304,3 @@ def _failed(submission: Submission, reason: str, drawn: Seed, digest: str = "") 
         seed_id=drawn.id,
         version=diffusion_lab.__version__,
     )
-
-
-def _in_words(error: BaseException) -> str:
-    name = type(error).__name__
-    if name == "KilledWorker":
-        return "the workers that graded it died"
-    if "Cancelled" in name:
-        return "the scheduler was lost"
-    message = " ".join(str(error).split())[:300]
-    return message if isinstance(error, LabError) else f"{name}: {message}"
