@@ -61,7 +61,7 @@ def normalise(
               large ones take all the room, and small ones are seen and learned with little detail.
             - "class": each class, from its training set. Sizes can be compared within a class; that a bed is longer
               than a lamp is gone, and so is every score over several classes together in which size plays a part.
-            - "shape": each cloud by itself, as in much of the literature. Units stop to matter, and so does size: no
+            - "shape": each cloud by itself, as in much of the literature. Units no longer matter, nor does size: no
               sample can be too large or too small any more. A distance between clouds is then in another unit for each,
               so numbers do not compare with those of "all", and generated clouds have to be judged after the same step.
 

@@ -120,7 +120,7 @@ def _units(classes: list[str], labels: np.ndarray, lengths: np.ndarray) -> list[
         if own.max() > SPREAD * own.min():
             notes.append(
                 f"meshes of class {name!r} are {own.min():.3g} to {own.max():.3g} long: where these are different "
-                "units, normalise each by itself"
+                "units, bring them to one unit"
             )
     return notes
 
@@ -145,6 +145,8 @@ def read_mesh(content: bytes, name: str, count: int, seed: int) -> tuple[np.ndar
     bad = int((~np.isfinite(vertices)).any(axis=1).sum())
     if bad:
         raise DataError(f"{name} has {bad} of {len(vertices)} vertices that are not finite")
+    if not len(faces):
+        raise DataError(f"{name} has no face with area: each has fewer than three corners")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise DataError(f"{name} has a face with a vertex that is not there: {faces.max()} of {len(vertices)}")
     if not mesh.area > 0:
@@ -165,6 +167,8 @@ def _require_whole(text: str, name: str) -> None:
     counts, body = (rest, lines[1:]) if any(rest) else (lines[1] if len(lines) > 1 else [], lines[2:])
     try:
         vertices, faces = (int(word) for word in [word for word in counts if word][:2])
+        if vertices < 0 or faces < 0:
+            raise ValueError(f"{vertices} vertices, {faces} faces")
     except ValueError as fault:
         raise DataError(f"{name} does not say how many vertices and faces it has") from fault
     if not faces:

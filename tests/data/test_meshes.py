@@ -78,7 +78,7 @@ def test_open_meshes_and_other_units_are_told(tmp_path: Path, own_cache: Path):
     (folder / "lamp/train/lamp_1.off").write_text(box(50, 50, 300))
     notes = load_meshes(folder).notes
     assert notes[0] == "1 of 6 meshes are not closed; points are drawn from all their faces"
-    assert notes[1].startswith("meshes of class 'lamp' are 3 to 300 long: where these are different units")
+    assert notes[1].startswith("meshes of class 'lamp' are 3 to 300 long: where these are different units, bring them")
     assert len(notes) == 2 and len(load_meshes(folder, "shape").notes) == 1
 
 
@@ -97,9 +97,11 @@ BED = "bed/train/bed_1.off"
         (lambda text: "OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", "bed_1.off has faces without any area"),
         (lambda text: text[4:], "bed_1.off is no OFF file"),
         (lambda text: "OFF\nvertices faces\n", "bed_1.off does not say how many"),
+        (lambda text: "OFF\n3 -1 0\n0 0 0\n1 0 0\n0 1 0\n", "bed_1.off does not say how many"),
+        (lambda text: "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "bed_1.off has no face with area: each has fewer"),
         (lambda text: text.replace("\n", "\nx", 3), "bed_1.off"),
     ],
-    ids="faces half last head nan index area magic counts letters".split(),
+    ids="faces half last head nan index area magic counts negative corners letters".split(),
 )
 def test_what_cannot_be_read_is_refused_with_the_file_and_the_reason(tmp_path: Path, own_cache: Path, spoil, said: str):
     folder = furniture(tmp_path / "a")
