@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.data.dataset import Dataset
-from diffusion_lab.data.landscapes import BANDS, METRES, PIXELS, RGB, SIDE, spectra
+from diffusion_lab.data.landscapes import BANDS, METRES, PIXELS, RGB, SIDE, some_pixels, spectra
 from diffusion_lab.data.storage import decoded, held_out, read_members
 from diffusion_lab.errors import DataError, importing
 
@@ -38,9 +38,11 @@ IN_FILE = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10",
 """The bands of a file: B8A, which lies between B08 and B09, comes last."""
 UNIT = 10_000
 """The number in a file for a reflectance of 1."""
+MANY = 1_000
+"""Files, of each of which `PIXELS` are enough."""
 MORE_PIXELS = 1_000
-"""Taken from one file where there are fewer than 1,000 files."""
-RECIPE = 1
+"""Taken from each file where there are fewer than `MANY`."""
+RECIPE = 2
 """Of reading. Raise the number when it changes, and what was decoded before is read again."""
 
 
@@ -133,6 +135,8 @@ def _picture(file: Path, name: str) -> np.ndarray:
 def load_eurosat_spectra(path: Path) -> Dataset:
     """Pixels of the 13-band files as reflectances (N, 13), by rising wavelength; a tenth of the files is held out.
 
+    Of each file 100 pixels are kept, or 1,000 where there are fewer than 1,000 files.
+
     Args:
         path: a folder or an archive with CLASS/NAME.tif.
 
@@ -142,25 +146,29 @@ def load_eurosat_spectra(path: Path) -> Dataset:
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     tensors, words = decoded(f"eurosat-bands-{RECIPE}", files, lambda: _bands(path))
-    labels, images = tensors["labels"], tensors["images"]
-    _, test = held_out(len(images), labels=labels.tolist(), where=path)
-    held = torch.zeros(len(images), dtype=torch.bool)
+    labels, pixels, classes = tensors["labels"], tensors["pixels"], tuple(words["classes"])
+    _, test = held_out(len(pixels), labels=labels.tolist(), where=path)
+    held = torch.zeros(len(pixels), dtype=torch.bool)
     held[test] = True
-    classes, count = tuple(words["classes"]), PIXELS if len(images) >= 1_000 else MORE_PIXELS
-    generator = torch.Generator().manual_seed(0)
-    dataset = spectra(images.float() / UNIT, labels, held, classes, generator, count)
-    return replace(dataset, name=f"spectra of {_name('EuroSAT', classes, len(images), path)}", source="real")
+    dataset = spectra(pixels.float() / UNIT, labels, held, classes)
+    return replace(dataset, name=f"spectra of {_name('EuroSAT', classes, len(pixels), path)}", source="real")
 
 
 def _bands(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """int32 images (N, 13, 64, 64) in the order of `BANDS`, labels, and the names of the classes."""
-    images, folders = [], []
-    for name, content in read_members(path, (".tif", ".tiff")):
-        images.append(read_bands(content, f"{path}/{name}"))
+    """int32 pixels (N, count, 13) with bands in the order of `BANDS`, labels, and the names of the classes.
+
+    No file is kept whole: all 27,000 would take 5.75 GB.
+    """
+    pixels, folders, generator = [], [], torch.Generator().manual_seed(0)
+    for number, (name, content) in enumerate(read_members(path, (".tif", ".tiff"))):
+        image = torch.from_numpy(read_bands(content, f"{path}/{name}"))
+        pixels.append(some_pixels(image[None], MORE_PIXELS if number < MANY else PIXELS, generator)[0])
         folders.append((PurePosixPath(path.name) / name).parts[-2])
+    if len(pixels) >= MANY:
+        pixels = [some[:PIXELS] for some in pixels]
     classes = sorted(set(folders))
     labels = torch.tensor([classes.index(folder) for folder in folders])
-    return {"images": torch.from_numpy(np.stack(images)), "labels": labels}, {"classes": classes}
+    return {"pixels": torch.stack(pixels), "labels": labels}, {"classes": classes}
 
 
 def read_bands(content: bytes, name: str) -> np.ndarray:

@@ -107,19 +107,23 @@ def load_spectra(seed: int = 0) -> Dataset:
     """Pixels of 480 + 120 generated landscapes, 100 of each: reflectances (N, 13), bands in the order of `BANDS`."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(600) % len(CLASSES)
-    return spectra(landscapes(labels, generator), labels, torch.arange(600) >= 480, CLASSES, generator, PIXELS)
+    pixels = some_pixels(landscapes(labels, generator), PIXELS, generator)
+    return spectra(pixels, labels, torch.arange(600) >= 480, CLASSES)
 
 
-def spectra(
-    images: Tensor, labels: Tensor, held: Tensor, classes: Sequence[str], generator: Generator, count: int
-) -> Dataset:
-    """`count` pixels of each image (N, 13, H, W) as a bundled dataset of spectra; images `held` (N,) are for testing.
+def some_pixels(images: Tensor, count: int, generator: Generator) -> Tensor:
+    """`count` different pixels (N, count, C) of each of images (N, C, H, W), in random order."""
+    places = torch.rand(len(images), images[0, 0].numel(), generator=generator).argsort(dim=1)[:, :count]
+    return images.flatten(2).transpose(1, 2).gather(1, places[..., None].expand(-1, -1, images.shape[1]))
+
+
+def spectra(pixels: Tensor, labels: Tensor, held: Tensor, classes: Sequence[str]) -> Dataset:
+    """Pixels (N, count, 13) of N pictures as a bundled dataset of spectra; pictures `held` (N,) are for testing.
 
     Whole pictures are held out: neighbours in one picture are alike, and would tell each other's bands.
     """
-    places = torch.rand(len(images), images[0, 0].numel(), generator=generator).argsort(dim=1)[:, :count]
-    picked = images.flatten(2).transpose(1, 2).gather(1, places[..., None].expand(-1, -1, len(BANDS)))
-    train, test = picked[~held].flatten(0, 1), picked[held].flatten(0, 1)
+    count = pixels.shape[1]
+    train, test = pixels[~held].flatten(0, 1), pixels[held].flatten(0, 1)
     return Dataset(
         name="spectra of generated landscapes",
         source="bundled",

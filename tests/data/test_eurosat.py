@@ -94,6 +94,26 @@ def test_bands_come_by_rising_wavelength(tmp_path: Path, options: dict):
     assert torch.allclose(data.train, torch.tensor(wanted).expand(5000, 13)) and data.classes == ("Forest", "River")
 
 
+@pytest.mark.parametrize(("many", "count"), [(1000, 1000), (4, 100)], ids=["few", "many"])
+def test_of_each_file_some_pixels_are_kept_and_the_rest_is_not(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, many: int, count: int
+):
+    monkeypatch.setattr(eurosat, "MANY", many)
+    folder = bands(tmp_path / "a")
+    for file in folder.rglob("*.tif"):
+        places = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64, 1)  # each pixel says where it lies, in each band
+        tifffile.imwrite(file, np.repeat(places, 13, axis=2), planarconfig="contig")
+    data = eurosat.load_eurosat_spectra(folder)
+    found = (torch.cat([data.train, data.test]) * 10_000).round().reshape(6, count, 13)
+    assert (found == found[..., :1]).all()
+    for file in found[..., 0]:
+        assert len(file.unique()) == count and 0 <= file.min() and file.max() < 64 * 64
+        assert abs(file.mean() - 2047.5) < 5 * 4096 / (12 * count) ** 0.5
+    assert not torch.equal(found[0], found[1]) and len(data.test_labels) == count
+    kept = sum(copy.stat().st_size for copy in own_cache.rglob("eurosat-bands-*"))
+    assert 0 < kept < 6 * (count * 13 * 4) + 3000
+
+
 def test_band_after_band_is_the_same_picture():
     pixels = np.random.default_rng(0).integers(0, 9000, (64, 64, 13)).astype(np.uint16)
     both = []

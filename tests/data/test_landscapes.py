@@ -61,7 +61,8 @@ def test_bands_in_the_order_asked_for_and_the_seed_decides():
 def test_spectra_hold_out_whole_pictures():
     images = torch.arange(6.0)[:, None, None, None].expand(6, 13, 4, 4)
     held = torch.tensor([True, False, False, True, False, False])
-    data = land.spectra(images, torch.arange(6), held, [*"abcdef"], torch.Generator().manual_seed(0), 5)
+    pixels = land.some_pixels(images, 5, torch.Generator().manual_seed(0))
+    data = land.spectra(pixels, torch.arange(6), held, [*"abcdef"])
     assert data.test.unique().tolist() == [0, 3] and data.train.unique().tolist() == [1, 2, 4, 5]
     assert torch.equal(data.train[:, 0].long(), data.train_labels) and data.train.shape == (20, 13)
 
