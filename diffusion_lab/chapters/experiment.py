@@ -115,8 +115,13 @@ class Experiment:
             labels: (n,) int64, or one label for all; by default every class in turn. Where the data have none: nothing.
 
         Raises:
-            PieceError: for labels that the network does not know, or where it takes none.
+            PieceError: for labels that the network does not know, or where it takes none; for another number of steps
+                than a distilled network was taught.
         """
+        if self.distilled and steps not in (None, self.distilled):
+            raise PieceError(
+                f"this network was distilled to {self.distilled} steps and draws in those alone, not in {steps}"
+            )
         n, steps = n or self.budget.samples, steps or self.budget.sample_steps
         generator = self.generator("samples")
         labels, mask = self._conditions(n, generator, labels)

@@ -61,7 +61,7 @@ def open_checkpoint(
     Without a path it is the network that ships with the package for the chapter `name`. That one opens on any machine:
     where the real data that it was trained on are not on disk, the experiment's `dataset` is the bundled stand-in,
     under its own name, and `trained_on` says what the network has seen. A checkpoint of `diffusion-lab distill` draws
-    in the few steps that it was taught, with the teacher's guidance inside.
+    in the few even steps of DDIM that it was taught, with the teacher's guidance inside, and in no others.
 
     Args:
         path: a `checkpoint.safetensors` written by a run; None for a shipped network.
@@ -77,7 +77,8 @@ def open_checkpoint(
     Raises:
         CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit, and
             without a path where no network ships for the chapter.
-        PieceError: for guidance in a chapter without labels, and for a spacing that there is not.
+        PieceError: for guidance in a chapter without labels, for a spacing that there is not, and for guidance, a
+            spacing or a step of its own with a distilled network.
     """
     if path is None and not name:
         raise CheckpointError('say which: `open_checkpoint("runs/spiral/checkpoint.safetensors")`, or `name="spiral"`')
@@ -103,10 +104,8 @@ def open_checkpoint(
         chapter, dataset = _own_data(chapter, settings["own"], own, path)
     _check_guidance(chapter, guidance)
     if student is not None:
-        if guidance not in (None, 1.0):
-            inside = student["guidance"]
-            raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
-        guidance, spacing, pieces = 1.0, spacing or "uniform", {"step": "ddim", **pieces}
+        _check_student(path, student, guidance, spacing, pieces)
+        guidance, spacing, pieces = 1.0, "uniform", {**pieces, "step": "ddim"}
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
     if "own" not in settings:
@@ -182,6 +181,22 @@ def _check_guidance(chapter: Chapter, guidance: float | None) -> None:
         raise PieceError(f"chapter '{chapter.name}' has no labels, so its samples cannot be guided")
     if not 0 <= guidance < float("inf"):
         raise PieceError(f"the guidance scale must be a number of at least 0, got {guidance:g}")
+
+
+def _check_student(
+    path: Path, student: dict[str, Any], guidance: float | None, spacing: str | Spacing, pieces: dict[str, Any]
+) -> None:
+    """See that a student is asked for nothing but what it was taught."""
+    if guidance not in (None, 1.0):
+        inside = student["guidance"]
+        raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
+    for what, given in (("spacing", spacing), ("sampler", pieces.get("step"))):
+        if given:
+            given = given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
+            raise PieceError(
+                f"{path} was distilled to {student['steps']} even steps of DDIM and takes no {what} {given!r}: leave "
+                "it out"
+            )
 
 
 def _check_shape(path: Path, shape: tuple[int, ...], trained_name: str, dataset: Dataset) -> None:

@@ -33,7 +33,8 @@ def open_network(name: str, checkpoint: Path | None, folder: Path, **options: An
         )
     experiment = open_checkpoint(path, name=name, **options)
     where = path or f"shipped with the package, {shipped(name).with_suffix('.md')} tells about it"
-    return experiment, f"network trained on {experiment.trained_on}: {where}"
+    student = f", distilled to {experiment.distilled} steps" if experiment.distilled else ""
+    return experiment, f"network trained on {experiment.trained_on}{student}: {where}"
 
 
 def label_of(experiment: Experiment, word: str) -> int:

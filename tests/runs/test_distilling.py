@@ -55,7 +55,27 @@ def test_sample_draws_from_a_student(students):
         app, ["sample", "2", "--checkpoint", str(made[2][1]), "--count", "4", "--out", str(folder)]
     )
     assert told.exit_code == 0, told.output
+    assert "distilled to 2 steps: " in told.output
     assert (folder / "normal_2d" / "samples" / "samples.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--steps", "9"], "was distilled to 2 steps and draws in those alone, not in 9"),
+        (
+            ["--spacing", "log_snr"],
+            "was distilled to 2 even steps of DDIM and takes no spacing 'log_snr': leave it out",
+        ),
+        (["--sampler", "heun"], "was distilled to 2 even steps of DDIM and takes no sampler 'heun': leave it out"),
+    ],
+    ids="steps spacing sampler".split(),
+)
+def test_a_student_is_asked_for_what_it_was_taught_alone(students, tmp_path, asked, said):
+    _, made = students
+    told = CliRunner().invoke(app, ["sample", "2", "--checkpoint", str(made[2][1]), *asked, "--out", str(tmp_path)])
+    assert told.exit_code == 2 and said in " ".join(told.output.split())
+    assert not list(tmp_path.rglob("samples.*"))
 
 
 def test_a_student_knows_no_means_to_denoise_with(students):
