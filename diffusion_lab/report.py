@@ -49,6 +49,7 @@ class Report:
     denoising: dict[str, Any]
     """log-SNR levels, and the scores of the learned and the exact denoiser at each."""
     seconds: dict[str, float]
+    """"loading", "training", "sampling", "scoring", "figures", "total"; "autoencoder" where one was trained first."""
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
     """What to know about how the data were read."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lab.data import Dataset
-from diffusion_lab.errors import CheckpointError, LabError, TrainingError
+from diffusion_lab.errors import CheckpointError, PieceError, TrainingError
 from diffusion_lab.networks import Autoencoder
 from diffusion_lab.train import Settings, learning_rate_at
 
@@ -66,6 +66,22 @@ def train_autoencoder(
     return net.scale_to(images[:1000]).eval().requires_grad_(False)
 
 
+def untrained(latent: Latent, dataset: Dataset) -> Autoencoder:
+    """An autoencoder for images (N, C, H, W) as `train_autoencoder` builds it: its latents have their shape already.
+
+    Raises:
+        PieceError: the sizes do not fit the images.
+    """
+    return Autoencoder(tuple(dataset.train.shape[1:]), **latent.sizes).requires_grad_(False)
+
+
+def first_rows(dataset: Dataset, count: int = 8) -> Dataset:
+    """A few of a dataset, enough to try the pieces of a run."""
+    fields = ("train", "test", "train_labels", "test_labels")
+    found = {name: getattr(dataset, name) for name in fields}
+    return replace(dataset, **{name: None if rows is None else rows[:count] for name, rows in found.items()})
+
+
 def in_latent_space(chapter: Any, dataset: Dataset, net: Autoencoder) -> tuple[Any, Dataset]:
     """The chapter, whose `decode` is now the decoder, and the dataset of latents, with the images in info["images"]."""
     latents = replace(
@@ -83,22 +99,22 @@ def weights_of(dataset: Dataset) -> dict[str, Tensor]:
     return {} if net is None else {PREFIX + name: value for name, value in net.state_dict().items()}
 
 
-def restored(latent: Latent, dataset: Dataset, tensors: dict[str, Tensor], path: Any) -> Autoencoder:
+def autoencoder_from(latent: Latent, dataset: Dataset, tensors: dict[str, Tensor], path: Any) -> Autoencoder:
     """The autoencoder of a checkpoint, whose tensors are taken out of `tensors`.
 
     Raises:
         CheckpointError: they are not there, or do not fit images of this shape.
     """
     own = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith(PREFIX)}
-    net = Autoencoder(tuple(dataset.train.shape[1:]), **latent.sizes)
     try:
+        net = untrained(latent, dataset)
         net.load_state_dict({name.removeprefix(PREFIX): value for name, value in own.items()})
-    except (RuntimeError, LabError) as fault:
+    except (PieceError, RuntimeError) as fault:
         shape = tuple(dataset.train.shape[1:])
         raise CheckpointError(
             f"{path} has no autoencoder for images of shape {shape}, as {dataset.name} are"
         ) from fault
-    return net.eval().requires_grad_(False)
+    return net.eval()
 
 
 def images_of(dataset: Dataset) -> Dataset:

@@ -10,7 +10,7 @@ from diffusion_lab.chapters.architectures import with_network
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
-from diffusion_lab.chapters.latent import in_latent_space, restored
+from diffusion_lab.chapters.latent import autoencoder_from, in_latent_space
 from diffusion_lab.chapters.own import content_of, found_again, with_own_data
 from diffusion_lab.chapters.pieces import assemble
 from diffusion_lab.chapters.run import budget_of, judges, network_for
@@ -114,7 +114,7 @@ def open_checkpoint(
             source = "auto" if anywhere else trained_on
         dataset = chapter.load(source, Path(data_root) if data_root is not None else None, settings["seed"])
     if chapter.latent is not None:
-        chapter, dataset = in_latent_space(chapter, dataset, restored(chapter.latent, dataset, tensors, path))
+        chapter, dataset = in_latent_space(chapter, dataset, autoencoder_from(chapter.latent, dataset, tensors, path))
     _check_shape(path, shape, trained_name, dataset)
     if named:
         chapter = with_network(chapter, named, shape)

@@ -16,7 +16,7 @@ from diffusion_lab.chapters.architectures import with_network
 from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
-from diffusion_lab.chapters.latent import in_latent_space, train_autoencoder, weights_of
+from diffusion_lab.chapters.latent import first_rows, in_latent_space, train_autoencoder, untrained, weights_of
 from diffusion_lab.chapters.own import settings_of_own, with_own_data
 from diffusion_lab.chapters.pieces import Pieces, assemble, refuse_unknown
 from diffusion_lab.chapters.readiness import rehearse, require_writable
@@ -108,15 +108,25 @@ def run_chapter(
         on_note(note)
     if chapter.require is not None:
         chapter.require(dataset)
-    if chapter.latent is not None:
-        net = train_autoencoder(chapter.latent, dataset.train, allowance.autoencoder, seed, on_step)
-        chapter, dataset = in_latent_space(chapter, dataset, net)
     named = pieces.pop("network") if isinstance(pieces.get("network"), str) else ""
-    if named:
-        chapter = with_network(chapter, named, tuple(dataset.train.shape[1:]))
-    parts = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
-    with own_randomness(accelerator.device, seed):
-        Trial(chapter, dataset, parts).run()
+
+    def fitted(chapter: Chapter, dataset: Dataset) -> tuple[Chapter, Pieces]:
+        """The chapter with the network of that name, and its pieces, tried."""
+        if named:
+            chapter = with_network(chapter, named, tuple(dataset.train.shape[1:]))
+        parts = assemble(chapter, dataset, build(chapter, dataset, seed, budget), pieces)
+        with own_randomness(accelerator.device, seed):
+            Trial(chapter, dataset, parts).run()
+        return chapter, parts
+
+    seconds: dict[str, float] = {}
+    if chapter.latent is not None:
+        fitted(*in_latent_space(chapter, first_rows(dataset), untrained(chapter.latent, dataset)))  # or refused now
+        started = time.perf_counter()
+        net = train_autoencoder(chapter.latent, dataset.train, allowance.autoencoder, seed, on_step)
+        seconds["autoencoder"] = time.perf_counter() - started
+        chapter, dataset = in_latent_space(chapter, dataset, net)
+    chapter, parts = fitted(chapter, dataset)
     settings = settings_of(chapter, variant, dataset, parts, budget, seed)
     if named:
         settings["architecture"] = named
@@ -199,8 +209,8 @@ def run_chapter(
         files |= draw_figures(experiment, trainer.losses, floor, denoised, folder)
         report = replace(report, files={**files, "report": str(folder / "report.json")})
     finished = time.perf_counter()
-    seconds = {
-        "loading": loaded - began,
+    seconds |= {
+        "loading": loaded - began - sum(seconds.values()),
         "training": trained - loaded,
         "sampling": sampled - trained,
         "scoring": scored - sampled,

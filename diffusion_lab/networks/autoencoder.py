@@ -62,15 +62,15 @@ class Autoencoder(nn.Module):
         super().__init__()
         bands, height, breadth = shape
         pixels = bands * patch**2
-        if height % patch or breadth % patch or not 1 <= channels <= pixels or width % 16:
+        fits = patch >= 1 and not (height % patch or breadth % patch)
+        if not fits or not 1 <= channels <= pixels or width < 16 or width % 16:
             raise PieceError(
                 f"an autoencoder for images {tuple(shape)} with patches of {patch}, {channels} channels and a width of "
-                f"{width} is not possible: height and width must be divisible by the patch, there can be at most "
-                f"{pixels} channels, and the width must be a multiple of 16"
+                f"{width} is not possible: the patch must be at least 1 and divide height and width, there can be 1 to "
+                f"{pixels} channels, and the width must be a multiple of 16, 16 or more"
             )
         self.shape, self.patch = tuple(shape), (patch, patch)
         self.latent_shape = (channels, height // patch, breadth // patch)
-        self.sizes = {"channels": channels, "patch": patch, "width": width, "depth": depth}
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.squeeze = nn.Conv2d(pixels, channels, 1)
