@@ -91,12 +91,12 @@ BODIES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(BODIES))
 def test_one_piece_costs_its_own_points_alone(kind: str, monkeypatch: pytest.MonkeyPatch):
-    # On a busy machine what ran out of time is tried again, and the other pieces need their time too.
+    # The other pieces need their time too, on a busy machine.
     monkeypatch.setattr(marking, "SUBMISSION_LIMIT", 16.0)
     result, seconds = graded(body(ONE.name, *BODIES[kind]))
     assert result["points"] == POINTS - ONE.points
     assert of(result, ONE.name)["points"] == 0 and of(result, ONE.name)["text"].startswith("✗")
-    assert seconds < 2 * marking.SUBMISSION_LIMIT
+    assert seconds < marking.SUBMISSION_LIMIT + SLACK
 
 
 def _waiting(name: str) -> dict[str, str]:
@@ -137,7 +137,8 @@ def test_what_an_instructor_is_told_of_one_submission_is_bounded():
     assert len(notes) == submission.MOST_NOTES + 1 and notes[-1] == "and 380 more of the kind"
 
 
-def test_a_long_cell_arrives_whole():
+def test_a_long_cell_arrives_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(marking, "SUBMISSION_LIMIT", 60.0)  # this is not about time
     result, _ = graded({ONE.name: "# é\n" * 50_000 + right()[ONE.name]})
     assert result["points"] == POINTS
 

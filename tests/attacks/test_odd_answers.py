@@ -20,6 +20,7 @@ ODD = {
     "empty": torch.zeros(0), "empty_2d": torch.zeros(0, 5), "scalar": torch.tensor(NAN), "complex": torch.tensor([1j]),
     "bool": torch.ones(2, 3, dtype=torch.bool), "half": torch.full((3,), INF, dtype=torch.float16),
     "bytes": torch.zeros(4, dtype=torch.uint8), "many_axes": torch.zeros([1] * 20), "int64": torch.tensor([2**62]),
+    "long": 10**30,
 }  # fmt: skip
 LIKE = {
     "nans": lambda x: torch.full_like(x, NAN) if x.is_floating_point() else x,

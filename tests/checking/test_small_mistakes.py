@@ -275,7 +275,7 @@ def test_of_two_listed_mistakes_that_do_not_fit_elsewhere_none_is_claimed_for_al
     _, trials = trials_of(exercise, dot_for_cosine)
     ideas = ideas_behind(exercise, trials, {})
     assert len(ideas) == 2
-    assert all(idea.hint.startswith("Where it is about") for idea in ideas)
+    assert all(idea.hint.startswith("In the part") for idea in ideas)
 
 
 def factor_forgotten_for_eps(alpha_bar_t, std, target):
@@ -298,6 +298,34 @@ def sums_for_boards(boards, legal):
 
 def test_no_number_of_ours_is_spoken_of_as_if_it_were_the_students():
     assert not any("`5`" in hint for hint in hints("legal_rate", sums_for_boards))
+
+
+def tenfold_by_ten(highest, lowest, steps):
+    decibels = torch.linspace(highest, lowest, steps, dtype=torch.float64)
+    return 10 ** (decibels * 10)
+
+
+def test_an_edit_that_gives_an_integer_of_many_digits_is_passed_over():
+    assert not check(library()["decibel_levels"], LocalCaller(tenfold_by_ten)).passed
+
+
+def squared_in_the_exponent(x):
+    return 10.0 ** (x * x)
+
+
+def in_the_exponent(x):
+    return 10.0**x
+
+
+def numbers(draw):
+    yield Case("numbers", (20 * torch.ones(3, 5, dtype=torch.float64),))
+
+
+def test_what_is_too_large_is_not_told_as_an_inverse_of_zero_alone():
+    exercise = made_up(in_the_exponent, numbers)
+    _, trials = trials_of(exercise, squared_in_the_exponent)
+    told = [idea.hint for idea in ideas_behind(exercise, trials, {}) if "infinite" in idea.hint]
+    assert told and all("too large" in hint or "overflow" in hint for hint in told)
 
 
 def signs_before_the_mean(x):

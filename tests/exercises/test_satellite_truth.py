@@ -9,7 +9,9 @@ from diffusers import DDIMScheduler
 from sklearn.linear_model import LinearRegression
 
 from diffusion_lab import targets
+from diffusion_lab.chapters import run_chapter
 from diffusion_lab.data.landscapes import gaussian_fields, texture_spectrum
+from diffusion_lab.exercises import library
 from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.satellite import NOTEBOOK
 from diffusion_lab.losses import prediction_loss
@@ -78,3 +80,10 @@ def test_hidden_bands_are_those_of_least_squares():
     found = OWN["hidden_bands"](data.mean(dim=0), torch.cov(data.T), data[:9, places], places)
     wanted = LinearRegression().fit(data[:, places], data).predict(data[:9, places])
     assert torch.allclose(found, torch.from_numpy(wanted), atol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_chapter_runs_on_the_references():
+    own = {name: item.reference for name, item in library().items()}
+    report = run_chapter("satellite", budget="smoke", source="bundled", **NOTEBOOK.slots(own))
+    assert report.samples.isfinite().all()

@@ -131,11 +131,7 @@ def test_every_exercise_has_its_scene():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "item",
-    [item if place % 3 == 0 else pytest.param(item, marks=pytest.mark.nightly) for place, item in enumerate(EVERY)],
-    ids=[item.name for item in EVERY],
-)
+@pytest.mark.parametrize("item", EVERY, ids=[item.name for item in EVERY])
 def test_what_is_right_looks_right(item):
     sight = see(item.name, {item.name: item.reference})
     assert SAME in sight.verdict

@@ -133,6 +133,8 @@ def test_a_part_of_a_tensor_arrives_as_it_was(view, dtype):
     got = wire.receive(Received(bytes(sent)))
     assert torch.equal(got["value"], part) and torch.equal(got["conjugated"], part.conj().resolve_conj())
     assert got["value"].dtype == dtype and got["value"].shape == part.shape
+    if part.numel() and 0 not in part.stride():
+        assert got["value"].stride() == part.stride()
 
 
 @pytest.mark.parametrize(

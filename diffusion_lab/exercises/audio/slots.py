@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules, times
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
-from diffusion_lab.levels import Level, Prediction
-from diffusion_lab.samplers import Context
+from diffusion_lab.exercises.normal_1d.slots import averaging, ddim_slot, discrete_loss
 
 LENGTH, REFERENCE_LENGTH = 4_096, 16_384
 """Samples of the chapter's sounds, and of those for which the cosine schedule is right as it is."""
@@ -38,20 +36,13 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         estimate = kept * x0 + (kept * (1 - kept)).sqrt() * noise - (1 - kept).sqrt() * v
         return error + AMOUNT * alpha_bar * own["multiresolution_stft_loss"](estimate, x0, FFT_SIZES)
 
-    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        noise = torch.zeros_like(x)
-        return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, noise)
-
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
-
     table = own["shift_log_snr"](own["cosine_alpha_bar"](1000, 0.008, 0.999).double(), LENGTH, REFERENCE_LENGTH)
     # The step finds x0 from eps, which needs some of the sound in x: so a floor, and times from anywhere above it.
     schedule = schedules.from_alpha_bar(table, "own").limit_log_snr(-10.0, 12.0)
     return {
         "schedule": replace(schedule, density=times.uniform_density, spacing=times.log_snr_spacing),
         "loss": discrete_loss(loss),
-        "step": step,
+        "step": ddim_slot(own["ddim_step"]),
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }

@@ -31,7 +31,7 @@ def check_frechet_distance(piece) -> None:
     assert torch.allclose(piece(one, one @ stretch + shift), wanted), "a stretch"
     for rows, others in ((4, 9), (9, 4)):
         assert piece(one[:rows], other[:others]).isfinite(), "D + 1 rows are enough"
-    for rows, others in ((3, 9), (9, 3)):
+    for rows, others in ((3, 9), (9, 3), (2, 9)):
         assert piece(one[:rows], other[:others]).isnan(), "fewer are not"
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
+from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, averaging, discrete_loss
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
 
@@ -32,9 +32,6 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
             x = (here.sqrt() * prediction.x0 + (1 - here).sqrt() * prediction.eps).to(x.dtype)
         return own["ddim_step"](x, here, there, prediction.eps, 0.0, torch.zeros_like(x))
 
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
-
     table = own["rescale_zero_terminal_snr"](own["alpha_bar"](own["linear_betas"](1000, 1e-4, 0.02)).double())
     return {
         "schedule": schedules.from_alpha_bar(table, "own"),
@@ -43,5 +40,5 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         "polish": lambda x0: own["dynamic_threshold"](x0, PERCENTILE),
         "guide": own["guided_eps"],
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }

@@ -13,8 +13,7 @@ from torch.nn import functional
 from diffusion_lab import schedules
 from diffusion_lab.data.games import TOKENS
 from diffusion_lab.discrete import DiscreteProcess
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
-from diffusion_lab.exercises.text.slots import averaging
+from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, averaging, discrete_loss
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
 from diffusion_lab.schedules import Schedule

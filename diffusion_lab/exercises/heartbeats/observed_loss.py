@@ -160,7 +160,7 @@ def with_weights(model, x0, t, noise, alpha_bar, seen):
     return (weight * _errors(model, _filled(x0, seen), t, noise, alpha_bar)).flatten(1).sum(dim=1)
 
 
-def by_nanmean(model, x0, t, noise, alpha_bar, seen):
+def sum_over_count(model, x0, t, noise, alpha_bar, seen):
     error = _errors(model, _filled(x0, seen), t, noise, alpha_bar)
     total = torch.where(seen, error, torch.zeros_like(error)).flatten(1).sum(1)
     count = seen.flatten(1).count_nonzero(dim=1)
@@ -256,7 +256,7 @@ for each strip, the sums over leads and time. A strip in which nothing was recor
         wrong(averaged_over_the_batch),
         wrong(cut_off_from_the_network),
     ),
-    right_answers=(right(picked_one_by_one), right(with_weights), right(by_nanmean)),
+    right_answers=(right(picked_one_by_one), right(with_weights), right(sum_over_count)),
     hints=(
         "Which numbers must the network never see, and which may never count?",
         "Clear x0 first. At the end divide a sum by a count, and mind a count of 0.",

@@ -8,12 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules, times
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
-from diffusion_lab.levels import Level, Prediction
-from diffusion_lab.samplers import Context
+from diffusion_lab.exercises.normal_1d.slots import averaging, ddim_slot, discrete_loss
 
 DECIBELS = 10 / math.log(10)
 """In one unit of log-SNR, which counts in natural logarithms."""
@@ -24,12 +22,6 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
 
     def loss(model: Callable, x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
         return own["observed_loss"](model, x0, t, noise, alpha_bar, torch.ones_like(x0, dtype=torch.bool))
-
-    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
-
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
 
     def spacing(count: int, schedule: times.Timeline) -> Tensor:
         low, high = (log_snr * DECIBELS for log_snr in schedule.log_snr_range())
@@ -42,7 +34,7 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
     return {
         "schedule": replace(schedule, density=times.uniform_density, spacing=spacing),
         "loss": discrete_loss(loss),
-        "step": step,
+        "step": ddim_slot(own["ddim_step"]),
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab import chapters, schedules, targets
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
+from diffusion_lab.exercises.normal_1d.slots import averaging, ddim_slot, discrete_loss
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.networks import TimeEmbedding, build_network
-from diffusion_lab.samplers import Context
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 
@@ -33,23 +32,16 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         # The run has drawn the times: uniforms in the middle of each row's share give one row after the other.
         return own["simple_loss"](model, (x0 + 1) / 2, (t + 0.5) / len(t), noise, alpha_bar)
 
-    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        noise = torch.zeros_like(x)
-        return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, noise)
-
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
-
     table = own["cosine_alpha_bar"](STEPS, 0.008, 0.999)
     return {
         "schedule": replace(schedules.from_alpha_bar(table, "own"), spacing=spacing),
         "target": Extracted("v", targets.v.row, extract=own["extract"]),
         "loss": discrete_loss(loss),
-        "step": step,
+        "step": ddim_slot(own["ddim_step"]),
         "network": network(own["timestep_embedding"]),
         "guide": own["guided_eps"],
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }
 
 

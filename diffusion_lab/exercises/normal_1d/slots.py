@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lab import schedules
 from diffusion_lab.levels import Level, Prediction
@@ -39,6 +39,24 @@ def alpha_bar_of(level: Level) -> Tensor:
     """
     alpha, sigma = (field.detach().cpu().double().flatten()[0] for field in (level.alpha, level.sigma))
     return alpha**2 if alpha < sigma else 1 - sigma**2
+
+
+def ddim_slot(piece: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The step of a run from a DDIM step (x, alpha_bar_t, alpha_bar_s, eps, eta, noise), taken without noise."""
+
+    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
+        return piece(x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
+
+    return step
+
+
+def averaging(piece: Callable[..., dict[str, Tensor]]) -> Callable[[nn.Module, nn.Module, float], None]:
+    """The average of a run, from a function that returns the new state of the averaged network."""
+
+    def average(averaged: nn.Module, online: nn.Module, decay: float) -> None:
+        averaged.load_state_dict(piece(averaged, online, decay))
+
+    return average
 
 
 def discrete_loss(piece: Callable[..., Tensor]) -> Callable[..., Tensor]:

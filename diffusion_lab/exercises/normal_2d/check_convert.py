@@ -13,7 +13,7 @@ def check_convert(piece) -> None:
         piece: called as piece(prediction, x, alpha_bar_t, source, target), like `convert` in chapter 2.
     """
     generator = torch.Generator().manual_seed(0)
-    for shape in ((4, 4), (5,)):
+    for shape in ((4, 2, 4), (5,)):
         x0, eps = (3 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
         kept = torch.rand(shape[0], generator=generator, dtype=torch.float64)
         kept[0], kept[-1] = 0.001, 0.999

@@ -187,13 +187,14 @@ def through_numpy(vertices, faces, uniforms):
 
 
 def _mesh(draw, vertices, faces):
-    """Triangles of very different sizes; near a border between two the number of a point never lies."""
+    """Triangles of very different sizes."""
     places = draw.normal(vertices, 3) * draw.uniform(vertices, 1, low=0.3, high=2.5)
     rows = torch.stack([draw.permutation(vertices)[:3] for _ in range(faces)])
     return places, rows
 
 
 def _uniforms(draw, vertices, faces, count):
+    """The numbers of the points (count, 3); the first never lies near a border between two triangles."""
     shares = _areas(vertices, faces).cumsum(dim=0) / _areas(vertices, faces).sum()
     numbers = draw.uniform(count, 3, low=0.01, high=0.98)
     near = (numbers[:, :1] - shares).abs().min(dim=1).values < 1e-3

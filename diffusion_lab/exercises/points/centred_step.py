@@ -183,7 +183,7 @@ def cases(draw: Draw):
 
 
 def centre_kept(piece, draw: Draw):
-    """However the network errs, the centre stays at 0, and what is left is the plain step seen from the centre."""
+    """However the network errs, the centre stays at 0."""
     kept, x = draw.alpha_bar(12), _clouds(draw, 3, 9, 3)
     for s, part in ((4, "at level 4"), (-1, "at the data")):
         centre = float(piece(Crowd(draw.integer(0, 99)), x, 9, s, kept).mean(dim=1).abs().max())
@@ -198,9 +198,9 @@ EXERCISE = Exercise(
     title="A step that keeps the centre",
     statement=r"""
 Where a shape stands says nothing about it. If every cloud of the training set is moved so that its centre is at 0, the
-data fill a space with $D$ dimensions less, and noise with its own centre taken out lives in the same space. The network
-does not know this: its guess has a centre, small but not 0, and after many steps the cloud has walked away. Take the
-mean over the points out of the guess,
+data fill a space with $D$ fewer dimensions, and noise with its own centre taken out lives in the same space. The
+network does not know this: its guess has a centre, small but not 0, and after many steps the cloud has walked away.
+Take the mean over the points out of the guess,
 
 $$\hat\varepsilon_i' = \hat\varepsilon_i - \frac 1P \sum_j \hat\varepsilon_j,$$
 

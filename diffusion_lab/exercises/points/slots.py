@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules, times
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
-from diffusion_lab.levels import Level, Prediction
-from diffusion_lab.samplers import Context
+from diffusion_lab.exercises.normal_1d.slots import averaging, ddim_slot, discrete_loss
 
 
 def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
@@ -23,19 +21,13 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         counts = torch.full((len(x0),), x0.shape[1], device=x0.device)
         return own["padded_loss"](lambda x, t, mask: model(x, t), x0, t, noise, alpha_bar, counts)
 
-    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
-
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
-
     # The step finds x0 from eps, which needs some of the cloud in x: so a floor, and times from anywhere above it.
     table = own["sigmoid_alpha_bar"](1000, -3.0, 3.0, 0.6, 1e-9).double()
     schedule = schedules.from_alpha_bar(table, "own").limit_log_snr(-10.0, 12.0)
     return {
         "schedule": replace(schedule, density=times.uniform_density, spacing=times.log_snr_spacing),
         "loss": discrete_loss(loss),
-        "step": step,
+        "step": ddim_slot(own["ddim_step"]),
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }

@@ -160,7 +160,7 @@ $$
 \mu + C_{\cdot K}\, C_{KK}^{-1}\, (y - \mu_K).
 $$
 
-It is also the best linear guess for data of any kind, and so the floor that a network must pass.
+It is also the best linear guess for data of any kind, and so the mark that a network has to beat.
 """,
     reference=hidden_bands,
     parts={"values": 3, "any order": 1, CARE: 1},

@@ -154,8 +154,8 @@ def cases(draw: Draw):
     side = 2 * draw.integer(6, 9)
     places = torch.arange(side, dtype=torch.float64)
     rows, columns = (torch.cos(2 * torch.pi * draw.integer(1, side // 2 - 1) * places / side) for _ in range(2))
-    yield Case("one slanting wave", ((rows[:, None] * columns)[None] * draw.number(1, 3),), "rings")
-    yield Case("a chequerboard along the rows", ((-1.0) ** places.expand(2, side, side) * draw.number(1, 3),), "rings")
+    yield Case("two waves that cross", ((rows[:, None] * columns)[None] * draw.number(1, 3),), "rings")
+    yield Case("stripes of one pixel", ((-1.0) ** places.expand(2, side, side) * draw.number(1, 3),), "rings")
 
 
 def waves_stand_where_they_are(piece, draw: Draw):

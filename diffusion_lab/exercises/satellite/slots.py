@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, discrete_loss
-from diffusion_lab.levels import Level, Prediction
-from diffusion_lab.samplers import Context
+from diffusion_lab.exercises.normal_1d.slots import averaging, ddim_slot, discrete_loss
 
 
 def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
@@ -22,18 +19,12 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         channels = x0.shape[1]
         return own["latent_loss"](model, x0, t, noise, alpha_bar, x0.new_zeros(channels), x0.new_ones(channels))
 
-    def step(x: Tensor, now: Level, after: Level, prediction: Prediction, context: Context) -> Tensor:
-        return own["ddim_step"](x, alpha_bar_of(now), alpha_bar_of(after), prediction.eps, 0.0, torch.zeros_like(x))
-
-    def average(average: nn.Module, online: nn.Module, decay: float) -> None:
-        average.load_state_dict(own["ema_update"](average, online, decay))
-
     # The step finds x0 from eps, which needs some of the image in x: so a floor.
     table = own["cosine_alpha_bar"](1000, 0.008, 0.999).double()
     return {
         "schedule": schedules.from_alpha_bar(table, "own").limit_log_snr(-10.0, 12.0),
         "loss": discrete_loss(loss),
-        "step": step,
+        "step": ddim_slot(own["ddim_step"]),
         "drop_labels": own["drop_labels"],
-        "average": average,
+        "average": averaging(own["ema_update"]),
     }

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lab import schedules
 from diffusion_lab.data import load
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of
+from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, averaging
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
 
@@ -57,15 +57,6 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
         "polish": as_it_is,
         "average": averaging(own["ema_update"]),
     }
-
-
-def averaging(piece: Callable[..., dict[str, Tensor]]) -> Callable[[nn.Module, nn.Module, float], None]:
-    """The average of a run, from a function that returns the new state of the averaged network."""
-
-    def average(averaged: nn.Module, online: nn.Module, decay: float) -> None:
-        averaged.load_state_dict(piece(averaged, online, decay))
-
-    return average
 
 
 def as_it_is(x0: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class RemoteCaller:
     ):
         self.line, self.limit, self.stand_ins, self.entries = line, limit, stand_ins, entries
         self.together, self.ends = together, time.monotonic() + together
-        self._waited, self._given = self._kept(), 0.0
+        self._waited, self._given, self._answering = line.waited(), 0.0, 0.0
         self.used: set[str] = set()
         """The stand-ins that the function has called."""
 
@@ -84,25 +84,26 @@ class RemoteCaller:
 
     def _answered(self, boxes: list[BlackBox], reply: dict[str, Any], began: float, limit: float) -> dict[str, Any]:
         """Answer what it asks, until it says what the call gave."""
-        stand_ins, waited = 0, kept_waiting()
+        stand_ins, last = 0, kept_waiting()
         for _ in range(MOST_QUESTIONS):
             stand_ins += "stand_in" in reply
             if not ("stand_in" in reply or "box" in reply) or stand_ins > MOST_STAND_INS:
                 break
             answer = self._stand_in(reply) if "stand_in" in reply else _of_box(boxes, reply)
+            now = kept_waiting()
+            waited, last = now - last, now
+            self._answering += waited
             left = began + limit - time.monotonic()
-            if left <= 0:  # it may have been kept from running
+            if left <= 0:  # it may have been kept from running, or this process that answers it
                 left += min(self._kept() - self._waited, FAR * limit)
             if left <= 0:  # what the grader computes takes time too
                 self.line.lose(LATE)
-            now = kept_waiting()
-            reply = self.line.ask(answer | {"waited": now - waited}, left)
-            waited = now
+            reply = self.line.ask(answer | {"waited": waited}, left)
         return reply
 
     def _kept(self) -> float:
-        """Seconds for which its process, or this one that answers it, was ready to run and others ran."""
-        return self.line.waited() + kept_waiting()
+        """Seconds for which its process, or this one while it answered it, was ready to run and others ran."""
+        return self.line.waited() + self._answering
 
     def _give(self) -> None:
         """Time in which others kept it from running does not count, up to a far end."""

@@ -1,7 +1,8 @@
 """Messages between the grader and a process that it does not trust: JSON and raw bytes of tensors, never pickles.
 
-A message is 4 bytes (the header's length), a JSON header, and the bytes of its tensors. Whatever is not plain data
-travels as a description of itself, which compares equal to nothing.
+A message is two numbers of 4 bytes (the length of the header, and how many tensors there are), 8 bytes for the size of
+each tensor, a JSON header, and the bytes of the tensors. Whatever is not plain data travels as a description of itself,
+which compares equal to nothing.
 """
 
 from __future__ import annotations

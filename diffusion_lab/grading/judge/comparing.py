@@ -29,9 +29,11 @@ class Difference:
 
 
 def as_tensor(answer: Any) -> Tensor | None:
-    """A tensor or a number as a tensor; None for anything else, NumPy arrays among it."""
+    """A tensor or a number as a tensor; None for all else, as NumPy arrays and integers beyond 64 bits."""
     if type(answer) in (Tensor, torch.nn.Parameter):
         return answer.detach().cpu()
+    if type(answer) is int and abs(answer) >= 2**63:
+        return None
     if type(answer) in (int, float, bool):
         return torch.tensor(answer, dtype=torch.float64 if type(answer) is float else None)
     return None

@@ -310,7 +310,7 @@ def _matching(exercise: Exercise, trials: list[Trial], failing: list[Trial]) -> 
         if len(agreeing) == 1 and agreeing[0] not in found.values():
             found[part] = agreeing[0]
     if len(found) > 1 and all(_shows_beside(w, part, failing, exercise.trains) for part, w in found.items()):
-        said = 'Where it is about "{}", your answers are those of a known mistake: {}'
+        said = 'In the part "{}", your answers are those of a known mistake: {}'
         return [replace(w, hint=said.format(part, w.hint)) for part, w in found.items()], explained / len(failing)
     return list(found.values()), explained / len(failing)
 

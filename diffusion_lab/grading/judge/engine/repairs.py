@@ -32,8 +32,10 @@ something may have to be divided."""
 NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
-CHEAP = ("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root")
-CHEAP = (*CHEAP, "shares exchanged", "beside a root", "border", "other end", "size", "divided by a part")
+CHEAP = (
+    *("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root"),
+    *("shares exchanged", "beside a root", "border", "other end", "size", "divided by a part"),
+)
 """Kinds of edits that are not far-fetched."""
 
 
