@@ -12,8 +12,9 @@ from diffusion_lab import samplers
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.latent import weights_of
 from diffusion_lab.chapters.opening import open_checkpoint, shipped
+from diffusion_lab.chapters.own import found_again
 from diffusion_lab.chapters.readiness import require_writable
-from diffusion_lab.chapters.run import OnStep, silent
+from diffusion_lab.chapters.run import OnStep, results_folder, silent
 from diffusion_lab.checkpoints import load_tensors, save_network
 from diffusion_lab.errors import LabError, PieceError
 from diffusion_lab.levels import Level
@@ -46,7 +47,8 @@ def distill(
 
     The first student does in one step what the teacher does in two of its `teacher_steps`, with the chapter's guidance
     and polish inside; it starts from the teacher's weights. Each student is the next one's teacher, until `steps` are
-    left. `OUT/CHAPTER/distilled_N.safetensors` is written for each number N of steps on the way, and
+    left. For each number N of steps on the way `distilled_N.safetensors` is written where the chapter's results go
+    (`results_folder`), or `distilled_NAME_N.safetensors` for a variant or a network of that name, and
     `open_checkpoint` draws from it in N steps without further guidance.
 
     Args:
@@ -69,9 +71,9 @@ def distill(
             be written to the folder.
         CheckpointError: for the teacher's file.
     """
+    counts = halvings(teacher_steps, steps)
     teacher = open_checkpoint(checkpoint, name=name, data_root=data_root, device=device, seed=seed, guidance=guidance)
     chapter, path = teacher.chapter, Path(checkpoint) if checkpoint is not None else shipped(name)
-    counts = halvings(teacher_steps, steps)
     if chapter.process is not None or chapter.self_condition or "train_mask" in teacher.dataset.info:
         raise PieceError(f"chapter '{chapter.name}' cannot be distilled: that is for numbers, not for words or boards")
     if teacher.dataset.name != teacher.trained_on:
@@ -82,14 +84,17 @@ def distill(
     if teacher.distilled:
         raise LabError(f"{path} is a student itself; give the network that it was taught by")
     settings = load_tensors(path)[1]
-    folder = Path(out) / chapter.name
+    settings.pop("card", None)  # of the teacher
+    own = found_again(settings["own"], None, path) if "own" in settings else None
+    folder = results_folder(out, chapter.name, own)
     require_writable(folder)
+    prefix = "_".join(filter(None, ("distilled", settings["variant"], settings.get("architecture"))))
     inside, written = teacher.guidance, path
     for count in counts:
         student = halve(teacher, count, training, seed, on_step)
         settings = {**settings, "distilled": {"steps": count, "teacher_steps": teacher_steps, "guidance": inside}}
         written = save_network(
-            folder / f"distilled_{count}.safetensors", student.network, settings, weights_of(student.dataset)
+            folder / f"{prefix}_{count}.safetensors", student.network, settings, weights_of(student.dataset)
         )
         on_stage(student, count, written)
         teacher = student

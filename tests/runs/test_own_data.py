@@ -18,6 +18,7 @@ from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import get
 from diffusion_lab.chapters import images as judging
 from diffusion_lab.chapters import run as running
+from diffusion_lab.chapters.distilling import distill
 from diffusion_lab.checkpoints import load_tensors
 from diffusion_lab.cli import app
 from diffusion_lab.data import Dataset
@@ -118,6 +119,16 @@ def test_a_checkpoint_finds_its_data_again(table, tmp_path):
         write_table(folder / "MNIST [x].csv")
     with pytest.raises(CheckpointError, match=r"was trained on .*, not on table of your own"):
         open_checkpoint(name="normal_nd", own=OwnData("table", moved))
+
+
+def test_a_student_of_a_network_of_one_s_own_data_lies_beside_its_teacher(table):
+    folder, _ = table
+    runs = folder / "runs"
+    checkpoint = runs / "normal_nd-MNIST__x_.csv" / "checkpoint.safetensors"
+    path = distill(
+        "normal_nd", steps=1, teacher_steps=2, checkpoint=checkpoint, training=Settings(1, batch=64), out=runs
+    )
+    assert path == checkpoint.with_name("distilled_1.safetensors") and open_checkpoint(path).distilled == 1
 
 
 @pytest.fixture
