@@ -74,7 +74,7 @@ def require_heartbeats(dataset: Dataset) -> None:
 
 
 def require_clouds(dataset: Dataset) -> None:
-    """See that there are shapes of each class to compare, two of them in all.
+    """See that there are labels, and two shapes for each class to compare, those of all classes counted together.
 
     Raises:
         DataError: they cannot be scored.

@@ -34,7 +34,8 @@ def image_covariance(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C,) and covariance (C, 2 H - 1, 2 H - 1) of pixels so far apart, over all of images (N, C, H, H).
 
     Entry [c, H - 1 + dy, H - 1 + dx] belongs to pixels dy rows and dx columns apart. Every pair of pixels that an image
-    has counts once (the unbiased estimate for a field without a preferred place).
+    has counts once. For a field without a preferred place the estimate is nearly unbiased: it takes the mean from the
+    same images, and is a little too small if there are only a few.
     """
     values = as_double(images)
     mean = values.mean(dim=(0, 2, 3))
@@ -51,7 +52,8 @@ def image_covariance(images: Tensor) -> tuple[Tensor, Tensor]:
 def kriging(images: Tensor, hidden: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """Images (N, C, H, H) whose `hidden` pixels (H, H) are the best linear guess from those around (Matheron 1963).
 
-    It is the mean of a Gaussian field given what is seen, band for band, so for such a field no guess is better.
+    It looks at each band by itself, and at pixels no further than `REACH` from a cloud. For a Gaussian field it is the
+    mean given these, and no guess from them is better; other bands and pixels further off might add a little.
 
     Args:
         mean, covariance: of `image_covariance`, or known.

@@ -24,8 +24,13 @@ def chamfer_distances(a: Tensor, b: Tensor) -> Tensor:
 
     (Fan et al. 2017; with means over the points in place of sums, so that it does not grow with their number). It can
     be fooled: many points may share one nearest neighbour, so that an uneven cloud costs little.
+
+    Raises:
+        DataError: they are no clouds, hold values that are not finite, or have points of different dimensions.
     """
     a, b = _clouds(a, "a"), _clouds(b, "b")
+    if a.shape[2] != b.shape[2]:
+        raise DataError(f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected (N, P, D) and (M, Q, D)")
     rows = max(1, CHUNK // (b.shape[0] * a.shape[1] * b.shape[1]))
     return torch.cat([_chamfer(part, b) for part in a.split(rows)])
 
@@ -36,7 +41,11 @@ def _chamfer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def chamfer_distance(a: Tensor, b: Tensor) -> Tensor:
-    """The Chamfer distance (N,) of each cloud of a (N, P, 3) to the one of b (N, Q, 3) at its place."""
+    """The Chamfer distance (N,) of each cloud of a (N, P, 3) to the one of b (N, Q, 3) at its place.
+
+    Raises:
+        DataError: as `chamfer_distances`, and for different numbers of clouds.
+    """
     a, b = _pairs(a, b)
     squared = torch.cdist(a, b).square()
     return squared.amin(2).mean(1) + squared.amin(1).mean(1)

@@ -46,7 +46,7 @@ class Network(nn.Module):
             raise PieceError(f"this {type(self).__name__} was built for x of shape {wanted}, not {tuple(x.shape)}")
 
     def check_mask(self, x: Tensor, mask: Tensor) -> None:
-        raise PieceError(f"a {type(self).__name__} takes no mask; only a Transformer does")
+        raise PieceError(f"a {type(self).__name__} takes no mask; only transformers of rows and sets do")
 
     def with_last(self, x: Tensor, last: Tensor | None, dim: int) -> Tensor:
         """x and the previous estimate side by side along `dim`; zeros stand for "no estimate yet".

@@ -117,6 +117,7 @@ def test_how_each_score_is_fooled():
         (lambda: earth_movers_distance(clouds(1, 4, 0), clouds(1, 5, 0)), "clouds of 4 and 5 points"),
         (lambda: chamfer_distance(torch.full((1, 2, 3), torch.nan), clouds(1, 2, 0)), "1 of the 1 clouds in a hold"),
         (lambda: nearest_neighbour_accuracy(*[torch.zeros(2, 3)] * 3), r"expected \(N, N\), \(N, M\) and \(M, M\)"),
+        (lambda: chamfer_distances(clouds(2, 5, 0), clouds(3, 5, 0, dim=2)), r"expected \(N, P, D\) and \(M, Q, D\)"),
     ],
 )
 def test_what_does_not_fit_is_named(call, said: str):

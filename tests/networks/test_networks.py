@@ -151,9 +151,9 @@ def test_the_last_estimate_matters_and_none_means_zeros(case, wake):
 
 
 @of([case for case in CASES if case not in (PHRASE, BOARD, SET)])
-def test_only_a_transformer_takes_a_mask(case):
+def test_only_transformers_of_rows_and_sets_take_a_mask(case):
     x, t = case.data(2)
-    with pytest.raises(PieceError, match="takes no mask"):
+    with pytest.raises(PieceError, match="takes no mask; only transformers of rows and sets do"):
         case.build()(x, t, mask=torch.ones(x.shape[:2], dtype=torch.bool))
 
 
