@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from diffusion_lab.errors import PieceError
-from diffusion_lab.plots import board, leads
+from diffusion_lab.plots import board, cloud, leads
 from diffusion_lab.plots.audio import FLOOR_DB, log_spectrogram
 from diffusion_lab.plots.figure import LabFigure, finish, new_figure, styled
 from diffusion_lab.plots.image import tile
@@ -27,7 +27,7 @@ from diffusion_lab.plots.text import words_of
 
 COLOURS = (SAMPLES, DATA, EXACT)
 """Of the columns: the answer in question, the one it is held against, the truth."""
-MOST = {"image": 16, "board": 16, "audio": 3, "leads": 3, "phrases": 8}
+MOST = {"cloud": 4, "image": 16, "board": 16, "audio": 3, "leads": 3, "phrases": 8}
 """How many items of each kind a panel has room for."""
 STYLES = ("-", "--", ":", "-.", (0, (1, 3)))
 
@@ -57,7 +57,9 @@ class Items:
         if self.kind == "board":
             share = float((self.values == 0).double().mean())
             return f"{len(self.values)} boards, {share:.0%} of their cells empty"
-        what = {"points": "points", "image": "images", "audio": "sounds", "leads": "strips"}.get(self.kind, self.kind)
+        what = {"image": "images", "audio": "sounds", "leads": "strips"}.get(self.kind, self.kind)
+        if self.kind == "cloud":
+            what = f"clouds of {self.values.shape[1]} points"
         return f"{len(self.values)} {what}, {moments(self.values)}"
 
 
@@ -171,13 +173,13 @@ def _panel(ax: Axes, view: View, scale: View, colour: str) -> None:
     if isinstance(view, Table):
         numbers = scale.numbers()
         ax.imshow(
-            view.numbers(), aspect="auto", cmap=SPECTRUM, vmin=float(numbers.nan_to_num(0).min()),
+            view.numbers().numpy(), aspect="auto", cmap=SPECTRUM, vmin=float(numbers.nan_to_num(0).min()),
             vmax=float(numbers.nan_to_num(0).max()),
         )  # fmt: skip
         ax.grid(False)
         ax.set(xlabel=view.xlabel, ylabel=view.ylabel)
         return
-    drawn = {"points": _points, "image": _images, "audio": _sounds, "leads": _strips}
+    drawn = {"points": _points, "cloud": _clouds, "image": _images, "audio": _sounds, "leads": _strips}
     drawn |= {"phrases": _sentences, "words": _sentences, "board": _boards}
     drawn[view.kind](ax, view, scale, colour)
 
@@ -208,6 +210,22 @@ def _outside(ax: Axes, count: int, total: int) -> None:
         ax.text(0.02, 0.97, f"{count} of {total} outside", transform=ax.transAxes, va="top", color=FAULT, fontsize=9)
 
 
+def _clouds(ax: Axes, view: Items, scale: Items, colour: str) -> None:
+    """A few clouds in rows, as an eye sees them, each in a square of its own."""
+    clouds, held = (v.values.detach().float()[: MOST["cloud"]] for v in (view, scale))
+    right, up, half = cloud.reach_of(held)
+    columns = isqrt(len(held) - 1) + 1
+    rows = -(-len(held) // columns)
+    place = torch.arange(len(clouds))
+    seen = cloud.project(clouds)[..., :2] - torch.tensor([right, up])
+    out = (seen.abs() > half).any(dim=2)
+    corner = torch.stack([place % columns, -(place // columns)], dim=1)
+    dots(ax, (seen + 2 * half * corner.unsqueeze(1))[~out], colour)  # none in the square of another one
+    ax.set(xlim=(-half, (2 * columns - 1) * half), ylim=((1 - 2 * rows) * half, half), aspect="equal")
+    bare(ax)
+    _outside(ax, int(out.sum()), out.numel())
+
+
 def _images(ax: Axes, view: Items, scale: Items, colour: str) -> None:
     images = view.values.detach().float()[: MOST["image"]]
     ax.imshow(tile(images, isqrt(len(images) - 1) + 1).numpy(), vmin=0, vmax=1)
@@ -221,7 +239,7 @@ def _sounds(ax: Axes, view: Items, scale: Items, colour: str) -> None:
     pictures = [log_spectrogram(wave[0]) for wave in view.values.detach().float()[:count]]
     gap = torch.full((len(pictures[0]), 3), top + 1)
     row = torch.cat([part for picture in pictures for part in (picture, gap)][:-1], dim=1)
-    ax.imshow(row, origin="lower", aspect="auto", cmap=SPECTRUM, vmin=top + FLOOR_DB, vmax=top)
+    ax.imshow(row.numpy(), origin="lower", aspect="auto", cmap=SPECTRUM, vmin=top + FLOOR_DB, vmax=top)
     ax.grid(False)
     ax.set(xticks=[], yticks=[], xlabel=f"time: {len(pictures)} sounds", ylabel="frequency")
 

@@ -29,7 +29,7 @@ def project(cloud: Tensor, turn: float = TURN, rise: float = RISE) -> Tensor:
     return torch.stack([right, z * math.cos(b) + away * math.sin(b), z * math.sin(b) - away * math.cos(b)], dim=-1)
 
 
-def _reach(*clouds: Tensor) -> tuple[float, float, float]:
+def reach_of(*clouds: Tensor) -> tuple[float, float, float]:
     """The middle (right, up) and half the side of a square that holds nearly all points, whatever the turn."""
     points = torch.cat([x.reshape(-1, 3) for x in clouds])
     low, high = span(points[:, 2], margin=0.05)
@@ -65,7 +65,7 @@ def data_against_samples(
     width, classes = max(map(len, shown)), info.get("classes", ())
     figure = new_figure(2.3 * width, 5.2)
     panels = figure.subplots(2, width, squeeze=False)
-    reach = _reach(data)
+    reach = reach_of(data)
     for axes, rows, x, what, colour in zip(
         panels, shown, (data, samples), ("data", "samples"), (DATA, SAMPLES), strict=True
     ):
@@ -99,7 +99,7 @@ def trajectory(states: Tensor, times: Tensor, info: Mapping[str, Any]) -> tuple[
     steps, few = spread(len(states), 5), spread(states.shape[1], 3)
     figure = new_figure(2.1 * len(steps), 2.1 * len(few) + 0.6)
     panels = figure.subplots(len(few), len(steps), squeeze=False)
-    reach = _reach(states[0], states[-1])
+    reach = reach_of(states[0], states[-1])
     for row, axes in enumerate(panels):
         for column, ax in enumerate(axes):
             draw(ax, states[steps[column], few[row]], reach, SAMPLES)
@@ -115,7 +115,7 @@ def denoising(columns: Mapping[str, Tensor], rows: Sequence[str], info: Mapping[
     """A row for each level: one cloud clean, noisy and denoised."""
     figure = new_figure(2.3 * len(columns) + 1.8, 2.2 * len(rows) + 0.7)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
-    reach = _reach(columns["clean"])
+    reach = reach_of(columns["clean"])
     for row, label in enumerate(rows):
         for column, (name, values) in enumerate(columns.items()):
             ax = panels[row, column]
@@ -150,7 +150,7 @@ def gallery(
     lines = -(-len(clouds) // ROW)
     figure = new_figure(2.4 * min(ROW, len(clouds)), 2.5 * lines + 0.5)
     panels = figure.subplots(lines, min(ROW, len(clouds)), squeeze=False).flatten()
-    reach = _reach(clouds)
+    reach = reach_of(clouds)
     for number, ax in enumerate(panels):
         if number >= len(clouds):
             ax.set_axis_off()

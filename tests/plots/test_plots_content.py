@@ -62,6 +62,22 @@ def test_points_outside_the_panel_are_counted():
     assert "7 outside" in figure.axes[1].get_title()
 
 
+def test_clouds_stand_in_squares_of_their_own_to_the_scale_of_the_second_answer():
+    theirs = torch.rand(4, 50, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mine = theirs.clone()
+    mine[1] += 100.0  # far outside of its square, and in nobody else's
+    views = [plots.Items("cloud", one) for one in (mine, theirs)]
+    panels = plots.beside([(*views, None)], title="clouds").axes
+    assert panels[0].get_xlim() == panels[1].get_xlim() and panels[0].get_ylim() == panels[1].get_ylim()
+    (low, high), (bottom, top) = panels[1].get_xlim(), panels[1].get_ylim()
+    places = panels[1].collections[0].get_offsets()
+    assert len(places) > 0.9 * 200
+    squares = [((x > (low + high) / 2) + 2 * (y < (bottom + top) / 2)) for x, y in places]
+    kept = panels[0].collections[0].get_offsets()
+    assert np.bincount(squares, minlength=4).min() > 45 and len(kept) == len(places) - squares.count(1)
+    assert "50 of 200 outside" in [text.get_text() for text in panels[0].texts]
+
+
 def test_images_lie_in_rows_and_what_is_not_finite_has_the_colour_of_a_fault():
     images = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 10, 10).clone()
     images[4, 0, 0, 0] = torch.nan

@@ -63,6 +63,14 @@ def test_each_figure_is_drawn_and_described(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
+def test_every_kind_is_drawn_beside_another_answer(name):
+    mine, theirs = (example(name, 3, seed=seed) for seed in (0, 1))
+    views = [plots.Items(one.kind, one.x, one.info) for one in (mine, theirs)]
+    figure = plots.beside([(*views, None)], title="what is drawn")
+    assert to_png(figure).startswith(b"\x89PNG") and "Yours: 3 " in figure.alt
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_one_item_one_state_and_no_exact_answer_will_do(name):
     for figure in (compare(name, 1, 1), travel(name, 1, 1), denoise(name, 1, exact=False)):
         check(figure)

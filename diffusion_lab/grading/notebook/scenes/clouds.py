@@ -20,21 +20,13 @@ from diffusion_lab.grading.notebook.scenes.stage import (
     trained,
 )
 from diffusion_lab.plots import Curves, Items, View
-from diffusion_lab.plots.cloud import project
 
-CLOUDS, STEPS, APART = 4, 12, 5.0
-
-
-def _seen(clouds: Tensor) -> Items:
-    """Clouds (N, P, 3) beside each other, as an eye sees them."""
-    places = project(clouds.float())[..., :2]
-    places[..., 0] += APART * torch.arange(len(clouds)).unsqueeze(1)
-    return Items("points", places.flatten(0, 1))
+CLOUDS, STEPS = 4, 12
 
 
 def _sigmoid_alpha_bar(piece: Piece) -> Iterator[View]:
     yield Curves(torch.arange(100), {"": piece(100, -3.0, 3.0, 0.6, 1e-9)}, "step t", "alpha_bar")
-    yield _seen(sampled("sigmoid_alpha_bar", CLOUDS, STEPS)(piece).values)
+    yield sampled("sigmoid_alpha_bar", CLOUDS, STEPS)(piece)
 
 
 def _fan() -> tuple[Tensor, Tensor]:
@@ -58,7 +50,7 @@ def _centred_step(piece: Piece) -> list[View]:
     levels = [*torch.linspace(0.95 * len(kept), 0, STEPS).long().tolist(), -1]
     for t, s in itertools.pairwise(levels):
         x = piece(model, x, t, s, kept)
-    return [_seen(x)]
+    return [Items("cloud", x)]
 
 
 def _chamfer(piece: Piece) -> list[View]:
@@ -73,20 +65,17 @@ def _chamfer(piece: Piece) -> list[View]:
     return [Curves(shifts, lines, "how far the shape is moved", "Chamfer distance")]
 
 
-def _truth() -> Items:
-    return _seen(data("points", CLOUDS)().values)
-
-
+TRUTH = data("points", CLOUDS)
 SCENES: dict[str, Scene] = {
     "sigmoid_alpha_bar": Scene(
-        "alpha_bar over the steps, and clouds by the shipped network on this path.", _sigmoid_alpha_bar, _truth
+        "alpha_bar over the steps, and clouds by the shipped network on this path.", _sigmoid_alpha_bar, TRUTH
     ),
     "area_points": Scene("600 points on a disc cut into triangles that are very narrow on one side.", _area_points),
     "padded_loss": Scene(
         "Clouds by the shipped network after 8 more steps of training with each loss, on clouds of one size. What a "
         "loss does with padding is not seen here; its check tells.",
-        lambda piece: [_seen(trained("padded_loss", CLOUDS, STEPS, steps=8, batch=16, rate=1e-3)(piece).values)],
-        _truth,
+        lambda piece: [trained("padded_loss", CLOUDS, STEPS, steps=8, batch=16, rate=1e-3)(piece)],
+        TRUTH,
     ),
     "centred_step": Scene("Four clouds walked down from noise with the function, from the centre 0.", _centred_step),
     "chamfer": Scene("The distance of a shape to itself and to another, as it is moved away.", _chamfer),
