@@ -97,7 +97,7 @@ def progress(
             bar = bars.add_task("checking", total=len(NOTEBOOKS), what="")
             states = survey(place, lambda chapter: bars.update(bar, advance=1, what=chapter))
         ten = [state for state in states if state.chapter not in BEYOND]
-        begun = [state for state in states if state.chapter in BEYOND and (state.points or state.unreadable)]
+        begun = [state for state in states if state.chapter in BEYOND and state.begun]
         got, most = (sum(getattr(state, what) for state in ten) for what in ("points", "out_of"))
         for state in ten:
             table.add_row(*_row(state))

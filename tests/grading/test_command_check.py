@@ -99,14 +99,21 @@ def test_progress_shows_every_chapter(make_notebook, tmp_path):
     assert f"{POINTS - 4} of" in rows["together"] and "heartbeats" not in rows
 
 
-def test_progress_shows_a_chapter_beyond_the_ten_once_it_is_begun(tmp_path):
+RIGHT = inspect.getsource(exercise("decibel_levels").reference)
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [(RIGHT, 1), ("def decibel_levels(levels):\n    return None", 0), (f"@nothing\n{RIGHT}", 0)],
+    ids=["right", "wrong", "cannot be made"],
+)
+def test_progress_shows_a_chapter_beyond_the_ten_once_it_is_begun(tmp_path, written, right):
     path = tmp_path / "mine.py"
-    written = inspect.getsource(exercise("decibel_levels").reference)
     path.write_text(f"import torch\nfrom torch import Tensor\n\n{written}")
     result = call("progress", path)
     lines = [line for line in result.stdout.splitlines() if line.count("│") == 7]
     assert "together" in lines[-2] and "0 of" in lines[-2]
-    assert "heartbeats" in lines[-1] and "1 of 5" in lines[-1] and "│ 11 " in lines[-1]
+    assert "heartbeats" in lines[-1] and f"{right} of 5" in lines[-1] and "│ 11 " in lines[-1]
 
 
 def test_progress_of_one_file(tmp_path):

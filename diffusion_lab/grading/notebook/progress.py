@@ -28,6 +28,8 @@ class State:
     """Whether there is a file, and the fault is in it."""
     notes: tuple[str, ...] = ()
     """Such as which of several copies was taken."""
+    begun: bool = False
+    """Whether there is anything of the student's in it, right or wrong."""
 
     @property
     def points(self) -> float:
@@ -89,7 +91,7 @@ def _of_notebook(chapter: str, files: Mapping[Path, Any]) -> State:
     try:
         return _checked(chapter, load(found[0], chapter), notes)
     except SourceError as error:
-        return State(chapter, fault=str(error), unreadable=True, notes=notes)
+        return State(chapter, fault=str(error), unreadable=True, notes=notes, begun=True)
 
 
 def _which(found: Sequence[Path]) -> tuple[str, ...]:
@@ -105,4 +107,5 @@ def _which(found: Sequence[Path]) -> tuple[str, ...]:
 def _checked(chapter: str, sources: Sources, notes: tuple[str, ...] = ()) -> State:
     names = [exercise.name for exercise in notebook(chapter).exercises]
     verdicts = check_pieces(sources.namespace, names, faults=sources.faults, pieces=sources.pieces, owner=sources.owner)
-    return State(chapter, tuple(verdicts), notes=notes)
+    begun = any(v.exercise in sources.faults or v.state not in ("missing", "not written") for v in verdicts)
+    return State(chapter, tuple(verdicts), notes=notes, begun=begun)
