@@ -29,7 +29,7 @@ class State:
     notes: tuple[str, ...] = ()
     """Such as which of several copies was taken."""
     begun: bool = False
-    """Whether there is anything of the student's in it, right or wrong."""
+    """Whether a function of the student's is in it, right or wrong."""
 
     @property
     def points(self) -> float:
@@ -107,5 +107,5 @@ def _which(found: Sequence[Path]) -> tuple[str, ...]:
 def _checked(chapter: str, sources: Sources, notes: tuple[str, ...] = ()) -> State:
     names = [exercise.name for exercise in notebook(chapter).exercises]
     verdicts = check_pieces(sources.namespace, names, faults=sources.faults, pieces=sources.pieces, owner=sources.owner)
-    begun = any(v.exercise in sources.faults or v.state not in ("missing", "not written") for v in verdicts)
+    begun = any(v.exercise in sources.faults or v.state in ("passed", "failed", "not run") for v in verdicts)
     return State(chapter, tuple(verdicts), notes=notes, begun=begun)
