@@ -35,8 +35,10 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
     own = kind_of(shape, chapter.network.get("kind", "auto"), chapter.network.get("vocabulary", 0))
     fitting = networks_of(own, shape)
     if name not in fitting:
-        data = f"its data of shape {shape}"
-        raise PieceError(f"chapter '{chapter.name}' takes no network {name!r}; {data} are for {', '.join(fitting)}")
+        raise PieceError(
+            f"chapter '{chapter.name}' takes no network {name!r}; its data have shape {shape}, which these networks "
+            f"take: {', '.join(fitting)}"
+        )
     kind = kind_of(shape, name, chapter.network.get("vocabulary", 0))
     if kind == own:
         return chapter
@@ -49,4 +51,4 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
 
 def networks_of(own: str, shape: tuple[int, ...]) -> list[str]:
     """The names in `ARCHITECTURES` of what can take the place of the kind `own` for data of one shape."""
-    return [name for name in INSTEAD.get(own, OF_NUMBERS) if own in INSTEAD or len(shape) > 1 or name == "mlp"]
+    return list(INSTEAD.get(own) or (OF_NUMBERS if len(shape) > 1 else ("mlp",)))

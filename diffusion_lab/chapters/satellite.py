@@ -107,7 +107,7 @@ PIXELS = Chapter(
     number=13,
     name="satellite",
     title="Satellite images",
-    method="cosine, x0, DDIM, in pixels for as many seconds",
+    method="cosine, x0, DDIM, in pixels for about as many seconds",
     load=lambda source, root, seed: load("satellite", source=source, root=root, seed=seed),
     schedule=lambda dataset: schedules.cosine(),
     # No v: it has the noise in it, the 48 numbers of a patch, of which a third cannot pass through 32 channels.
@@ -125,8 +125,10 @@ PIXELS = Chapter(
     restored=clouds_removed,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=70, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=1200, batch=32, ema_decay=0.99), samples=240, sample_steps=25, judge_epochs=8),
-        "full": Budget(Settings(steps=7200, batch=64, ema_decay=0.999), samples=480, sample_steps=50, judge_epochs=12),
+        "quick": Budget(Settings(steps=1900, batch=32, ema_decay=0.99), samples=240, sample_steps=25, judge_epochs=8),
+        "full": Budget(
+            Settings(steps=11_400, batch=64, ema_decay=0.999), samples=480, sample_steps=50, judge_epochs=12
+        ),
     },
 )
 AUTOENCODER = {

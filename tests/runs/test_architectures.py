@@ -54,12 +54,17 @@ def test_the_chapter_s_own_kind_leaves_its_record_as_it_is(chapter, name, shape)
     ("chapter", "name", "shape", "message"),
     [
         ("mnist", "resnet", (1, 28, 28), "there is no network 'resnet'; the networks are mlp, unet, dit, uvit"),
-        ("spiral", "dit", (2,), r"chapter 'spiral' takes no network 'dit'; its data of shape \(2,\) are for mlp$"),
-        ("text", "mlp", (8, 25), r"'mlp'; its data of shape \(8, 25\) are for transformer$"),
-        ("games", "unet", (9,), r"'unet'; its data of shape \(9,\) are for transformer$"),
-        ("mnist", "transformer", (1, 28, 28), r"'transformer'; .* are for mlp, unet, dit, uvit, mixer$"),
-        ("heartbeats", "set", (2, 512), r"'set'; .* are for mlp, unet, dit, uvit, mixer$"),
-        ("points", "dit", (128, 3), r"'dit'; .* are for set, transformer, mlp$"),
+        (
+            "spiral",
+            "dit",
+            (2,),
+            r"chapter 'spiral' takes no network 'dit'; its data have shape \(2,\), which these networks take: mlp$",
+        ),
+        ("text", "mlp", (8, 25), r"'mlp'; its data have shape \(8, 25\), which .* take: transformer$"),
+        ("games", "unet", (9,), r"'unet'; its data have shape \(9,\), which .* take: transformer$"),
+        ("mnist", "transformer", (1, 28, 28), r"'transformer'; .* networks take: mlp, unet, dit, uvit, mixer$"),
+        ("heartbeats", "set", (2, 512), r"'set'; .* networks take: mlp, unet, dit, uvit, mixer$"),
+        ("points", "dit", (128, 3), r"'dit'; .* networks take: set, transformer, mlp$"),
     ],
 )
 def test_a_network_that_does_not_take_the_data_is_refused_with_what_does(chapter, name, shape, message):
@@ -76,7 +81,9 @@ def test_the_command_refuses_before_it_trains(tmp_path):
         app, ["run", "normal_2d", "--network", "mixer", "--budget", "smoke", "--out", str(tmp_path)]
     )
     assert result.exit_code == 2
-    assert "takes no network 'mixer'; its data of shape (2,) are for mlp" in " ".join(result.output.split())
+    assert "takes no network 'mixer'; its data have shape (2,), which these networks take: mlp" in " ".join(
+        result.output.split()
+    )
     assert not (tmp_path / "normal_2d" / "checkpoint.safetensors").exists()
 
 

@@ -118,7 +118,7 @@ def test_in_pixels_the_network_is_asked_for_nothing_that_cannot_pass_it():
     ("pieces", "said"),
     [
         ({"network": "nonsense"}, "there is no network 'nonsense'"),
-        ({"network": "transformer"}, r"takes no network 'transformer'; its data of shape \(4, 16, 16\)"),
+        ({"network": "transformer"}, r"takes no network 'transformer'; its data have shape \(4, 16, 16\)"),
         ({"target": "nonsense"}, "slot 'target': there is no 'nonsense'"),
     ],
     ids="name shape target".split(),
