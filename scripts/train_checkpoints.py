@@ -31,7 +31,6 @@ import torch
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.chapters.experiment import Experiment
-from diffusion_lab.chapters.latent import PREFIX
 from diffusion_lab.chapters.opening import SHIPPED, shipped
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.data.catalogue import ENTRIES
@@ -182,6 +181,7 @@ def store(
     entry = ENTRIES.get(report.chapter)
     real = report.source == "real" and entry is not None
     training = recipe.training or experiment.budget.training
+    autoencoder = experiment.dataset.info.get("autoencoder")
     settings["card"] = {
         "title": report.title,
         "licence": entry.licence if real else "",
@@ -199,7 +199,7 @@ def store(
             "command": f"python scripts/train_checkpoints.py {report.chapter}",
         },
         "parameters": report.parameters,
-        "autoencoder": sum(x.numel() for name, x in tensors.items() if name.startswith(PREFIX)),
+        "autoencoder": sum(x.numel() for x in autoencoder.parameters()) if autoencoder is not None else 0,
         "stored": str(recipe.dtype).removeprefix("torch."),
         **measured(experiment, on_step),
         "meaningful": report.meaningful,
@@ -251,7 +251,7 @@ def model_card(settings: dict[str, Any]) -> str:
         value = card["score_before_storing"]
         before = [f"The first score before the weights were stored in {card['stored']}: {value:.4g}.", ""]
     encoding = card.get("autoencoder", 0)
-    autoencoder = [f"- **Autoencoder:** {encoding:,} numbers, in the same file."] if encoding else []
+    autoencoder = [f"- **Autoencoder:** {encoding:,} parameters, in the same file."] if encoding else []
     rows = [
         f"| {score['name']} | {score['value']:.4g} {score['unit']} | {score['floor']:.4g} "
         f"| {'≤' if score['better'] == 'lower' else '≥'} {score['threshold']:.4g} |".replace("  ", " ")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from diffusion_lab import open_checkpoint, run_chapter
 from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.chapters.images import judge_of
+from diffusion_lab.chapters.latent import PREFIX
 from diffusion_lab.chapters.opening import SHIPPED, shipped
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.cli import app
@@ -74,8 +75,11 @@ def test_a_card_agrees_with_its_file_and_with_the_recipe(name, script):
     assert (
         card["parameters"]
         == count_parameters(network)
-        == sum(x.numel() for x in tensors.values()) - card.get("autoencoder", 0)
+        == sum(x.numel() for key, x in tensors.items() if not key.startswith(PREFIX))
     )
+    autoencoder = experiment.dataset.info.get("autoencoder")
+    known = () if autoencoder is None else [PREFIX + key for key, _ in autoencoder.named_parameters()]
+    assert card.get("autoencoder", 0) == sum(tensors[key].numel() for key in known)
     training = recipe.training or get(name).budgets[recipe.budget].training
     assert {key: card["training"][key] for key in vars(training)} == vars(training)
     assert settings["budget"] == recipe.budget and settings["variant"] == "" and settings["own_pieces"] == {}
