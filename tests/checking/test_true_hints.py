@@ -164,7 +164,7 @@ def test_one_wrong_end_of_a_list_is_said(place, word):
     answer = right.clone()
     answer[place] = 5.0
     found = relation(answer, expect(lambda x: x, (right,)).leaves, lambda shift: None)
-    assert found == f"all is right but the {word} entry: 5"
+    assert found.words == f"all is right but the {word} entry: 5"
 
 
 def noisy(x, level, noise):

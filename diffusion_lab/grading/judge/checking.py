@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diffusion_lab.exercises import CARE, Draw, Exercise, Task
 from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCaller, Returned, leaves
 from diffusion_lab.grading.judge.comparing import Difference, as_tensor, difference, kind_of
-from diffusion_lab.grading.judge.diagnosing import Idea, ideas_behind, symptom_hint, symptoms_of
+from diffusion_lab.grading.judge.diagnosing import Idea, Symptom, ideas_behind, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
 from diffusion_lab.grading.judge.hearing import trials_heard
 from diffusion_lab.grading.judge.questions import Trial, ask, questions
@@ -109,7 +109,7 @@ def check(exercise: Exercise, caller: Caller, seed: int = VISIBLE_SEED, *, expla
         for q in asked[len(trials) :]
     ]
     last = trials[-1].returned.fault
-    symptoms: dict[str, str] = {}
+    symptoms: dict[str, Symptom] = {}
     heard: _Hearing | None = None
     if last is None or last.kind != "time":
         symptoms = symptoms_of(exercise, caller, trials)
@@ -274,7 +274,7 @@ def _odd(answer: Any, reference: Returned) -> str:
     return ""
 
 
-def _care(exercise: Exercise, trials: list[Trial], symptoms: dict[str, str]) -> list[Outcome]:
+def _care(exercise: Exercise, trials: list[Trial], symptoms: dict[str, Symptom]) -> list[Outcome]:
     """The rules of every exercise, once half of the answers are right."""
     if 2 * sum(t.passed for t in trials) < len(trials):
         nothing = Difference("not looked at until half of the answers are right")
@@ -286,6 +286,6 @@ def _care(exercise: Exercise, trials: list[Trial], symptoms: dict[str, str]) -> 
         rules.pop("graph", None)
     outcomes = []
     for symptom, label in rules.items():
-        fault = Difference(symptom_hint(symptom, symptoms[symptom])) if symptom in symptoms else None
+        fault = Difference(symptoms[symptom].hint) if symptom in symptoms else None
         outcomes.append(Outcome(CARE, label, fault is None, fault))
     return outcomes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_an
 from diffusion_lab.grading.judge.engine import explain
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
 from diffusion_lab.grading.judge.questions import Question, Trial
-from diffusion_lab.grading.judge.relating import only_reshaped, relation
+from diffusion_lab.grading.judge.relating import ROUNDED, Relation, only_reshaped, relation
 
 LOOKED_AT_TWICE = 3
 """How many cases are called a second time, to see whether the answer stays the same."""
@@ -38,6 +37,21 @@ IDEAS = {
 
 
 @dataclass(frozen=True)
+class Symptom:
+    """What a piece does that no right one does, whatever it computes."""
+
+    kind: str
+    """A key of `IDEAS`."""
+    detail: str = ""
+    """What its words have a place for."""
+
+    @property
+    def hint(self) -> str:
+        """The symptom in words."""
+        return IDEAS[self.kind].format(argument=self.detail, detail=self.detail)
+
+
+@dataclass(frozen=True)
 class Idea:
     """What probably went wrong."""
 
@@ -48,31 +62,31 @@ class Idea:
     """Whether it is one of the exercise's wrong answers."""
 
 
-def symptoms_of(exercise: Exercise, caller: Caller, trials: list[Trial]) -> dict[str, str]:
-    """The symptoms of `IDEAS` that the piece has, with a detail of each."""
-    symptoms: dict[str, str] = {}
+def symptoms_of(exercise: Exercise, caller: Caller, trials: list[Trial]) -> dict[str, Symptom]:
+    """The symptoms that the piece has, by the name that wrong answers call them; "dtype" is all of `dtype_fault`."""
+    symptoms: dict[str, Symptom] = {}
     answered = [t for t in trials if t.returned.fault is None]
     for trial in answered:
         if trial.returned.modified:
             names = exercise.parameters
-            symptoms["modified"] = names[min(trial.returned.modified[0], len(names) - 1)]
+            symptoms["modified"] = Symptom("modified", names[min(trial.returned.modified[0], len(names) - 1)])
         if not trial.returned.mode_kept:
-            symptoms["mode"] = ""
+            symptoms["mode"] = Symptom("mode")
         if trial.returned.graph and not trial.expected.graph:
-            symptoms["graph"] = ""
+            symptoms["graph"] = Symptom("graph")
     kinds: set[tuple] = set()
     careful = {t for t in trials if t.passed and _careful(exercise, caller, t, kinds)}
     for trial in [t for t in answered if t not in careful][:LOOKED_AT_TWICE]:
         again = caller(trial.arguments, seed=1)
         if again.fault is not None or not same_answer(again.value, trial.returned.value, digits=REPEATED):
-            symptoms["random"] = ""
+            symptoms["random"] = Symptom("random")
     for trial in (t for t in trials if t.passed and t not in careful):
-        detail = dtype_fault(exercise, caller, trial)
-        if detail:
-            symptoms["dtype"] = detail
+        fault = dtype_fault(exercise, caller, trial)
+        if fault is not None:
+            symptoms["dtype"] = fault
         moved = caller(laid_out_otherwise(trial.arguments))
         if moved.fault is not None or difference(moved.value, trial.expected.leaves) is not None:
-            symptoms["layout"] = ""
+            symptoms["layout"] = Symptom("layout")
     return symptoms
 
 
@@ -110,40 +124,34 @@ def _kind(trial: Trial) -> tuple:
     return (trial.case.part, *map(of, trial.arguments))
 
 
-def symptom_hint(symptom: str, detail: str) -> str:
-    """The symptom in words."""
-    if symptom == "dtype" and FEWER in detail:
-        symptom = "digits"
-    elif symptom == "dtype" and detail.startswith("it returned"):
-        symptom = "dtype asked for"
-    return IDEAS[symptom].format(argument=detail, detail=detail)
-
-
 AS_GIVEN = "Make new tensors with the dtype and device of the inputs."
 AS_ASKED = "Name the dtype where you make the tensor."
-FEWER = "the answer has no more digits than float32 has"
 DIGITS_LOST = "Something on the way is float32: a new tensor without a `dtype`, or a cast."
 
 
-def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
-    """What is wrong with the dtypes or the digits of a right answer, and what to do; empty where nothing is."""
+def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> Symptom | None:
+    """What is wrong with the dtypes or the digits of a right answer, and what to do; None where nothing is.
+
+    Where no input is a float there is nothing to keep, and the dtype is one that the exercise asks for.
+    """
     arguments, expected = trial.question.finer, trial.question.finer_expected
     floats = any(isinstance(a, Tensor) and a.is_floating_point() for a in arguments)
     found = wrong_dtype(trial.returned.value, trial.expected, AS_GIVEN if floats else AS_ASKED)
     if found:
         kept = floats and any(leaf.value.is_floating_point() for leaf in trial.expected.leaves)
-        return f"{'for float32 inputs ' if kept else ''}{found}"
+        return Symptom("dtype", f"for float32 inputs {found}") if kept else Symptom("dtype asked for", found)
     returned = caller(arguments) if floats else trial.returned
     inputs = "for float64 inputs " if floats else ""
     if returned.fault is not None:
-        return f"{inputs}it raised {returned.fault.name}: {returned.fault.message}. {AS_GIVEN}"
+        return Symptom("dtype", f"{inputs}it raised {returned.fault.name}: {returned.fault.message}. {AS_GIVEN}")
     found = wrong_dtype(returned.value, expected, AS_GIVEN)
     if found:
-        return f"{inputs}{found}"
+        return Symptom("dtype" if floats else "dtype asked for", f"{inputs}{found}")
     if difference(returned.value, expected.leaves) is not None:
         what = "" if floats else ", though its dtype is float64"
-        return f"{inputs}{FEWER}{what}. {DIGITS_LOST}"
-    return _mixed_fault(exercise, caller, trial)
+        return Symptom("digits", f"{inputs}the answer has no more digits than float32 has{what}. {DIGITS_LOST}")
+    mixed = _mixed_fault(exercise, caller, trial)
+    return Symptom("dtype", mixed) if mixed else None
 
 
 def wrong_dtype(value: Any, expected: Expected, advice: str = "") -> str:
@@ -158,7 +166,7 @@ def wrong_dtype(value: Any, expected: Expected, advice: str = "") -> str:
 
 
 def _mixed_fault(exercise: Exercise, caller: Caller, trial: Trial) -> str:
-    """The same, where tables are float64 and data float32, as they are in a run."""
+    """What is wrong where tables are float64 and data float32, as they are in a run; empty where nothing is."""
     question = trial.question
     if question.mixed is None:
         return ""
@@ -182,7 +190,7 @@ def _dtype(value: Any) -> str:
 
 
 def ideas_behind(
-    exercise: Exercise, trials: list[Trial], symptoms: dict[str, str], caller: Caller | None = None
+    exercise: Exercise, trials: list[Trial], symptoms: dict[str, Symptom], caller: Caller | None = None
 ) -> tuple[Idea, ...]:
     """The known mistakes that compute what this piece computes; else a small edit that explains it (see
     `explaining.py`; `caller` is the piece); else how its answers are made from the right ones."""
@@ -197,16 +205,16 @@ def ideas_behind(
                 return tuple(Idea(mistake.name, mistake.hint, mistake.known) for mistake in found)
         ideas = [Idea(w.name, w.hint, True) for w in matching]
     beside: list[Idea] = []  # of the answers that are right, where others are not
-    for symptom, detail in symptoms.items():
-        known = next((w for w in exercise.wrong_answers if w.symptom == symptom), None)
-        if known is not None and symptom == "dtype" and not _same_dtype(known, trials, detail):
+    for name, symptom in symptoms.items():
+        known = next((w for w in exercise.wrong_answers if w.symptom == name), None)
+        if known is not None and name == "dtype" and not _same_dtype(known, trials, symptom):
             known = None
-        if symptom == "dtype" and failing:  # the words of the known one say that the numbers are right
-            beside += [Idea(known.name, symptom_hint(symptom, detail), True)] if known else []
+        if name == "dtype" and failing:  # the words of the known one say that the numbers are right
+            beside += [Idea(known.name, symptom.hint, True)] if known else []
         elif known is not None:
             ideas.append(Idea(known.name, known.hint, True))
-        elif symptom in ("random", "modified") or not failing:
-            ideas.append(Idea(symptom, symptom_hint(symptom, detail), False))
+        elif name in ("random", "modified") or not failing:
+            ideas.append(Idea(name, symptom.hint, False))
     if ideas or not failing:
         return (*ideas, *beside)
     if caller is not None:
@@ -216,11 +224,11 @@ def ideas_behind(
     return (*_related(exercise, failing), *beside)
 
 
-def _same_dtype(known: WrongAnswer, trials: list[Trial], detail: str) -> bool:
+def _same_dtype(known: WrongAnswer, trials: list[Trial], symptom: Symptom) -> bool:
     """Whether a known mistake in dtypes is this one. Its words may speak of floats where whole numbers belong, which
     means nothing to somebody whose whole numbers are too short, or whose digits are lost before the last cast."""
     trial = next((t for t in trials if t.passed), None)
-    if trial is None or FEWER in detail:
+    if trial is None or symptom.kind == "digits":
         return False
     other = LocalCaller(known.function)(trial.arguments)
     pairs = zip(leaves(trial.returned.value), leaves(other.value), trial.expected.leaves, strict=False)
@@ -239,23 +247,24 @@ def _related(exercise: Exercise, failing: list[Trial]) -> tuple[Idea, ...]:
     answered = [t for t in failing if t.returned.fault is None]
     reshaped = all(_right_but_for_shape(t) for t in answered)
     for part in dict.fromkeys(t.case.part for t in answered):
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[tuple[str, Relation]]] = {}
         of_part = [t for t in answered if t.case.part == part]
         for trial in of_part:
-            words = relation(
+            related = relation(
                 trial.returned.value,
                 trial.expected.leaves,
                 lambda shift, trial=trial: _shifted(exercise, trial, shift),
                 sizes_of(trial.question),
                 reshaped,
             )
-            if words:
-                kind = re.sub(r"[\d.+-]+(e-?\d+)?|, which is .*", "", words)
-                found.setdefault(kind, []).append(f"For {trial.question.label}: {words}.")
+            if related is not None:
+                found.setdefault(related.kind, []).append((trial.question.label, related))
         told = max(found.values(), key=len, default=[])
-        soft = any("it agrees with" in words for words in told)  # a part may be insensitive to what is wrong elsewhere
-        if told and 2 * len(told) >= len(answered if soft else of_part):
-            return (Idea("relation", told[0], False),)
+        if not told:
+            continue
+        label, related = told[0]
+        if 2 * len(told) >= len(answered if related.kind == ROUNDED else of_part):
+            return (Idea("relation", f"For {label}: {related.words}.", False),)
     return ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,23 @@ CONSTANTS = {
     "20 / log(10)": 20 / math.log(10),
 }
 """Factors that people lose or find, by name."""
+ROUNDED = "it agrees with the right answer to {} digits: something small is added on the way, or something is rounded"
+"""The kind of relation that a part may show because it hardly feels what is wrong elsewhere."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How a wrong answer is made from the right one."""
+
+    kind: str
+    """A sentence with a place, perhaps, for what is another in each case."""
+    filling: str = ""
+    """What stands there."""
+
+    @property
+    def words(self) -> str:
+        """The whole sentence."""
+        return self.kind.format(self.filling)
 
 
 def relation(
@@ -32,8 +50,8 @@ def relation(
     other_times: Callable[[int], Any],
     sizes: Mapping[str, float] | None = None,
     reshaped: bool = True,
-) -> str | None:
-    """The relation in words, or None.
+) -> Relation | None:
+    """The relation, or None.
 
     Args:
         other_times: shift -> the right answer with the step count shifted, or None.
@@ -44,10 +62,10 @@ def relation(
     if len(given) != len(expected) or any(g is None for g in given):
         return None
     if len(given) == 2 and _all_agree(given[::-1], expected):
-        return "the two values have changed places"
+        return Relation("the two values have changed places")
     for tensor, leaf in zip(given, expected, strict=True):
         if tensor.is_complex():
-            return "it is complex"
+            return Relation("it is complex")
         if tensor.shape == leaf.value.shape and bool(agrees(tensor, leaf).all()):
             continue
         if tensor.shape != leaf.value.shape:
@@ -60,7 +78,7 @@ def relation(
     for shift, words in ((1, "one step later"), (-1, "one step earlier")):
         other = other_times(shift)
         if other is not None and _all_agree(given, other):
-            return f"it is the right answer {words}: t is off by one"
+            return Relation(f"it is the right answer {words}: t is off by one")
     return None
 
 
@@ -68,28 +86,29 @@ def _all_agree(given: list[Tensor], expected: tuple[Leaf, ...]) -> bool:
     return all(g.shape == e.value.shape and bool(agrees(g, e).all()) for g, e in zip(given, expected, strict=True))
 
 
-def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float], reshaped: bool) -> str | None:
+def _of_shapes(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float], reshaped: bool) -> Relation | None:
     value = leaf.value
     if value.is_floating_point() and not answer.is_floating_point():
-        return (
+        return Relation(
             "it has whole numbers, and the numbers that are asked for are not whole: an index is not what it points at"
         )
     if reshaped and only_reshaped(answer, leaf):
-        return "it has the right numbers, in another shape"
+        return Relation("it has the right numbers, in another shape")
     if answer.ndim == 0 and value.ndim == 1 and len(value) == sizes.get("the batch size B"):
-        return "one number for each sample is expected: do not take the mean, or the sum, over the batch"
+        return Relation("one number for each sample is expected: do not take the mean, or the sum, over the batch")
     if answer.ndim == 0:
-        return f"it is a single number, and shape {tuple(value.shape)} is expected: a mean or a sum goes over too much"
+        words = "it is a single number, and shape {} is expected: a mean or a sum goes over too much"
+        return Relation(words, str(tuple(value.shape)))
     if value.ndim == 0:
-        return "one number is expected"
+        return Relation("one number is expected")
     if answer.numel() > value.numel() and _spread(answer, value):
-        return (
+        return Relation(
             "a factor was multiplied along the wrong axis: give it one axis of size 1 for each axis it must not touch"
         )
     if answer.ndim < value.ndim:
-        return "an axis is missing: it was summed over, averaged or indexed away, and should stay"
+        return Relation("an axis is missing: it was summed over, averaged or indexed away, and should stay")
     if answer.ndim > value.ndim:
-        return "there is an axis too many: it was to be summed over or averaged, or should not have been made"
+        return Relation("there is an axis too many: it was to be summed over or averaged, or should not have been made")
     return None
 
 
@@ -111,11 +130,11 @@ def _spread(answer: Tensor, value: Tensor) -> bool:
     return set(answer.shape) <= set(value.shape) | {1}
 
 
-def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | None:
+def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> Relation | None:
     answer, value = answer.double(), leaf.value.double()
     if not bool(answer.isfinite().all()) and bool(value.isfinite().all()):
         bad = "nan" if bool(answer.isnan().any()) else "infinite"
-        return (
+        return Relation(
             f"some entries are {bad}: look for a division by 0, a logarithm or root of a negative number, an overflow"
         )
 
@@ -123,48 +142,45 @@ def _of_values(answer: Tensor, leaf: Leaf, sizes: Mapping[str, float]) -> str | 
         return bool(agrees(tensor, leaf).all())
 
     if close(-answer):
-        return "the sign is turned around"
+        return Relation("the sign is turned around")
     if value.ndim and value.numel() > 1:
         for axis in range(value.ndim):
             if value.shape[axis] > 1 and close(answer.flip(axis)):
-                return "it runs in the opposite order" + (f" along axis {axis}" if value.ndim > 1 else "")
+                return Relation("it runs in the opposite order{}", f" along axis {axis}" if value.ndim > 1 else "")
         if value.ndim >= 2 and value.shape[-1] == value.shape[-2] and close(answer.transpose(-1, -2)):
-            return "it is transposed"
+            return Relation("it is transposed")
     if bool((answer >= 0).all()) and close(answer.sqrt()):
-        return "it is the square of the right answer"
+        return Relation("it is the square of the right answer")
     if close(answer.square()):
-        return "it is the root of the right answer"
+        return Relation("it is the root of the right answer")
     if bool((answer != 0).all()) and close(1 / answer):
-        return "it is one divided by the right answer"
+        return Relation("it is one divided by the right answer")
     if close(1 - answer):
-        return "it is one minus the right answer"
+        return Relation("it is one minus the right answer")
     large = value.abs() > 0.05 * value.abs().max()
     if bool(large.any()) and value.numel() > 1:
         middle = float((answer[large] / value[large]).median())
         if abs(middle) > 1e-12 and close(answer / middle):
-            return f"it is the right answer times {middle:.6g}{_name_of(middle, sizes)}"
+            return Relation("it is the right answer times {}", f"{middle:.6g}{_name_of(middle, sizes)}")
         offset = float((answer - value).median())
         if close(answer - offset):
-            return f"it is the right answer plus {offset:.6g}"
+            return Relation("it is the right answer plus {}", f"{offset:.6g}")
     if value.ndim == 1 and len(value) != sizes.get("the batch size B"):
         wrong = _where_wrong(answer, agrees(answer, leaf))
         if wrong:
             return wrong
     worst = float((answer - value).abs().max() / value.abs().max().clamp(min=1e-300))
     if 0 < worst < 1e-3:
-        return (
-            f"it agrees with the right answer to {int(-math.log10(worst))} digits: something small is added on the "
-            "way, or something is rounded"
-        )
+        return Relation(ROUNDED, str(int(-math.log10(worst))))
     return None
 
 
-def _where_wrong(answer: Tensor, right: Tensor) -> str | None:
+def _where_wrong(answer: Tensor, right: Tensor) -> Relation | None:
     """ "all is right but the last entry", where only one end of a list is wrong."""
     if len(answer) < 4 or int((~right).sum()) != 1:
         return None
     place = {0: "first", len(answer) - 1: "last"}.get(int((~right).nonzero()))
-    return f"all is right but the {place} entry: {answer[~right].item():.6g}" if place else None
+    return Relation(f"all is right but the {place} entry: {{}}", f"{answer[~right].item():.6g}") if place else None
 
 
 def _name_of(factor: float, sizes: Mapping[str, float]) -> str:

@@ -36,6 +36,8 @@ REASONS = {
     ("infinite", "exp"): "the exponential of it is too large for the computer",
 }
 """(what comes out, operation) -> why."""
+OF_POSITIVES = ("Pow", "sqrt", "log")
+"""Operations that make nan of a negative number."""
 
 
 @dataclass
@@ -43,6 +45,10 @@ class _Watch:
     """Notes which expressions have given no number although all that they are made of did."""
 
     nan: bool
+    nodes: list[tuple[ast.expr, list[int]]]
+    """Each expression, with the numbers of those that it is made of."""
+    own: set[str]
+    """The functions that are watched themselves."""
     bad: dict[int, bool] = field(default_factory=dict)
     births: dict[tuple[int, int], ast.expr] = field(default_factory=dict)
 
@@ -57,9 +63,6 @@ class _Watch:
 
     def _odd(self, tensor: Tensor) -> Tensor:
         return tensor.isnan() if self.nan else tensor.isinf()
-
-    def watch(self, nodes: list[tuple[ast.expr, list[int]]], own: set[str]) -> None:
-        self.nodes, self.own = nodes, own
 
     def counts(self, node: ast.expr) -> bool:
         """Whether it calculates: a name has it from elsewhere, and a function of one's own is watched itself."""
@@ -99,10 +102,8 @@ def origin(source: Source, question: Question, value: Any, limit: float) -> Mist
     kind = holds_no_number(question, value)
     if kind is None:
         return None
-    watch = _Watch(kind == "nan")
-    nodes: list[tuple[ast.expr, list[int]]] = []
-    watch.watch(nodes, set(source.trees))
-    function = source.rebuilt(_Wrapped(nodes).visit, {SEEN: watch})
+    watch = _Watch(kind == "nan", [], set(source.trees))
+    function = source.rebuilt(_Wrapped(watch.nodes).visit, {SEEN: watch})
     LocalCaller(function, limit, lines=False)(question.arguments)
     if len(watch.births) != 1:
         return None
@@ -114,7 +115,7 @@ def origin(source: Source, question: Question, value: Any, limit: float) -> Mist
     text = quoted(node)
     code = f"{text} is" if text.startswith("`") else "what is computed is"
     hint = f"Line {node.lineno}: {code} {kind} in some entries, because {why}."
-    if why.startswith("a negative number"):
+    if kind == "nan" and name in OF_POSITIVES:
         hint += " Should it be negative at all?"
     elif kind == "nan":
         hint += " Keep these out before it, by `torch.where`."
