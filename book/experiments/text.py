@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
+from experiments.parts.text_readers import Words
+from experiments.parts.text_sentences import Judge, texts
 from torch import Tensor
 
 from diffusion_lab import open_checkpoint, samplers, schedules, targets
@@ -16,12 +17,12 @@ from diffusion_lab.chapters.catalogue import get
 from diffusion_lab.chapters.pieces import assemble
 from diffusion_lab.chapters.run import build
 from diffusion_lab.chapters.text import rounded_loss, to_ids
-from diffusion_lab.data import Dataset, grammar, load
+from diffusion_lab.data import Dataset, load
 from diffusion_lab.denoisers import from_network, nearest_rows, self_conditioned, with_x0
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.levels import Level
 from diffusion_lab.losses import prediction_loss
-from diffusion_lab.metrics import energy_distance, word_accuracy
+from diffusion_lab.metrics import word_accuracy
 from diffusion_lab.samplers import initial_noise, sample
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.train import Settings, Source, Trainer
@@ -43,183 +44,6 @@ def level_at(log_snr: float, like: Tensor, schedule: Schedule = SCHEDULE) -> Lev
 
 def noise_like(x: Tensor, seed: int) -> Tensor:
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
-
-
-def codes_of(ids: Tensor) -> Tensor:
-    """Each pair of neighbouring words as one number; padding (word 0) makes no pair."""
-    first, second = ids[:, :-1], ids[:, 1:]
-    return (first * 100_003 + second)[(first > 0) & (second > 0)]
-
-
-def _any(words: str) -> str:
-    return f"(?:{'|'.join(words.split(','))})"
-
-
-def _form(entries: str, *forms: int) -> str:
-    """The words of "singular plural past" entries in these forms; "." is a form that is not used."""
-    found = (entry.split()[form] for entry in entries.split(",") for form in forms)
-    return f"(?:{'|'.join(word for word in found if word != '.')})"
-
-
-@lru_cache(maxsize=1)
-def language() -> re.Pattern:
-    """All sentences that the grammar of the data can make, as one regular expression."""
-    g = grammar
-    article = "(?:the |an (?=[aeiou])|a (?![aeiou]))"
-    place, when = f"{_any(g.WHERE)} the ", (f"(?: {_any(g.WHEN)})?", f"(?: {_any(g.PAST_WHEN)})?")
-
-    def subjects(nouns: str, looks: str) -> tuple[str, str]:
-        one, many = _form(nouns, 0), _form(nouns, 1)
-        single = f"(?:{article}(?:{_any(looks)} )?{one}|(?:my|your|our|his|her|their) {one}|he|she)"
-        return single, f"(?:{_any(g.NUMBERS)} {many}|the {many}|we|they|i|you)"
-
-    def noun(nouns: str, looks: str = "") -> str:
-        return article + (f"(?:{_any(looks)} )?" if looks else "") + _any(nouns)
-
-    def clauses(nouns: str, looks: str, verbs: str, rest: str, ends: tuple[str, str] = ("", "")) -> list[str]:
-        one, many = subjects(nouns, looks)
-        return [
-            f"{one} {_form(verbs, 0)} {rest}{ends[0]}",
-            f"{many} {_form(verbs, 1)} {rest}{ends[0]}",
-            f"(?:{one}|{many}) {_form(verbs, 2)} {rest}{ends[1]}",
-        ]
-
-    people, manner = (g.PEOPLE, g.FEELINGS), _any(g.MANNER)
-    tall = (g.PEOPLE, g.PEOPLE_LOOKS)
-    one, many = subjects(*people)
-    always = f"{_any(g.ALWAYS)} "
-    whom = f"the {_form(g.PEOPLE, 0)} "
-    tense = (("is", when[0]), ("was", when[1]))
-    kinds = [
-        *clauses(g.ANIMALS, g.LOOKS, g.ANIMAL_ACTS, f"(?:{place}{_any(g.PLACES)}|{manner})"),
-        *clauses(*people, g.PEOPLE_ACTS, manner),
-        f"{one} {always}{_form(g.PEOPLE_ACTS, 0)} {manner}",
-        f"{many} {always}{_form(g.PEOPLE_ACTS, 1)} {manner}",
-        *clauses(*people, g.TRAVELS, f"to the {_any(g.PLACES)}", when),
-        *clauses(*tall, g.HANDLES, noun(g.THINGS, g.QUALITIES), when),
-        *clauses(*people, g.EATS, noun(g.FOODS, g.TASTES), when),
-        *clauses(*people, g.DRINKS_IT, f"(?:hot|cold|fresh|warm) {_any(g.DRINKS)}", when),
-        *clauses(*tall, g.MEETS, f"{whom}{place}{_any(g.ROOMS)}"),
-        *clauses(*people, g.RIDES, noun(g.VEHICLES, g.COLOURS), when),
-        *clauses(g.ANIMALS, g.LOOKS, g.CHASES, f"the {_form(g.ANIMALS, 0, 1)}", when),
-        *clauses(*tall, g.GIVES, whom + noun(g.THINGS)),
-        *(
-            f"(?:the|my|your|this|that|every) {_any(g.THINGS + ',' + g.VEHICLES)} {verb} (?:(?:very|so|too) )?"
-            f"{_any(g.QUALITIES + ',' + g.COLOURS)}{end}"
-            for verb, end in tense
-        ),
-        f"the {_any(g.WEATHER)} {_any(g.SHINES)} over the {_any(g.PLACES)} {_any(g.WHEN)}",
-    ]
-    return re.compile("|".join(f"(?:{kind})" for kind in kinds))
-
-
-def grammatical(text: str) -> bool:
-    """Whether the grammar of the data can make this sentence."""
-    return 3 <= len(text.split()) <= grammar.MAX_WORDS and language().fullmatch(text) is not None
-
-
-def texts(ids: Tensor, data: Dataset, count: int | None = None) -> list[str]:
-    """Sentences (N, L) of word numbers as text; 0 is padding."""
-    words = data.info["words"]
-    return [" ".join(words[i] for i in row if i) for row in ids[:count].tolist()]
-
-
-class Judge:
-    """How much sampled sentences (N, 8) of word numbers are like the text."""
-
-    def __init__(self, data: Dataset):
-        self.data = data
-        self.known = codes_of(data.info["train_ids"]).unique()
-        self.text = set(data.info["train_sentences"])
-
-    def __call__(self, ids: Tensor) -> dict[str, float]:
-        found = texts(ids, self.data)
-        vectors, test = self.data.info["vectors"], self.data.info["test_ids"]
-        return {
-            "pairs": float(torch.isin(codes_of(ids), self.known).double().mean()),
-            "grammatical": sum(map(grammatical, found)) / len(found),
-            "copies": sum(text in self.text for text in found) / len(found),
-            "energy": energy_distance(vectors[ids].flatten(1), vectors[test[:500]].flatten(1)),
-        }
-
-
-class Words:
-    """What is known exactly of words in noise, with more and more knowledge of the text.
-
-    A reader takes sentences x (B, L, D) at one level, and `mask` (B, L), and returns the probability of each word of
-    the vocabulary at each place, (B, L, V); word 0, padding, is left out.
-    """
-
-    def __init__(self, data: Dataset):
-        self.data, self.vectors = data, data.info["vectors"][1:]
-        ids, size = data.info["train_ids"], len(self.vectors)
-        first, second = ids[:, :-1], ids[:, 1:]
-        both = second > 0
-        count = torch.zeros(size, size)
-        count.index_put_((first[both] - 1, second[both] - 1), torch.ones(int(both.sum())), accumulate=True)
-        lengths = data.info["train_mask"].sum(dim=1)
-        end = torch.bincount(ids[torch.arange(len(ids)), lengths - 1] - 1, minlength=size).float()
-        self.often = torch.bincount(ids[ids > 0] - 1, minlength=size) / (ids > 0).sum()
-        # A pair that the text does not have is given the weight of one pair, shared out as words are.
-        total = count.sum(dim=1) + end
-        self.start = torch.bincount(ids[:, 0] - 1, minlength=size) / len(ids)
-        self.start = 0.999 * self.start + 0.001 * self.often
-        self.next = (count + self.often) / (total + 1)[:, None]
-        self.end = (end + 0.1) / (total + 1)
-
-    def log_likelihood(self, x: Tensor, level: Level) -> Tensor:
-        """log p(x | word) without what all words share, (B, L, V)."""
-        alpha, sigma = level.alpha.reshape(()).float(), level.sigma.reshape(()).float()
-        return (alpha * (x @ self.vectors.T) - alpha**2 * self.vectors.square().sum(dim=1) / 2) / sigma**2
-
-    def alone(self, x: Tensor, level: Level, mask: Tensor) -> Tensor:
-        """Each word by itself, as often as in the text."""
-        return (self.log_likelihood(x, level) + self.often.log()).softmax(dim=-1)
-
-    def chain(self, x: Tensor, level: Level, mask: Tensor) -> Tensor:
-        """Words of a Markov chain with the text's pairs of neighbours: forward and backward through the sentence."""
-        log_like = self.log_likelihood(x, level)
-        like = (log_like - log_like.amax(dim=-1, keepdim=True)).exp()
-
-        def normal(p: Tensor) -> Tensor:
-            return p / p.sum(dim=-1, keepdim=True)
-
-        forward = [normal(self.start * like[:, 0])]
-        for place in range(1, x.shape[1]):
-            here = normal((forward[-1] @ self.next) * like[:, place] + 1e-30)
-            forward.append(torch.where(mask[:, place, None], here, forward[-1]))
-        backward = [self.end.expand_as(forward[0])]
-        for place in range(x.shape[1] - 1, 0, -1):
-            here = normal((like[:, place] * backward[0]) @ self.next.T + 1e-30)
-            backward.insert(0, torch.where(mask[:, place, None], here, self.end.expand_as(here)))
-        return normal(torch.stack(forward, dim=1) * torch.stack(backward, dim=1) + 1e-30)
-
-    def memory(self, x: Tensor, level: Level, mask: Tensor) -> Tensor:
-        """Sentences of the training text and no others; of the length that is asked for."""
-        ids, real = self.data.info["train_ids"], self.data.info["train_mask"]
-        log_like = torch.cat([torch.zeros_like(x[..., :1]), self.log_likelihood(x, level)], dim=-1)  # word 0: padding
-        total = torch.zeros(len(x), len(ids))
-        for place in range(x.shape[1]):
-            total += log_like[:, place, ids[:, place]]
-        same = mask.sum(dim=1)[:, None] == real.sum(dim=1)
-        weight = total.masked_fill(~same, -math.inf).softmax(dim=1)  # (B, sentences)
-        out = torch.zeros(*x.shape[:2], len(self.vectors) + 1)
-        for place in range(x.shape[1]):
-            out[:, place].index_add_(1, ids[:, place], weight)
-        return out[..., 1:]
-
-    def tell(self, count: int, generator: torch.Generator) -> Tensor:
-        """Sentences (count, 8) of word numbers that the chain makes, of lengths as they come."""
-        ids = torch.zeros(count, grammar.MAX_WORDS, dtype=torch.long)
-        table = torch.cat([self.next, self.end[:, None]], dim=1)
-        word = torch.multinomial(self.start, count, replacement=True, generator=generator)
-        running = torch.ones(count, dtype=torch.bool)
-        for place in range(ids.shape[1]):
-            ids[:, place] = torch.where(running, word + 1, 0)
-            word = torch.multinomial(table[word], 1, generator=generator)[:, 0]
-            running = running & (word < len(self.vectors))
-            word = word.clamp(max=len(self.vectors) - 1)
-        return ids
 
 
 def masks_of(data: Dataset, count: int) -> Tensor:
