@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from torch import Tensor
 
+from diffusion_lab.challenge.inside import pieces_code
 from diffusion_lab.challenge.rules import LONGEST_SOURCE, MOST_WEIGHTS, ChallengeError, Rules
 from diffusion_lab.errors import SourceError
 
@@ -48,12 +49,15 @@ def read_entry(rules: Rules, path: Path | None, weights: Path | None = None, nam
         name: what the table calls it; by default the file's name.
 
     Raises:
-        ChallengeError: for a file that is missing, too long or not what it should be.
+        ChallengeError: for a file that is missing, too long or not what it should be, and for code that replaces none
+            of the course's pieces: it would be the course's own entry under another name.
     """
     name = " ".join((name or (path or weights or Path("the course")).stem).split())
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME or "|" in name:
         raise ChallengeError(f"an entry's name has 1 to {LONGEST_NAME} printable characters and no |, got {name!r}")
     cells = () if path is None else _cells(path)
+    if path is not None:
+        _replaces(rules, path, cells)
     return Entry(name, cells, None if weights is None else _weights(rules, weights))
 
 
@@ -76,6 +80,21 @@ def _cells(path: Path) -> tuple[str, ...]:
     if length > LONGEST_SOURCE:
         raise ChallengeError(f"the code of an entry has at most {LONGEST_SOURCE:,} characters; {path} has {length:,}")
     return cells
+
+
+def _replaces(rules: Rules, path: Path, cells: tuple[str, ...]) -> None:
+    """Raise ChallengeError where an entry gives no piece of the course's another value."""
+    try:
+        nodes = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # code that is no Python tells so when it runs
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    found |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+    known = _defined(tuple(pieces_code(rules)))
+    if found.isdisjoint(known):
+        own = f"it defines {', '.join(sorted(found)[:5])}" if found else "it defines nothing"
+        raise ChallengeError(f"{path} replaces none of the course's pieces: {own}; the pieces are {', '.join(known)}")
 
 
 def _weights(rules: Rules, path: Path) -> dict[str, Tensor]:
@@ -125,6 +144,7 @@ def _defined(cells: tuple[str, ...]) -> tuple[str, ...]:
         for node in body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 found[node.name] = None
-            elif isinstance(node, ast.Assign):
-                found |= {target.id: None for target in node.targets if isinstance(target, ast.Name)}
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {target.id: None for target in targets if isinstance(target, ast.Name)}
     return tuple(found)

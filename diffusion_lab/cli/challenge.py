@@ -98,10 +98,13 @@ def _show(rows: list) -> None:
     for data in dict.fromkeys(row.data for row in rows):
         here = [row for row in rows if row.data == data]
         counts = sorted({int(count) for row in here for count in row.values})
-        table = new_table("entry", "weights", "parameters", *(f"{count} eval." for count in counts), "floor", "copies")
+        table = new_table(
+            "entry", "made of", "weights", "parameters", *(f"{count} eval." for count in counts), "floor", "copies"
+        )
         for row in sorted(here, key=lambda row: row.mean(counts[-1])):
             table.add_row(
                 row.name,
+                ", ".join(row.made_of) or "the course's own",
                 "trained here" if row.trained_here else "brought along",
                 f"{row.parameters:,}",
                 *(f"{row.mean(count):.3g} ± {row.spread(count):.1g}" for count in counts),

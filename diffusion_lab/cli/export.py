@@ -28,6 +28,11 @@ class Visibility(str, enum.Enum):
     hidden = "hidden"
 
 
+class Identity(str, enum.Enum):
+    email = "email"
+    list = "list"
+
+
 IsolationOption = Annotated[
     PlatformIsolation,
     typer.Option(
@@ -39,10 +44,34 @@ HintsOption = Annotated[Visibility, typer.Option(help="When students see what we
 PlatformSeed = Annotated[
     Path | None, typer.Option(help="Any text: all submissions get the same cases. By default each gets new ones.")
 ]
+IdentityOption = Annotated[
+    Identity,
+    typer.Option(
+        help="What students type into a lab as their name. email: the address by which Gradescope knows them. list: "
+        "the name that the gradebook has for them; its addresses say who is who."
+    ),
+]
 IndexOption = Annotated[
     str,
     typer.Option(help="https://… of an index of packages beside pip's, such as PyTorch's for machines without CUDA."),
 ]
+NAMES = {
+    "email": "Tell your students to type their address as their name, the one by which Gradescope knows them: their "
+    "numbers and their bug are drawn by it.",
+    "list": "Your students type the name that the gradebook has for them. The zip holds {count} addresses, which say "
+    "who is who.",
+    "variant": "The question shows each student a name to type into the notebook: their numbers and their bug are "
+    "drawn by it.",
+}
+"""What whoever exports a lab must tell students."""
+WAIT = (
+    "Points for the bug, and with them the total, are shown after the due date at the earliest. Otherwise anybody "
+    "could find it by trying out the list."
+)
+AT_ONCE = (
+    "PrairieLearn shows points at once, so anybody could find the bug by trying out the list: put the question into an "
+    'exam with "allowRealTimeGrading": false, or leave the bug out in course.toml.'
+)
 app = typer.Typer(no_args_is_help=True, help="Make files for learning platforms: marks, and graders that run there.")
 
 
@@ -85,14 +114,18 @@ def gradescope(
     visibility: Annotated[Visibility, typer.Option(help="When students see their points.")] = Visibility.visible,
     hints: HintsOption = Visibility.visible,
     seed_file: PlatformSeed = None,
+    identity: IdentityOption = Identity.email,
     index: IndexOption = "",
     course: CourseOption = Path("."),
 ) -> None:
     """Make the zip that Gradescope takes as an autograder."""
     with mistakes_told():
-        from diffusion_lab.grading.classroom.platforms import gradescope_zip
+        from diffusion_lab.grading.classroom.platforms import gradescope_zip, guessed_at
 
         settings = _with_dates(course, _settings(course, chapter, isolation, visibility, hints, seed_file, dates=True))
+        settings = _with_names(course, settings, identity.value)
+        if guessed_at(settings):
+            typer.echo(WAIT)
         file = gradescope_zip(settings, to or Path(f"{_folder(chapter)}_gradescope.zip"), index)
     typer.echo(f"{file}, for Gradescope: Configure Autograder, Zip file upload")
 
@@ -111,11 +144,14 @@ def prairielearn(
     """Write a question with an external grader into a PrairieLearn course."""
     with mistakes_told():
         from diffusion_lab.errors import LabError
-        from diffusion_lab.grading.classroom.platforms import prairielearn_question
+        from diffusion_lab.grading.classroom.platforms import guessed_at, prairielearn_question
 
         if hints not in (Visibility.visible, Visibility.hidden):
             raise LabError(f"PrairieLearn shows hints at once or never: visible or hidden, not {hints.value}")
         settings = _settings(course, chapter, isolation, Visibility.visible, hints, seed_file)
+        settings = _with_names(course, settings, "variant")
+        if guessed_at(settings):
+            typer.echo(AT_ONCE)
         written = prairielearn_question(settings, to, image, index)
     question = next(file.parent for file in written if file.name == "info.json")
     typer.echo(
@@ -186,6 +222,25 @@ def _with_dates(course: Path, settings: Settings) -> Settings:
     for student in unknown:
         typer.echo(f"no extension there for {student}: the gradebook has no email, by which Gradescope knows students")
     return replace(settings, late=late)
+
+
+def _with_names(course: Path, settings: Settings, by: str) -> Settings:
+    """With what the grader there must know to draw what its students have drawn, where something is drawn."""
+    from diffusion_lab.exercises.offers import Offer, in_force
+    from diffusion_lab.grading.classroom.gradebook import Book, drawn_from
+    from diffusion_lab.grading.classroom.platforms import for_its_students, in_gradebook, is_drawn
+
+    if not is_drawn(settings):
+        return settings
+    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+        text = drawn_from(course, settings.chapter)
+    people = in_gradebook(Book(course, settings.chapter)) if by == "list" else []
+    found = for_its_students(settings, text, by, people)
+    for person in people:
+        if not person.email.strip():
+            typer.echo(f"{person.id} has no address in the gradebook, so nothing of theirs will be graded there")
+    typer.echo(NAMES[by].format(count=len(found.students)))
+    return found
 
 
 def _folder(chapter: str) -> str:

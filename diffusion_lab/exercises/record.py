@@ -141,6 +141,8 @@ class Notebook:
     """By which it is released, collected and graded; by default the chapter's. A lab is called "normal_1d_lab"."""
     finale: str = ""
     """Code of a lab's last cell, where it has one, in the place of the chapter's run."""
+    pause: str = ""
+    """The task with which a second sitting begins, in a notebook too long for one; see `minutes.py`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.chapter)

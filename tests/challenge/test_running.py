@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +63,14 @@ def test_the_course_s_own_entry_trains_in_its_time(runner):
     assert run.check(weights, shapes) == sum(value.numel() for value in weights.values()) > 50_000
     samples, evaluations = run.sample(weights, NOISE, None, 4, 0)
     assert samples.shape == NOISE.shape and evaluations == 4
+
+
+def test_the_page_s_example_spends_what_it_may(runner):
+    """Heun's step asks twice, and once where it ends: four evaluations are two steps, of three evaluations."""
+    page = (Path(__file__).resolve().parents[2] / "book" / "challenge.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?STEP = samplers.heun.*?)```", page, re.DOTALL)
+    for evaluations, spent in ((1, 1), (4, 3), (20, 19)):
+        assert drawn(runner, SHIFT, example, evaluations=evaluations)[1] == spent
 
 
 def test_training_sees_the_training_data_and_one_piece_changes_it(runner, spiral):

@@ -80,6 +80,7 @@ LAB = Notebook(
     name="mnist_lab",
     recall=RECALL,
     exercises=(own_number.TASK, derivation.TASK, conv_denoiser.EXERCISE, check_guided_eps.TASK, bug.TASK),
+    pause=check_guided_eps.TASK.name,
     closing=CLOSING,
     finale=FINALE,
 )

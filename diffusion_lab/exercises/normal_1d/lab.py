@@ -78,6 +78,7 @@ LAB = Notebook(
         check_ddpm_step.TASK,
         bug.TASK,
     ),
+    pause=check_ddpm_step.TASK.name,
     closing=CLOSING,
     finale=FINALE,
 )

@@ -49,12 +49,15 @@ def parsed(data: bytes, notebook: Notebook) -> Intake:
     return intake
 
 
-def another_name(intake: Intake, owner: Owner) -> str:
+def another_name(intake: Intake, owner: Owner, known: str = "") -> str:
     """What is said where a notebook's own cells name somebody else, or another course, so that it drew other things.
 
     Marks are given by the folder's name and the course's release; "" where the notebook agrees.
+
+    Args:
+        known: how the owner's name is known, where it is not the folder's.
     """
-    counts = f"what counts is drawn for '{owner.student}', as the folder is called."
+    counts = f"what counts is drawn for '{owner.student}', {known or 'as the folder is called.'}"
     student, course = intake.typed.get("student", ""), intake.typed.get("course", owner.course)
     if not student:
         return f"No name is typed in the notebook; {counts}"

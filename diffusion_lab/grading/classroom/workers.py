@@ -62,7 +62,7 @@ def _graded(order: Mapping[str, Any]) -> dict[str, Any]:
         except IntakeError as error:
             return refused(order["student"], chapter, str(error), **about).as_dict()
         try:
-            other = another_name(intake, owner) if chapter.is_drawn else ""
+            other = another_name(intake, owner, order.get("known", "")) if chapter.is_drawn else ""
             marked = mark(_sandbox(order["isolation"]), chapter, intake, order["seed"], order.get("limit"))
         except BaseException:
             _close(order["isolation"])
@@ -88,7 +88,7 @@ def _noted(verdict: Verdict, chapter: Notebook, note: str) -> Verdict:
     drawn = {task.name for task in chapter.exercises if hasattr(task, "drawn_for")}
     if verdict.exercise not in drawn:
         return verdict
-    return replace(verdict, note=f"{verdict.note} {note}".strip(), facts={**verdict.facts, "another draw": bool(note)})
+    return replace(verdict, note=f"{verdict.note} {note}".strip(), facts={**verdict.facts, "another draw": note})
 
 
 def _taken_in(data: bytes, chapter: Notebook) -> Intake:

@@ -24,6 +24,7 @@ from diffusion_lab.chapters.catalogue import get as chapter_record
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import Notebook, Task, notebook
 from diffusion_lab.exercises.catalogue import NOTEBOOKS, folder_name, number_of
+from diffusion_lab.exercises.minutes import told as time_told
 
 SOLUTIONS, EXERCISES = "solutions", "exercises"
 """The folders below the root of the repository, as `nbgrader_config.py` names them."""
@@ -50,7 +51,7 @@ last quotation marks."""
 HOW = """
 ## How to work
 
-- This notebook has {count} with {points} points. Run its cells from the top, and write your code in the place
+- This notebook has {count} with {points} points. {time} Run its cells from the top, and write your code in the place
   of `raise NotImplementedError()`. Helpers of your own go into the same cell, above the function. `math`, `torch`,
   `Tensor`, `nn` and `functional` are there already.
 - The cell below each function checks it, in less than a second. It shows what points you have and for what, a case in
@@ -77,9 +78,9 @@ HOW_IN_LABS = """
 ## How to work
 
 - A lab is a chapter's second notebook: here you test, search and build. It has {count} with {points} points, and is
-  handed in and graded by itself. Run its cells from the top, and write your code in the place of
-  `raise NotImplementedError()`. Helpers of your own go into the same cell, above the function. `math`, `torch`,
-  `Tensor`, `nn` and `functional` are there already.
+  handed in and graded by itself. {time}
+- Run its cells from the top, and write your code in the place of `raise NotImplementedError()`. Helpers of your own go
+  into the same cell, above the function. `math`, `torch`, `Tensor`, `nn` and `functional` are there already.
 - The cell below each function checks it, in a few seconds, and shows what points you have and for what. What counts for
   marks is asked with other numbers.
 - In a terminal the same checks are `diffusion-lab check {path}`.
@@ -127,7 +128,7 @@ def source(chapter: Notebook) -> NotebookNode:
     link = f"[Chapter {number} of the book]({page}) has the whole story." if page else story
     count = f"{len(chapter.exercises)} exercise{'' if len(chapter.exercises) == 1 else 's'}"
     how = (HOW_IN_LABS if chapter.is_lab else HOW).format(
-        count=count, points=chapter.points, path=path, first=chapter.exercises[0].name
+        count=count, points=chapter.points, path=path, first=chapter.exercises[0].name, time=time_told(chapter)
     )
     set_up = SET_UP.format(chapter=chapter.name)
     cells = [

@@ -59,7 +59,9 @@ class Document:
 
 
 def content_of(path: Path) -> bytes:
-    """What is in a file. Raises SourceError for what is no plain file, or a very large one."""
+    """What is in a file. Raises SourceError for what is not there, no plain file, or a very large one."""
+    if not path.exists() and not path.is_symlink():
+        raise SourceError("there is no such file")
     if path.is_symlink() or not path.is_file():
         raise SourceError("it is not a plain file")
     size = path.stat().st_size

@@ -25,6 +25,8 @@ from diffusion_lab.grading.notebook import content_of, of_notebook
 SETTINGS = "grader.json"
 """What `export` has written for the grader on the platform."""
 ISOLATIONS = ("bubblewrap", "account", "none")
+STRANGER = "submission"
+"""What a student is called where nothing depends on it."""
 MOST_NOTEBOOKS = 20
 """Which are looked into for the one that is meant."""
 
@@ -46,6 +48,12 @@ class Settings:
     """What the course makes of the notebook, as `Offer.as_dict` gives it."""
     late: Mapping[str, Any] = field(default_factory=dict)
     """When it is due, what lateness costs and whether the best attempt counts; see `deadlines`."""
+    course: str = ""
+    """The course's own text, which stands in the released notebook; "" where nothing is drawn for each student."""
+    identity: str = ""
+    """By what a student is called where something is drawn; see `identity`."""
+    students: Mapping[str, str] = field(default_factory=dict)
+    """address -> the name that the class list has for it, where students go by that."""
 
     def written(self) -> bytes:
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
@@ -63,12 +71,14 @@ class Settings:
         return settings
 
 
-def grade_folder(folder: Path, settings: Settings) -> Result:
+def grade_folder(folder: Path, settings: Settings, student: str = STRANGER, known: str = "") -> Result:
     """Grade the notebook that a student has handed in.
 
     Args:
         folder: with the student's files, whatever they are.
         settings: as a teacher has set them.
+        student: their name, from the platform and not from the notebook; what is drawn for them follows from it.
+        known: how the platform comes to know it, in words.
 
     Returns:
         What `grade` would give: marks, or a refusal with its reason.
@@ -78,20 +88,24 @@ def grade_folder(folder: Path, settings: Settings) -> Result:
             submission: there is no mark then, and no zero.
     """
     with in_force(Offer.from_dict(offer) for offer in settings.offers):
-        return _graded(folder, settings)
+        return _graded(folder, settings, student, known)
 
 
-def _graded(folder: Path, settings: Settings) -> Result:
+def _graded(folder: Path, settings: Settings, student: str, known: str) -> Result:
     chapter = find(settings.chapter)
+    if notebook(chapter).is_drawn and (student == STRANGER or not settings.course):
+        raise LabError(f"in '{chapter}' something is drawn for each student, and this grader does not know for whom")
     drawn = settings.seed or secrets.token_hex(16)
     about = {"seed_id": "", "version": diffusion_lab.__version__}
     try:
         file = notebook_in(folder, chapter)
         data = content_of(file)
     except SourceError as error:
-        return refused("submission", notebook(chapter), str(error), **about)
+        return refused(student, notebook(chapter), str(error), **about)
     order = {
-        "student": "submission",
+        "student": student,
+        "course": settings.course,
+        "known": known,
         "chapter": chapter,
         "data": data,
         "digest": hashlib.sha256(data).hexdigest(),

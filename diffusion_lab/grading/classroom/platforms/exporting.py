@@ -18,12 +18,11 @@ from pathlib import Path
 
 import diffusion_lab
 from diffusion_lab.errors import LabError
-from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import find, folder_name
-from diffusion_lab.exercises.offers import Offer, in_force
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings
+from diffusion_lab.grading.classroom.platforms.identity import EMAIL, LIST, VARIANT, is_drawn
 
 PACKAGE = Path(diffusion_lab.__file__).resolve().parent
 LEFT_OUT = {"shipped", "challenge", "book", "__pycache__"}
@@ -35,6 +34,11 @@ TIME = 420
 assert TIME > SUBMISSION_LIMIT
 FIRST_DAY = (2000, 1, 1, 0, 0, 0)
 """Of every file in a zip, so that the same export is the same bytes."""
+NOT_THERE = (
+    "a comment says at every push what is right, and anybody may push as often as they like, so that the bug would be "
+    "found by trying out the list. Collect the clones and grade them here, or export it for Gradescope or PrairieLearn"
+)
+"""Why GitHub's workflow takes no such notebook."""
 SCRIPTS = files("diffusion_lab.grading.classroom.platforms") / "scripts"
 
 
@@ -48,7 +52,7 @@ def gradescope_zip(settings: Settings, to: Path, index: str = "") -> Path:
     Raises:
         LabError: the chapter cannot be graded on a platform.
     """
-    _gradable(settings)
+    _gradable(settings, EMAIL, LIST)
     contents = {
         "setup.sh": _script("gradescope_setup.sh", index=_option(index)),
         "run_autograder": _script("gradescope_run.sh"),
@@ -70,7 +74,7 @@ def prairielearn_question(settings: Settings, to: Path, image: str, index: str =
     Raises:
         LabError: the chapter cannot be graded on a platform.
     """
-    chapter = _gradable(settings)
+    chapter = _gradable(settings, VARIANT)
     name, shared = folder_name(chapter), "serverFilesCourse/diffusion_lab_grader"
     about = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"diffusion-lab/{chapter}")),
@@ -90,9 +94,12 @@ def prairielearn_question(settings: Settings, to: Path, image: str, index: str =
         },
     }
     question = f"questions/diffusion_lab/{name}"
+    drawn = is_drawn(settings)
+    whose = _script("prairielearn_name.html").decode() if drawn else ""
     contents = {
         f"{question}/info.json": (json.dumps(about, indent=2) + "\n").encode(),
-        f"{question}/question.html": _script("prairielearn_question.html", name=name),
+        f"{question}/question.html": _script("prairielearn_question.html", name=name, whose=whose),
+        **({f"{question}/server.py": _script("prairielearn_server.py")} if drawn else {}),
         f"{question}/tests/{SETTINGS}": settings.written(),
         f"{shared}/run.sh": _script("prairielearn_run.sh"),
         **{f"{shared}/{path}": content for path, content in package().items()},
@@ -145,16 +152,19 @@ def requirements() -> bytes:
     return "".join(f"{line}\n" for line in (torch, *LIBRARIES)).encode()
 
 
-def _gradable(settings: Settings) -> str:
-    """The notebook's name. Raises LabError for one of which a platform cannot give the marks."""
+def _gradable(settings: Settings, *identities: str) -> str:
+    """The notebook's name.
+
+    Args:
+        identities: by what the platform can say whose submission it is.
+
+    Raises:
+        LabError: something is drawn for each student, and the settings do not say for whom; see `for_its_students`.
+    """
     chapter = find(settings.chapter)
-    with in_force(Offer.from_dict(offer) for offer in settings.offers):
-        drawn = notebook(chapter).is_drawn
-    if drawn:
-        raise LabError(
-            f"in '{chapter}' something is drawn for each student by the name of their folder, which no platform tells "
-            "the grader: collect its submissions, and grade them here"
-        )
+    if is_drawn(settings) and not (settings.course and settings.identity in identities):
+        wanted = f"its settings name an identity ({' or '.join(identities)}) and a course, and these do not"
+        raise LabError(f"in '{chapter}' something is drawn for each student: {wanted if identities else NOT_THERE}")
     return chapter
 
 

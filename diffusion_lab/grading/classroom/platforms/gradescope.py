@@ -17,6 +17,7 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder, what_failed
 from diffusion_lab.grading.classroom.platforms.deadlines import judged, metadata_in
+from diffusion_lab.grading.classroom.platforms.identity import another_draw, guessed_at, is_drawn, on_gradescope
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 VISIBILITIES = ("visible", "after_due_date", "after_published", "hidden")
@@ -27,19 +28,28 @@ LONGEST_OUTPUT = 20_000
 def results(result: Result, settings: Settings, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of results.json: one test for each part of an exercise, and below them what went wrong.
 
+    Where a bug is looked for, its marks and the total wait until the due date at least.
+
     Args:
         result: of the submission.
         settings: as a teacher has set them.
         metadata: what Gradescope tells of the submission, for lateness and earlier attempts.
     """
     score, words = judged(result.points, settings.late, metadata or {})
-    if result.state == REFUSED:
-        refusal = f"The submission was refused: {result.reason}. Mend it and hand it in again."
-        told = " ".join([refusal, *words])
-        return {"score": score, "output": told, "output_format": "text", "stdout_visibility": "hidden", "tests": []}
-    tests: list[dict[str, Any]] = []
+    waiting = guessed_at(settings)
+    in_all = _waits(settings.visibility) if waiting else settings.visibility
+    told = another_draw(result)
+    # What lateness takes off, and what an earlier attempt had, say what the points are: they wait with them.
+    seen = in_all == "visible"
+    refused = result.state == REFUSED
+    tests = [_test("the points in all", "0", " ".join(words), in_all)] if not seen and (words or refused) else []
+    told += words if seen else []
+    if refused:
+        told.insert(0, f"The submission was refused: {result.reason}. Mend it and hand it in again.")
+        return {**_output(told), "score": score, "stdout_visibility": "hidden", "tests": tests}
     for number, item in enumerate(result.exercises, 1):
         parts = item["parts"] or {"": [item["points"], item["out_of"]]}
+        visibility = _waits(settings.visibility) if item["name"] in waiting else settings.visibility
         for place, (part, (points, most)) in enumerate(parts.items(), 1):
             tests.append(
                 {
@@ -48,28 +58,43 @@ def results(result: Result, settings: Settings, metadata: Mapping[str, Any] | No
                     "score": points,
                     "max_score": most,
                     "status": "passed" if points == most else "failed",
-                    "visibility": settings.visibility,
+                    "visibility": visibility,
                 }
             )
         if item["state"] != "passed":
-            tests.append(
-                {
-                    "name": f"{item['name']}: what went wrong",
-                    "number": f"{number}.{len(parts) + 1}",
-                    "output": item["text"][:LONGEST_OUTPUT],
-                    "output_format": "text",
-                    "status": "failed",
-                    "visibility": _later(settings.hints, settings.visibility),
-                }
+            wrong = _test(
+                f"{item['name']}: what went wrong",
+                f"{number}.{len(parts) + 1}",
+                item["text"][:LONGEST_OUTPUT],
+                _later(settings.hints, visibility),
             )
+            tests.append({**wrong, "status": "failed"})
     return {
         "score": score,
-        **({"output": " ".join(words), "output_format": "text"} if words else {}),
+        **_output(told),
         "execution_time": round(result.seconds),
         "stdout_visibility": "hidden",
         "tests": tests,
         "extra_data": {"version": result.version, "sha256": result.digest, "notes": list(result.notes)},
     }
+
+
+def _output(told: list[str]) -> dict[str, str]:
+    """What is said of the whole submission, at once."""
+    return {"output": " ".join(told), "output_format": "text"} if told else {}
+
+
+def _test(name: str, number: str, output: str, visibility: str) -> dict[str, Any]:
+    """A test without points."""
+    return {"name": name, "number": number, "output": output, "output_format": "text", "visibility": visibility}
+
+
+def _waits(visibility: str) -> str:
+    """When marks are seen that nobody may see at each attempt.
+
+    Gradescope shows no total as long as a test waits for a date. One that is never seen does not keep it back.
+    """
+    return "after_published" if visibility == "hidden" else _later("after_due_date", visibility)
 
 
 def _later(*visibilities: str) -> str:
@@ -82,7 +107,8 @@ def main(root: Path = Path("/autograder")) -> int:
     try:
         settings = Settings.read(root / "source" / SETTINGS)
         metadata = metadata_in(root)  # before students' code has run
-        result = grade_folder(root / "submission", settings)
+        whose = on_gradescope(settings, metadata) if is_drawn(settings) else ()
+        result = grade_folder(root / "submission", settings, *whose)
         content = json.dumps(results(result, settings, metadata), indent=1).encode()
         write_atomically(root / "results" / "results.json", content)
     except (LabError, OSError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings, grade_folder, what_failed
+from diffusion_lab.grading.classroom.platforms.identity import another_draw, is_drawn, on_prairielearn
 from diffusion_lab.grading.classroom.result import REFUSED, Result
 
 LONGEST_OUTPUT = 20_000
@@ -38,14 +39,16 @@ def results(result: Result, settings: Settings) -> dict[str, Any]:
             }
         )
     score = result.points / result.out_of if result.out_of else 0.0
-    return {"gradable": True, "score": score, "tests": tests}
+    told = another_draw(result)
+    return {"gradable": True, "score": score, **({"message": told[0]} if told else {}), "tests": tests}
 
 
 def main(root: Path = Path("/grade")) -> int:
     """Grade what is in root/student; exit status 1, and no results.json, where the grader fails."""
     try:
         settings = Settings.read(root / "tests" / SETTINGS)
-        result = grade_folder(root / "student", settings)
+        whose = on_prairielearn(root) if is_drawn(settings) else ()  # before students' code has run
+        result = grade_folder(root / "student", settings, *whose)
         write_atomically(root / "results" / "results.json", json.dumps(results(result, settings)).encode())
     except (LabError, OSError) as error:
         print(what_failed(error), file=sys.stderr)
