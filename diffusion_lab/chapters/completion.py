@@ -29,7 +29,7 @@ def complete(
     experiment: Experiment,
     clouds: Tensor,
     known: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     steps: int,
     fill: Callable[..., Step] = samplers.replacing,
     held: bool = True,
@@ -43,7 +43,8 @@ def complete(
             axis than the known point that is least far.
     """
     device, generator = experiment.accelerator.device, experiment.generator("completion")
-    clouds, known, labels = (x.to(device) for x in (clouds, known, labels))
+    clouds, known = clouds.to(device), known.to(device)
+    labels = None if labels is None else labels.to(device)
     step = fill(experiment.pieces.step, clouds, known, **options)
     noise = torch.randn(clouds.shape, generator=generator).to(device)
     denoise = experiment.denoiser(labels)
@@ -69,7 +70,8 @@ def completion(experiment: Experiment, threshold: float) -> Score:
     """The Chamfer distance of completed halves to the true ones, beside that of other points of the same."""
     data = experiment.dataset
     rows = torch.randperm(len(data.test), generator=experiment.generator("completed"))[:CLOUDS]
-    clean, again, labels = data.test[rows], data.info["test_again"][rows], data.test_labels[rows]
+    clean, again = data.test[rows], data.info["test_again"][rows]
+    labels = data.test_labels[rows] if experiment.chapter.labelled else None
     known = known_half(clean)
     steps = experiment.budget.sample_steps
     drawn = complete(experiment, clean, known, labels, steps)

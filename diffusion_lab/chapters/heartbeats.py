@@ -10,8 +10,11 @@ from diffusion_lab import samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.noise_removal import noise_removal
+from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.chapters.readiness import require_heartbeats
 from diffusion_lab.data import Dataset, load
+from diffusion_lab.data.own_beats import load_own_beats
+from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.metrics import (
     Score,
     agreement,
@@ -32,7 +35,14 @@ NOISE_LOG_SNR = 0.0
 
 
 def _load(source: str, root, seed: int) -> Dataset:
-    dataset = load("heartbeats", source=source, root=root, seed=seed)
+    return _amplified(load("heartbeats", source=source, root=root, seed=seed))
+
+
+def _load_own(own: OwnData) -> Dataset:
+    return _amplified(load_own_beats(own))
+
+
+def _amplified(dataset: Dataset) -> Dataset:
     return replace(dataset, train=dataset.train * GAIN, test=dataset.test * GAIN)
 
 
@@ -48,7 +58,6 @@ def evaluate(experiment: Experiment) -> list[Score]:
     train, test = decode(data.train), decode(data.test)
     count = min(len(samples), len(train))
     held = beat_features(test, rate)
-    judge = train_beat_judge(train, data.train_labels, rate)
 
     def draw() -> Tensor:
         return random_rows(train, count, generator)
@@ -59,19 +68,24 @@ def evaluate(experiment: Experiment) -> list[Score]:
     def rhythm(x: Tensor) -> float:
         return rhythm_distance(x, test, rate)
 
-    return [
+    scores = [
         Score("Fréchet distance of beats", beats(samples), floor_of(beats, draw), 8.0),
         Score("W1 of the intervals between beats", rhythm(samples), floor_of(rhythm, draw), 120.0, unit="ms"),
-        Score(
-            "samples that the judge puts into their class",
-            agreement(judge, samples, experiment.sample_labels, rate),
-            agreement(judge, test, data.test_labels, rate),
-            0.6,
-            better="higher",
-            note="the floor is the share of held-out strips that it puts into theirs; guessing gives a third",
-        ),
-        noise_removal(experiment, NOISE_LOG_SNR),
     ]
+    if experiment.sample_labels is not None:
+        judge = train_beat_judge(train, data.train_labels, rate)
+        scores.append(
+            Score(
+                "samples that the judge puts into their class",
+                agreement(judge, samples, experiment.sample_labels, rate),
+                agreement(judge, test, data.test_labels, rate),
+                0.6,
+                better="higher",
+                note="the floor is the share of held-out strips that it puts into theirs; guessing gives "
+                f"{'a third' if len(data.classes) == 3 else 'a half'}",
+            )
+        )
+    return [*scores, noise_removal(experiment, NOISE_LOG_SNR)]
 
 
 def removal_score(experiment: Experiment, clean: Tensor, estimate: Tensor, noisy: Tensor, mask) -> tuple[str, float]:
@@ -100,6 +114,7 @@ CHAPTER = Chapter(
     drop_labels=0.1,
     precision="bfloat16",
     require=require_heartbeats,
+    own=TakesOwn("beats", _load_own, require_heartbeats),
     evaluate=evaluate,
     denoise_log_snr=(2.0, 0.0, -2.0),
     denoise_score=removal_score,

@@ -106,11 +106,11 @@ def _no_scores(run: Any) -> list[Score]:
 
 
 def _others(chapter: Chapter) -> str:
-    from diffusion_lab.chapters.catalogue import NAMES, get
+    from diffusion_lab.chapters.catalogue import BEYOND, NAMES, get
 
     if chapter.own is not None:
         return f"it takes {chapter.own.kind} (--{chapter.own.kind})"
     if get(chapter.name).own is not None:
         return "its own method does, and this variant does not"
-    taking = [(name, get(name).own.kind) for name in NAMES if get(name).own is not None]
+    taking = [(name, get(name).own.kind) for name in (*NAMES, *BEYOND) if get(name).own is not None]
     return "those that take some: " + ", ".join(f"{name} (--{kind})" for name, kind in taking)

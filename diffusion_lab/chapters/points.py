@@ -11,10 +11,12 @@ from diffusion_lab import samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.completion import completion
 from diffusion_lab.chapters.experiment import Experiment
-from diffusion_lab.chapters.readiness import require_clouds
+from diffusion_lab.chapters.own import TakesOwn
+from diffusion_lab.chapters.readiness import require_clouds, require_count
 from diffusion_lab.chapters.surface_fit import distance_to_family
 from diffusion_lab.data import Dataset, load
 from diffusion_lab.data.clouds import to_units
+from diffusion_lab.data.own_shapes import load_own_shapes
 from diffusion_lab.metrics import (
     Score,
     chamfer_distance,
@@ -31,6 +33,8 @@ COMPARED = 100
 """Clouds on each side of a comparison by Chamfer distance, the same number of each class on both."""
 MOVED = 40
 """The same for the earth mover's distance, which takes ten times as long."""
+FEWEST = 10
+"""Shapes of the user's own that are held out at least, so that a share of them says something."""
 FITTED = 40
 """Samples that a surface is looked for."""
 
@@ -38,13 +42,21 @@ FITTED = 40
 def evaluate(experiment: Experiment) -> list[Score]:
     """Samples against held-out shapes, with held-out shapes against training shapes as the floor."""
     data = experiment.dataset
-    truth, truth_labels = data.test, data.test_labels
+    truth = data.test
+    sample_labels, truth_labels, train_labels = (
+        torch.zeros(len(x), dtype=torch.long) if labels is None else labels  # of one class, where there are none
+        for x, labels in (
+            (experiment.samples, experiment.sample_labels),
+            (data.test, data.test_labels),
+            (data.train, data.train_labels),
+        )
+    )
     scores = []
     for name, metric, most, worst in (
         ("Chamfer", chamfer_distances, COMPARED, 0.9),
         ("earth mover's", earth_movers_distances, MOVED, 0.8),
     ):
-        rows = matched(experiment.sample_labels, truth_labels, data.train_labels, most=most)
+        rows = matched(sample_labels, truth_labels, train_labels, most=most)
         samples, held, train = experiment.samples[rows[0]], truth[rows[1]], data.train[rows[2]]
         others = metric(held, held)
         found, floor = ((metric(x, x), metric(x, held), others) for x in (samples, train))
@@ -112,6 +124,15 @@ def schedule(dataset: Dataset) -> Schedule:
     return replace(schedules.cosine(), spacing=times.log_snr_spacing)
 
 
+def require_own(dataset: Dataset) -> None:
+    """See that there are shapes enough to compare: `FEWEST` held out, and two for each class.
+
+    Raises:
+        DataError: they cannot be scored.
+    """
+    require_count(dataset, max(FEWEST, 2 * len(dataset.classes)))
+
+
 CHAPTER = Chapter(
     number=12,
     name="points",
@@ -126,6 +147,7 @@ CHAPTER = Chapter(
     drop_labels=0.1,
     precision="bfloat16",
     require=require_clouds,
+    own=TakesOwn("shapes", load_own_shapes, require_own),
     evaluate=evaluate,
     denoise_log_snr=(4.0, 1.0, -2.0),
     denoise_score=denoise_score,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffusion_lab.cli.grading import NOT_ALL_GRADED, ChapterArgument, CourseOption
-from diffusion_lab.cli.terminal import mistakes_told, seed_text
+from diffusion_lab.cli.terminal import are, mistakes_told, seed_text
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom.platforms import Settings
@@ -99,7 +99,13 @@ def marks(
     for words in filled.left_alone:
         typer.echo(f"left alone: {words}")
     changed = f", {filled.changed} of them in the place of another mark" if filled.changed else ""
-    typer.echo(f"{len(filled.marks)} marks are in '{filled.column}' of {filled.file}{changed}")
+    typer.echo(f"{are(len(filled.marks), 'mark')} in '{filled.column}' of {filled.file}{changed}")
+    if filled.waiting:
+        who = f"{', '.join(filled.waiting[:5])}{', …' if len(filled.waiting) > 5 else ''}"
+        typer.echo(
+            f"not final: formgrader still asks you for a mark by hand, or for a second look at one, of "
+            f"{len(filled.waiting)} of them ({who}); give it there, and export again"
+        )
     for words in filled.unplaced:
         typer.echo(f"error: no mark for {words}", err=True)
     if filled.unplaced:

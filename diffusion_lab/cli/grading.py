@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion_lab.cli.terminal import Isolation, course_rules, mistakes_told, new_table, progress_bars, say, seed_text
+from diffusion_lab.cli.terminal import (
+    Isolation,
+    are,
+    course_rules,
+    mistakes_told,
+    new_table,
+    progress_bars,
+    say,
+    seed_text,
+)
 
 if TYPE_CHECKING:
     from diffusion_lab.grading.classroom import Result, Submission
@@ -145,7 +154,7 @@ def collect(
 
             if class_list is not None:
                 raise LabError("--class-list goes with --from; nbgrader's exchange knows its students itself")
-            typer.echo(f"{collect_it(course, find(chapter))} submissions are in {course / 'submitted'}")
+            typer.echo(f"{are(collect_it(course, find(chapter)), 'submission')} in {course / 'submitted'}")
             return
         from diffusion_lab.grading.classroom.platforms import LEFT_OUT, gather
 
@@ -156,8 +165,8 @@ def collect(
         say(_collected(gathered))
     late = sum(taken.late for taken in gathered.taken)
     told = f", {late} of them late" if late else ""
-    layout = "" if gathered.platform == "loose" else f" as {gathered.platform} names them"
-    typer.echo(f"{len(gathered.taken)} submissions{layout} are in {course / 'submitted'}{told}")
+    layout = "" if gathered.platform == "loose" else f", read as a download from {gathered.platform}"
+    typer.echo(f"{are(len(gathered.taken), 'submission')} in {course / 'submitted'}{layout}{told}")
     if gathered.left_out:
         for item in gathered.left_out:
             typer.echo(f"not collected: {item.file}: {item.why}")
@@ -189,7 +198,7 @@ def feedback(chapter: ChapterArgument, course: CourseOption = Path(".")) -> None
             )
         if not files:
             raise LabError(f"nothing of chapter '{find(chapter)}' is graded in {course}; `grade` comes first")
-    typer.echo(f"{len(files)} files are in {course / 'feedback'}")
+    typer.echo(f"{are(len(files), 'file')} in {course / 'feedback'}")
 
 
 def _graded(
@@ -317,7 +326,11 @@ def _table(results: Sequence[Result], totals: Mapping[str, tuple[float, float]],
     for result in results:
         marks = f"{result.points:g} of {result.out_of:g}" if result.state != "not graded" else "-"
         late = penalties.get(result.student, 0.0)
-        told = [result.reason, f"{late:g} points off for lateness" if late else "", *result.notes]
+        told = [
+            result.reason,
+            f"{late:g} {'point' if late == 1 else 'points'} off for lateness" if late else "",
+            *result.notes,
+        ]
         table.add_row(
             escape(result.student),
             result.chapter,

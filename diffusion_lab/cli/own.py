@@ -24,6 +24,8 @@ SoundsOption = _own("Folder or archive of sounds, for audio.", "FOLDER")
 SentencesOption = _own("Text file with a sentence on each line, for text.", "FILE")
 BoardsOption = _own("PGN file or folder, or a text file with a board on each line, for games.", "FILE")
 TableOption = _own("CSV file, for normal_nd.", "FILE")
+ShapesOption = _own("Folder or archive of meshes or clouds of points, for points.", "FOLDER")
+BeatsOption = _own("Folder or archive of records that wfdb reads, for heartbeats.", "FOLDER")
 SizeOption = Annotated[
     int | None, typer.Option(help="With --images: pixels, high and wide.", rich_help_panel=PANEL, show_default=False)
 ]
@@ -32,25 +34,28 @@ SecondsOption = Annotated[float | None, typer.Option(help="With --sounds: how lo
 VectorsOption = Annotated[
     Path | None, typer.Option(help="With --sentences: a file of GloVe vectors.", rich_help_panel=PANEL)
 ]
+NormaliseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="With --shapes: what has one centre and one size, all, each class or each shape.",
+        metavar="all|class|shape",
+        rich_help_panel=PANEL,
+    ),
+]
 
 
-def own_data(
-    *,
-    images: Path | None,
-    sounds: Path | None,
-    sentences: Path | None,
-    boards: Path | None,
-    table: Path | None,
-    **options: float | Path | None,
-) -> OwnData | None:
+def own_data(kinds: dict[str, Path | None], **options: float | Path | str | None) -> OwnData | None:
     """What the options say about data of the user's own; None where they name none.
+
+    Args:
+        kinds: of `data.own_data.OPTIONS`, each with the path that was given for it, if any.
+        options: those of `OwnData`.
 
     Raises:
         LabError: two kinds at once, or an option of a kind without its data.
     """
     from diffusion_lab.data.own_data import OPTIONS, OwnData
 
-    kinds = {"images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table}
     given = {kind: path for kind, path in kinds.items() if path is not None}
     options = {name: value for name, value in options.items() if value is not None}
     if len(given) > 1:

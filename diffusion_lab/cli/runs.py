@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diffusion_lab.cli.own import (
+    BeatsOption,
     BoardsOption,
     ImagesOption,
+    NormaliseOption,
     RateOption,
     SecondsOption,
     SentencesOption,
+    ShapesOption,
     SizeOption,
     SoundsOption,
     TableOption,
@@ -92,10 +95,13 @@ def run(
     sentences: SentencesOption = None,
     boards: BoardsOption = None,
     table: TableOption = None,
+    shapes: ShapesOption = None,
+    beats: BeatsOption = None,
     size: SizeOption = None,
     rate: RateOption = None,
     seconds: SecondsOption = None,
     vectors: VectorsOption = None,
+    normalise: NormaliseOption = None,
 ) -> None:
     """Train, sample and score; write report, checkpoint and figures under OUT/CHAPTER."""
     with mistakes_told():
@@ -105,10 +111,11 @@ def run(
 
         several = {"all": NAMES, "beyond": BEYOND}
         names = several.get(chapter) or (get(chapter, variant).name,)
-        own = own_data(
-            images=images, sounds=sounds, sentences=sentences, boards=boards, table=table,
-            size=size, rate=rate, seconds=seconds, vectors=vectors,
-        )  # fmt: skip
+        kinds = {
+            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
+            "shapes": shapes, "beats": beats,
+        }  # fmt: skip
+        own = own_data(kinds, size=size, rate=rate, seconds=seconds, vectors=vectors, normalise=normalise)
         if own is not None and chapter in several:
             raise LabError(f"--{own.kind} goes with one chapter, not with {chapter}")
         if own is not None and source is not SourceName.auto:
@@ -276,13 +283,19 @@ def sample(
     sentences: SentencesOption = None,
     boards: BoardsOption = None,
     table: TableOption = None,
+    shapes: ShapesOption = None,
+    beats: BeatsOption = None,
 ) -> None:
     """Draw samples from a trained network; write them and a picture of them under OUT/CHAPTER/samples."""
     with mistakes_told(), progress_bars() as progress:
         from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
-        own = own_data(images=images, sounds=sounds, sentences=sentences, boards=boards, table=table)
+        kinds = {
+            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
+            "shapes": shapes, "beats": beats,
+        }  # fmt: skip
+        own = own_data(kinds)
         folder = results_folder(out, name, own)
         bar = progress.add_task(name, total=1, what="loading")
         options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance, "own": own}
@@ -310,13 +323,19 @@ def denoise(
     sentences: SentencesOption = None,
     boards: BoardsOption = None,
     table: TableOption = None,
+    shapes: ShapesOption = None,
+    beats: BeatsOption = None,
 ) -> None:
     """Denoise held-out data at several noise levels, beside the exact answer where there is one."""
     with mistakes_told():
         from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
-        own = own_data(images=images, sounds=sounds, sentences=sentences, boards=boards, table=table)
+        kinds = {
+            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
+            "shapes": shapes, "beats": beats,
+        }  # fmt: skip
+        own = own_data(kinds)
         folder = results_folder(out, name, own)
         options = {"data_root": data_root, "seed": seed, "device": device.value, "own": own}
         experiment, which = samples.open_network(name, checkpoint, folder, **options)

@@ -87,6 +87,11 @@ def course_rules(course: Path) -> Iterator[Rules]:
         yield rules
 
 
+def are(count: int, what: str) -> str:
+    """A count with its verb: "1 mark is", "2 marks are"."""
+    return f"{count} {what} is" if count == 1 else f"{count} {what}s are"
+
+
 def of_file(error: OSError) -> str:
     """What the system says of a file, such as "runs/spiral: Permission denied"."""
     return f"{error.filename}: {error.strerror}"

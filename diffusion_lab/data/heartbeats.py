@@ -98,7 +98,7 @@ def _decode(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
             continue
         signal, symbols, samples, chest = read_record(header, f"{path}/{name}")
         others += [f"{name} ({chest})"] if chest != LEADS[1] else []
-        rows, classes = _chosen(symbols, samples, signal.shape[1])
+        rows, classes = chosen(symbols, samples, signal.shape[1])
         strips += [signal[:, row - CENTRE : row - CENTRE + LENGTH] for row in rows]
         labels += classes
         record_of += [len(records)] * len(rows)
@@ -115,22 +115,59 @@ def _decode(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
 
 
 def _headers(path: Path) -> Iterator[tuple[str, Path]]:
-    """(name, header) of each record of a folder or an archive, whose files are laid into a folder for the while."""
+    """(name, header) of each record."""
+    for _, header in laid_out(path, (".hea", ".dat", ".atr"), KIN):
+        yield header.stem, header
+
+
+def laid_out(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """(relative name, header) of each record of a folder or an archive, its files laid into a folder for the while."""
     with tempfile.TemporaryDirectory() as folder:
         found = []
-        for name, content in read_members(path, (".hea", ".dat", ".atr"), KIN):
+        for name, content in read_members(path, suffixes, kin):
             file = Path(folder) / PurePosixPath(name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-            found += [file] if file.suffix == ".hea" else []
+            found += [(name, file)] if file.suffix == ".hea" else []
         if not found:
             raise DataError(f"{path} has no header file NAME.hea, which says what the others are")
-        for header in found:
-            yield header.stem, header
+        yield from found
 
 
 def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndarray, str]:
     """One record: leads (2, L) in mV at 128 Hz between 0.5 and 40 Hz, symbols, their samples, the chest lead's name.
+
+    Raises:
+        DataError: see `load_heartbeats`; the message begins with `name`.
+    """
+    if not header.with_suffix(".atr").is_file():
+        raise DataError(f"{name} has no annotations: {header.stem}.atr is not there")
+    signal, chest, rate = read_leads(header, name)
+    symbols, samples = read_annotations(header, name, rate)
+    return signal, symbols, samples, chest
+
+
+def read_annotations(header: Path, name: str, rate: float) -> tuple[list[str], np.ndarray]:
+    """What cardiologists said of a record of `rate` samples a second: symbols, and their samples at 128 Hz.
+
+    Raises:
+        DataError: the file NAME.atr cannot be read; the message begins with `name`.
+    """
+    import wfdb
+
+    try:
+        notes = wfdb.rdann(str(header.with_suffix("")), "atr")
+    except Exception as fault:  # wfdb raises whatever its parsing stumbles over
+        raise DataError(_unreadable(name, fault)) from fault
+    return list(notes.symbol), np.round(np.asarray(notes.sample) * SAMPLE_RATE / rate).astype(int)
+
+
+def _unreadable(name: str, fault: Exception) -> str:
+    return f"{name} cannot be read: {str(fault).strip().partition(chr(10))[0] or type(fault).__name__}"
+
+
+def read_leads(header: Path, name: str) -> tuple[np.ndarray, str, float]:
+    """A record's leads (2, L) in mV at 128 Hz between 0.5 and 40 Hz, the chest lead's name, and the rate it came in.
 
     The filter runs forwards and backwards, so that it moves no peak. Leads go by their names, not by their places.
 
@@ -143,16 +180,14 @@ def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndar
         raise DataError("wfdb is needed for heart records; `pip install diffusion-lab[beyond]` adds it") from fault
     from scipy.signal import butter, resample_poly, sosfiltfilt
 
-    data, marks = header.with_suffix(".dat"), header.with_suffix(".atr")
-    for file, what in ((data, "samples"), (marks, "annotations")):
-        if not file.is_file():
-            raise DataError(f"{name} has no {what}: {header.stem}{file.suffix} is not there")
     try:
-        record = wfdb.rdrecord(str(header.with_suffix("")))
-        notes = wfdb.rdann(str(header.with_suffix("")), "atr")
+        files = getattr(wfdb.rdheader(str(header.with_suffix(""))), "file_name", None) or ()
+        absent = [file for file in files if not (header.parent / file).is_file()]
+        record = None if absent else wfdb.rdrecord(str(header.with_suffix("")))
     except Exception as fault:  # wfdb raises whatever its parsing stumbles over
-        reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
-        raise DataError(f"{name} cannot be read: {reason}") from fault
+        raise DataError(_unreadable(name, fault)) from fault
+    if absent:
+        raise DataError(f"{name} has no samples: {absent[0]} is not there")
     rate = float(record.fs)
     if rate < 2 * BAND[1]:
         raise DataError(f"{name} has {rate:g} samples a second; at least {2 * BAND[1]:g} are needed")
@@ -167,8 +202,7 @@ def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndar
     ratio = Fraction(SAMPLE_RATE / rate).limit_denominator(1000)
     if ratio != 1:
         signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1)
-    samples = np.round(np.asarray(notes.sample) * SAMPLE_RATE / rate).astype(int)
-    return signal, list(notes.symbol), samples, chest
+    return signal, chest, rate
 
 
 def _leads(record: Any, name: str) -> tuple[np.ndarray, np.ndarray, str]:
@@ -191,7 +225,7 @@ def _leads(record: Any, name: str) -> tuple[np.ndarray, np.ndarray, str]:
     return picked[0], picked[1], chest
 
 
-def _chosen(symbols: list[str], samples: np.ndarray, length: int) -> tuple[list[int], list[int]]:
+def chosen(symbols: list[str], samples: np.ndarray, length: int) -> tuple[list[int], list[int]]:
     """The middles of the strips to cut and their classes: evenly over the record, at most MOST of a class."""
     rows, classes = [], []
     fits = [CENTRE <= sample <= length - (LENGTH - CENTRE) for sample in samples]

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffusion_lab.data.dataset import Dataset
 from diffusion_lab.data.pictures import KIN, SUFFIXES, read_picture
 from diffusion_lab.data.splits import layout_of
-from diffusion_lab.data.storage import decoded, held_out, read_members
+from diffusion_lab.data.storage import decoded, read_members
 from diffusion_lab.errors import DataError, importing
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -89,9 +89,7 @@ def _decode(path: Path, side: int) -> tuple[dict[str, Tensor], dict[str, list[st
     layout = layout_of(path, list(pictures))
     images = torch.from_numpy(np.stack([picture.pixels for picture in pictures.values()]))
     labels = torch.tensor(layout.labels)
-    train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
-    if not len(test):
-        train, test = held_out(len(images), labels=layout.labels if layout.classes else None, where=path)
+    train, test = layout.rows(path)
     sizes = torch.tensor([picture.size for picture in pictures.values()])  # (N, 2)
     on_white = [name for name, picture in pictures.items() if picture.on_white]
     notes = [*layout.notes]

@@ -1,4 +1,4 @@
-"""Meshes of one's own: OFF files in the folders of ModelNet, read by `trimesh` (`beyond` extra) and sampled by area.
+"""Meshes: OFF files in the folders of ModelNet, read by `trimesh` (`beyond` extra) and sampled by area.
 
 `CLASS/train/NAME.off` and `CLASS/test/NAME.off` are the layout of Wu et al. 2015, "3D ShapeNets". Where no mesh lies in
 such a folder, `CLASS/NAME.off` will do, and one mesh in five of each class is held out.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,28 +126,57 @@ def _units(classes: list[str], labels: np.ndarray, lengths: np.ndarray) -> list[
     return notes
 
 
-def read_mesh(content: bytes, name: str, count: int, seed: int) -> tuple[np.ndarray, bool, float]:
-    """`count` points (count, 3) on an OFF mesh, uniform over its area; whether it is closed; its longest side.
+def read_mesh(content: bytes, name: str, count: int, seed: int, kind: str = "off") -> tuple[np.ndarray, bool, float]:
+    """`count` points (count, 3) on a mesh, uniform over its area; whether it is closed; its longest side.
+
+    Args:
+        kind: the ending of its file, of those that `trimesh` reads.
 
     Raises:
         DataError: see `load_meshes`; the message begins with `name`.
+    """
+    if kind == "off":
+        _require_whole(content.decode("utf-8", "replace"), name)
+    return draw_points(parse(content, name, kind), name, count, seed)
+
+
+def parse(content: bytes, name: str, kind: str) -> Any:
+    """What `trimesh` makes of a file: a mesh, or a cloud of points where the file has no faces.
+
+    Raises:
+        DataError: `trimesh` is not installed, or cannot read it; nothing is in it, or a vertex is not finite.
     """
     try:
         import trimesh
     except ImportError as fault:
         raise DataError("trimesh is needed for meshes; `pip install diffusion-lab[beyond]` adds it") from fault
-    _require_whole(content.decode("utf-8", "replace"), name)
     try:
-        mesh = trimesh.load(io.BytesIO(content), file_type="off", process=False)
-        vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
+        found = trimesh.load(io.BytesIO(content), file_type=kind, process=False)
+        # A file of several bodies is a scene, with a place for each.
+        found = trimesh.util.concatenate(found.dump()) if isinstance(found, trimesh.Scene) else found
+        vertices = np.asarray(found.vertices, dtype=np.float64)
     except Exception as fault:  # trimesh raises whatever its parsing stumbles over
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
         raise DataError(f"{name} cannot be read: {reason}") from fault
+    if not len(vertices):
+        raise DataError(f"{name} has nothing in it that could be read; is it complete?")
     bad = int((~np.isfinite(vertices)).any(axis=1).sum())
     if bad:
         raise DataError(f"{name} has {bad} of {len(vertices)} vertices that are not finite")
+    return found
+
+
+def draw_points(mesh: Any, name: str, count: int, seed: int) -> tuple[np.ndarray, bool, float]:
+    """`count` points (count, 3) on what `parse` has read, and the rest of what `read_mesh` returns.
+
+    Raises:
+        DataError: it has no faces, faces without area, or a face with a vertex that is not there.
+    """
+    import trimesh
+
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     if not len(faces):
-        raise DataError(f"{name} has no face with area: each has fewer than three corners")
+        raise DataError(f"{name} has no face of three corners or more; points are drawn from faces")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise DataError(f"{name} has a face with a vertex that is not there: {faces.max()} of {len(vertices)}")
     if not mesh.area > 0:

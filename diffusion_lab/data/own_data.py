@@ -15,8 +15,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "sentences": ("vectors",),
     "boards": (),
     "table": (),
+    "shapes": ("normalise",),
+    "beats": (),
 }
 """The kinds of data, and which options each takes."""
+CHOICES = {"normalise": ("all", "class", "shape")}
 RANGES = {"size": (8, 512), "rate": (1_000, 192_000), "seconds": (0.05, 20.0)}
 UNITS = {"size": "pixels", "rate": "Hz", "seconds": "seconds"}
 LONGEST_NAME = 40
@@ -31,7 +34,7 @@ class OwnData:
     """
 
     kind: str
-    """"images", "sounds", "sentences", "boards" or "table"."""
+    """"images", "sounds", "sentences", "boards", "table", "shapes" or "beats"."""
     path: Path
     """A folder or an archive of files, or one file. Kept as an absolute path."""
     size: int | None = None
@@ -42,6 +45,8 @@ class OwnData:
     """The length of a sound; None for the chapter's."""
     vectors: Path | None = None
     """A file of word vectors in GloVe's text format; None for a random vector for each word."""
+    normalise: str | None = None
+    """Which shapes have one centre and one size, see `clouds.normalise`; None for "all"."""
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIONS:
@@ -53,6 +58,8 @@ class OwnData:
             if option not in OPTIONS[self.kind]:
                 kind = next(kind for kind, names in OPTIONS.items() if option in names)
                 raise DataError(f"{option} is an option of {kind}, and your data are {self.kind}")
+            if option in CHOICES and value not in CHOICES[option]:
+                raise DataError(f"{option} must be one of {', '.join(CHOICES[option])}; got {value!r}")
             low, high = RANGES.get(option, (None, None))
             if low is not None and not low <= value <= high:
                 raise DataError(f"{option} must be {low:g} to {high:g} {UNITS[option]}, got {value:g}")

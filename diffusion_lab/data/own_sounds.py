@@ -12,7 +12,7 @@ from diffusion_lab.data.dataset import Dataset
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.recordings import LENGTH, SAMPLE_RATE, decode_sound, fit, mixed, refuse_silence
 from diffusion_lab.data.splits import layout_of
-from diffusion_lab.data.storage import held_out, read_members
+from diffusion_lab.data.storage import read_members
 from diffusion_lab.errors import DataError
 
 SUFFIXES = (
@@ -64,9 +64,7 @@ def load_own_sounds(own: OwnData) -> Dataset:
     layout = layout_of(own.path, list(waves))
     stacked = torch.from_numpy(np.stack([*waves.values()]))[:, None]  # (N, 1, L)
     labels = torch.tensor(layout.labels)
-    train, test = (torch.tensor([i for i, s in enumerate(layout.splits) if s == split]) for split in ("train", "test"))
-    if not len(test):
-        train, test = held_out(len(waves), labels=layout.labels if layout.classes else None, where=own.path)
+    train, test = layout.rows(own.path)
     factor = SPEECH / stacked[train].square().mean().sqrt()
     return Dataset(
         name=f"{own.name} ({len(train):,} to train on)",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from diffusion_lab.data.storage import held_out
 from diffusion_lab.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRAIN = ("train", "training")
 HELD_OUT = ("test", "testing", "val", "valid", "validation", "dev", "eval", "holdout", "held_out")
@@ -23,6 +27,20 @@ class Layout(NamedTuple):
     classes: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def rows(self, where: Path, one_in: int = 10) -> tuple[Tensor, Tensor]:
+        """The numbers (train, test) of the files; without held-out folders one in `one_in` is held out.
+
+        Raises:
+            DataError: nothing can be held out, see `held_out`; the message calls the data `where`.
+        """
+        import torch
+
+        kinds = ("train", "test")
+        train, test = (torch.tensor([i for i, split in enumerate(self.splits) if split == kind]) for kind in kinds)
+        if len(test):
+            return train, test
+        return held_out(len(self.splits), one_in, labels=self.labels if self.classes else None, where=where)
+
 
 def layout_of(path: Path, names: Sequence[str]) -> Layout:
     """Splits and classes of the files of `path` by their relative names, such as `train/cat/1.png`.
@@ -33,18 +51,13 @@ def layout_of(path: Path, names: Sequence[str]) -> Layout:
         DataError: some files lie in a class folder and others do not; held-out files of a class that has no others;
             nothing to train on.
     """
+    alone = splits_of(path, names)
+    splits = alone.splits
     parts = [PurePosixPath(name).parts[:-1] for name in names]
     found = [next((part for part in folders if _is_split(part)), "") for folders in parts]
     folders = [next((part for part in reversed(parents) if not _is_split(part)), "") for parents in parts]
-    kinds = sorted({part.lower() for part in found if part.lower() in HELD_OUT}, key=HELD_OUT.index)
-    splits = [_split(part.lower(), kinds) for part in found]
-    notes = []
-    if len(kinds) > 1:
-        left_out = ", ".join(f"{sum(part.lower() == kind for part in found):,} in `{kind}`" for kind in kinds[1:])
-        notes.append(f"`{kinds[0]}` of {path} is held out; left out are {left_out}")
+    kinds = _kinds(found)
     train = {folder for folder, split in zip(folders, splits, strict=True) if split == "train"}
-    if not train:
-        raise DataError(f"{path} has files under `{kinds[0]}` and none to train on")
     for name, folder, split in zip(names, folders, splits, strict=True):
         if split == "test" and folder not in train:
             raise DataError(_strange(path, name, folder, kinds[0], any(part.lower() in TRAIN for part in found)))
@@ -56,7 +69,30 @@ def layout_of(path: Path, names: Sequence[str]) -> Layout:
         )
     classes = tuple(sorted(train)) if len(train) > 1 else ()
     labels = [classes.index(folder) if split and classes else 0 for folder, split in zip(folders, splits, strict=True)]
-    return Layout(splits, labels, classes, tuple(notes))
+    return Layout(splits, labels, classes, alone.notes)
+
+
+def splits_of(path: Path, names: Sequence[str]) -> Layout:
+    """The splits of files by their relative names, with no regard to other folders: there are no classes.
+
+    Raises:
+        DataError: nothing to train on.
+    """
+    found = [next((part for part in PurePosixPath(name).parts[:-1] if _is_split(part)), "") for name in names]
+    kinds = _kinds(found)
+    splits = [_split(part.lower(), kinds) for part in found]
+    if "train" not in splits:
+        raise DataError(f"{path} has files under `{kinds[0]}` and none to train on")
+    notes = []
+    if len(kinds) > 1:
+        left_out = ", ".join(f"{sum(part.lower() == kind for part in found):,} in `{kind}`" for kind in kinds[1:])
+        notes.append(f"`{kinds[0]}` of {path} is held out; left out are {left_out}")
+    return Layout(splits, [0] * len(names), (), tuple(notes))
+
+
+def _kinds(found: Sequence[str]) -> list[str]:
+    """The names of folders with held-out files that occur, the first of `HELD_OUT` first."""
+    return sorted({part.lower() for part in found if part.lower() in HELD_OUT}, key=HELD_OUT.index)
 
 
 def _is_split(folder: str) -> bool:

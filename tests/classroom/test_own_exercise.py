@@ -93,7 +93,10 @@ def test_a_file_of_ours_will_do(tmp_path: Path):
     ("old", "new", "line", "words"),
     [
         ("ratio = alpha_bar /", "ratio = torch.rand(()) * alpha_bar /", 9, "the reference fails"),
-        ("ratio = alpha_bar /", "ratio = alpha_bars /", 9, "alpha_bars"),
+        ("ratio = alpha_bar /", "ratio = alpha_bars /", 9, "its own case 'twelve steps': NameError: name 'alpha_bars'"),
+        ("torch.log10(ratio)", "torch.log10(-ratio)", 9, "answers nan in its own case 'twelve steps'"),
+        ("wrong_answers=()", "wrong_answers=(decibels,)", 9, "is a tuple of what wrong(function) makes"),
+        ("right_answers=()", "right_answers=[decibels]", 9, "is a tuple of what right(function) makes"),
         ("import torch\n", "import torch\nimport nothing_of_the_kind\n", 4, "nothing_of_the_kind"),
         ("def cases(draw: Draw):", "def cases(draw: Draw:", 22, "SyntaxError"),
         ("EXERCISE =", "OTHER =", 0, "makes no EXERCISE"),

@@ -98,7 +98,7 @@ BED = "bed/train/bed_1.off"
         (lambda text: text[4:], "bed_1.off is no OFF file"),
         (lambda text: "OFF\nvertices faces\n", "bed_1.off does not say how many"),
         (lambda text: "OFF\n3 -1 0\n0 0 0\n1 0 0\n0 1 0\n", "bed_1.off does not say how many"),
-        (lambda text: "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "bed_1.off has no face with area: each has fewer"),
+        (lambda text: "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "bed_1.off has no face of three corners or more"),
         (lambda text: text.replace("\n", "\nx", 3), "bed_1.off"),
     ],
     ids="faces half last head nan index area magic counts negative corners letters".split(),

@@ -132,8 +132,18 @@ def test_the_command_says_whose_mark_found_no_row(graded: Path, tmp_path: Path):
     file.write_text(MOODLE.replace("Yes,\n", "No,\n"), encoding="utf-8")
     done = CliRunner().invoke(app, ["export", "marks", "1", str(file), "--course", str(graded)])
     assert done.exit_code == 3, (done.output, done.exception)
-    assert "1 marks are in 'Grade' of" in done.output and "no mark for ben: line 4 says" in done.output
+    assert "1 mark is in 'Grade' of" in done.output and "no mark for ben: line 4 says" in done.output
     assert "33" in (tmp_path / "export_marks.csv").read_text(encoding="utf-8-sig")
+
+
+def test_who_still_waits_for_a_mark_by_hand_is_told(graded: Path, tmp_path: Path):
+    (tmp_path / "export.csv").write_text(MOODLE, encoding="utf-8")
+    with Book(graded, CHAPTER).gradebook() as gradebook:
+        for student, waits in (("ada", True), ("ben", False)):
+            gradebook.find_grade("all-check", NAME, NAME, student).needs_manual_grade = waits
+        gradebook.db.commit()
+    done = CliRunner().invoke(app, ["export", "marks", "1", str(tmp_path / "export.csv"), "--course", str(graded)])
+    assert "or for a second look at one, of 1 of them (ada)" in done.output, (done.output, done.exception)
 
 
 def test_the_lab_of_a_chapter_has_a_column_of_its_own(graded: Path, tmp_path: Path):

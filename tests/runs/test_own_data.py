@@ -22,6 +22,7 @@ from diffusion_lab.chapters.distilling import distill
 from diffusion_lab.checkpoints import load_tensors
 from diffusion_lab.cli import app
 from diffusion_lab.data import Dataset
+from diffusion_lab.data.electrocardiogram import electrocardiograms
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.errors import CheckpointError, PieceError
 from diffusion_lab.metrics import Score
@@ -63,6 +64,26 @@ def write_boards(path: Path) -> Path:
     rng = np.random.default_rng(0)
     path.write_text("\n".join("/".join("".join(rng.choice(list(".XO#"), 5)) for _ in range(3)) for _ in range(400)))
     return path
+
+
+def write_shapes(folder: Path) -> Path:
+    trimesh = pytest.importorskip("trimesh")
+    folder.mkdir()
+    for number in range(100):
+        trimesh.creation.box((1, 2, 1 + number / 9)).export(folder / f"{number}.stl")
+    return folder
+
+
+def write_beats(folder: Path) -> Path:
+    """One class, so that there are no labels."""
+    wfdb = pytest.importorskip("wfdb")
+    folder.mkdir()
+    for name in "abc":
+        strips, _ = electrocardiograms(np.zeros(50, int), np.random.default_rng(ord(name)))
+        signal = np.concatenate([*strips], axis=1).T
+        wfdb.wrsamp(name, 128, ["mV"] * 2, ["II", "V1"], p_signal=signal, fmt=["16"] * 2, write_dir=str(folder))
+        wfdb.wrann(name, "atr", 512 * np.arange(50) + 256, ["N"] * 50, write_dir=str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +190,7 @@ def test_too_few_for_a_score_is_said_before_training(name, write, kind, stopped,
         (["mnist", "--images", ".", "--rate", "8000"], "rate is an option of sounds"),
         (["all", "--images", "."], "--images goes with one chapter, not with all"),
         (["mnist", "--images", ".", "--source", "real"], "leave --source out"),
+        (["points", "--shapes", ".", "--normalise", "each"], "normalise must be one of all, class, shape; got 'each'"),
         (["mnist", "--images", "nowhere"], "nowhere: it does not exist"),
         (["mnist", "--images", "empty"], "holds no file that can be used"),
         (["cifar10", "--images", ".", "--size", "36"], "multiples of 8, and --size is 36; 32 or 40 would do"),
@@ -227,6 +249,8 @@ def test_a_judge_of_few_images_sees_them_more_often(count, asked, most, monkeypa
         ("text", "", "sentences", write_sentences, True),
         ("games", "", "boards", write_boards, True),
         ("games", "uniform", "boards", write_boards, True),
+        ("points", "", "shapes", write_shapes, True),
+        ("heartbeats", "", "beats", write_beats, True),
     ],
 )
 def test_every_kind_trains_samples_and_opens_again(name, variant, kind, write, scored, tmp_path):

@@ -58,6 +58,8 @@ class Filled:
     """Rows of whose student there is no mark, and why."""
     unplaced: list[str] = field(default_factory=list)
     """Students whose mark is in no row, and why."""
+    waiting: list[str] = field(default_factory=list)
+    """Students with a mark in the file who still wait for one by hand."""
 
 
 def fill_in(
@@ -120,6 +122,7 @@ def fill_in(
     result.unplaced += [f"{student}: the file has no row for them" for student in sorted(given.keys() - lines.keys())]
     if not cells:
         raise LabError(f"{file}: no row is about a student with a mark in chapter '{chapter}'; nothing was written")
+    result.waiting = sorted(book.waiting() & result.marks.keys())
     write_atomically(to, table.filled(place, cells))
     return result
 

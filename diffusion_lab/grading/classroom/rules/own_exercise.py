@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import CARE, Draw, Exercise
 from diffusion_lab.exercises.added import loaded
-from diffusion_lab.exercises.record import KINDS
+from diffusion_lab.exercises.boxes import leaves
+from diffusion_lab.exercises.record import KINDS, RightAnswer, WrongAnswer
 from diffusion_lab.grading.judge import VISIBLE_SEED, LocalCaller, Verdict, check, told
 from diffusion_lab.grading.notebook import solution
 
@@ -70,12 +74,39 @@ def _lacks(exercise: Exercise) -> list[str]:
         faults.append(f"the parts of '{name}' are {list(exercise.parts)}; {CARE!r} must be one of them, beside others")
     elif not all(type(most) is int and most > 0 for most in exercise.parts.values()):
         faults.append(f"the parts of '{name}' have points {list(exercise.parts.values())}; they are whole, from 1")
+    for field, kind, maker in (("wrong_answers", WrongAnswer, "wrong"), ("right_answers", RightAnswer, "right")):
+        answers = getattr(exercise, field)
+        if not isinstance(answers, tuple) or not all(isinstance(answer, kind) for answer in answers):
+            faults.append(
+                f"{field} of '{name}' is a tuple of what {maker}(function) makes, such as ({maker}(natural),); "
+                f"`{maker}` comes from diffusion_lab.exercises.record"
+            )
     return faults
+
+
+def _fault_of_reference(exercise: Exercise, seed: int) -> str:
+    """What the reference cannot answer of its own cases; "" where it answers all."""
+    for case in exercise.cases(Draw(seed, exercise.name)):
+        returned = LocalCaller(exercise.reference)(case.arguments)
+        if fault := returned.fault:
+            where = f", {fault.line}" if fault.line else ""
+            return f"the reference fails in its own case '{case.label}': {fault.name}: {fault.message}{where}"
+        if _has_nan(returned.value) and not _has_nan(case.arguments):
+            return f"the reference answers nan in its own case '{case.label}', whose inputs have none"
+    return ""
+
+
+def _has_nan(value: Any) -> bool:
+    """Whether a number in it, or in a tensor in it, is nan."""
+    numbers = [torch.as_tensor(leaf) for leaf in leaves(value) if isinstance(leaf, (float, torch.Tensor))]
+    return any(bool(each.isnan().any()) for each in numbers)
 
 
 def _wrong_checks(exercise: Exercise) -> list[str]:
     """What the checks get wrong, of the answers that the file knows."""
     for seed in SEEDS:
+        if fault := _fault_of_reference(exercise, seed):
+            return [fault]
         asked = {case.part for case in exercise.cases(Draw(seed, exercise.name))} | {
             item.part for item in exercise.properties
         }
