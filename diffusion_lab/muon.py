@@ -2,8 +2,8 @@
 
 The gradient of a layer is mostly a few directions, and a step along it changes little else. Muon averages gradients as
 momentum does, and then replaces the average U S V^T by U V^T, so that all directions move equally far (Jordan et al.
-2024, "Muon: An optimizer for hidden layers in neural networks"). torch has had it since 2.9, for matrices alone; this one
-takes kernels of convolutions too, and works with every torch that the package supports.
+2024, "Muon: An optimizer for hidden layers in neural networks"). torch has had it since 2.9, for matrices alone; this
+one takes kernels of convolutions too, and works with every torch that the package supports.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ def test_matrices_move_as_with_the_muon_of_torch_and_kernels_as_matrices():
     network = nn.Sequential(nn.Linear(32, 64, bias=False), nn.Conv2d(16, 32, 3, bias=False)).to(
         memory_format=torch.channels_last
     )
-    flat = [nn.Parameter(p.detach().flatten(1).clone(memory_format=torch.contiguous_format)) for p in network.parameters()]
+    flat = [
+        nn.Parameter(p.detach().flatten(1).clone(memory_format=torch.contiguous_format)) for p in network.parameters()
+    ]
     start = [p.detach().clone() for p in flat]
     options = {"lr": 0.01, "weight_decay": 0.1}
     ours = Muon(network, **options)
