@@ -1,4 +1,4 @@
-"""Muon: an optimiser for matrices, with AdamW for everything else.
+"""Muon: an optimizer for matrices, with AdamW for everything else.
 
 The gradient of a layer is mostly a few directions, and a step along it changes little else. Muon averages gradients as
 momentum does, and then replaces the average U S V^T by U V^T, so that all directions move equally far (Jordan et al.

@@ -58,11 +58,12 @@ class Settings:
             raise TrainingError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
 
-OPTIMIZERS = ("adamw", "muon")
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
+"""The optimizers, and what model cards call them."""
 
 
 def make_optimizer(network: nn.Module, settings: Settings, device: torch.device) -> torch.optim.Optimizer:
-    """The optimiser that the settings name, for the weights of a network on this device."""
+    """The optimizer that the settings name, for the weights of a network on this device."""
     options = {
         "lr": settings.learning_rate,
         "betas": (0.9, 0.99),
