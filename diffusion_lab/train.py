@@ -22,6 +22,7 @@ from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.devices import own_randomness
 from diffusion_lab.errors import CheckpointError, TrainingError
 from diffusion_lab.levels import Level
+from diffusion_lab.muon import Muon
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 
@@ -37,6 +38,8 @@ class Settings:
     ema_decay: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    """Of `OPTIMIZERS`; "muon" learns faster where most weights are in convolutions or matrices, see `Muon`."""
 
     def __post_init__(self):
         for name in ("steps", "batch", "warmup"):
@@ -51,6 +54,25 @@ class Settings:
             raise TrainingError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay!r}")
         if not 0 <= self.weight_decay < math.inf:
             raise TrainingError(f"weight_decay must be a number of at least 0, got {self.weight_decay!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise TrainingError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+
+
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
+"""The optimizers, and what model cards call them."""
+
+
+def make_optimizer(network: nn.Module, settings: Settings, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, for the weights of a network on this device."""
+    options = {
+        "lr": settings.learning_rate,
+        "betas": (0.9, 0.99),
+        "weight_decay": settings.weight_decay,
+        "fused": device.type in ("cpu", "cuda"),
+    }
+    if settings.optimizer == "muon":
+        return Muon(network, **options)
+    return torch.optim.AdamW(network.parameters(), **options)
 
 
 RISEN, GROWN = 3.0, 100.0
@@ -146,13 +168,7 @@ class Trainer:
         rank = self.accelerator.process_index
         self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + rank)
         self.average = copy.deepcopy(self.network).to(self.accelerator.device).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.settings.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=self.settings.weight_decay,
-            fused=self.accelerator.device.type in ("cpu", "cuda"),
-        )
+        self.optimizer = make_optimizer(self.network, self.settings, self.accelerator.device)
         self.prepared, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
         self.losses: list[float] = []
         self._first_size = _size(self.network)

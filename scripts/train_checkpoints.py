@@ -37,7 +37,7 @@ from diffusion_lab.data.catalogue import ENTRIES
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
 from diffusion_lab.report import Report
-from diffusion_lab.train import Settings
+from diffusion_lab.train import OPTIMIZERS, Settings
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,8 @@ def model_card(settings: dict[str, Any]) -> str:
             f"stored in {card['stored']}, loaded as float32.",
             *autoencoder,
             f"- **Data:** {settings['dataset']} ({settings['source']}): {origin}.",
-            f"- **Training:** {training['steps']:,} steps of {training['batch']}, AdamW with a learning rate of "
+            f"- **Training:** {training['steps']:,} steps of {training['batch']}, "
+            f"{OPTIMIZERS[training.get('optimizer', 'adamw')]} with a learning rate of "
             f"{training['learning_rate']:g} that falls to 0, average of the weights with decay "
             f"{training['ema_decay']:g}, seed {settings['seed']}, {training['precision']}.",
             f"- **Cost:** {spent or 'not measured'} on {training['device']} ({training['processor']}; threads: "

@@ -34,7 +34,12 @@ CHAPTER = Chapter(
     denoise_log_snr=(1.0, -1.0, -3.0),
     budgets={
         "smoke": Budget(Settings(steps=20, batch=64), samples=100, sample_steps=5, judge_epochs=1),
-        "quick": Budget(Settings(steps=1000, batch=64, ema_decay=0.99), samples=500, sample_steps=25, judge_epochs=2),
+        "quick": Budget(
+            Settings(steps=1500, batch=32, learning_rate=0.016, ema_decay=0.99, optimizer="muon"),
+            samples=500,
+            sample_steps=25,
+            judge_epochs=2,
+        ),
         "full": Budget(
             Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998),
             samples=2000,
