@@ -48,7 +48,7 @@ SEEDS = (0, 1, 2)
 MARKS = (2.0, 6.0, 18.0)
 """Processor seconds of training at which a network is judged; after the last it is done."""
 SAMPLES, SAMPLE_STEPS = 300, 10
-CLOUDS = 100
+CLOUDS = 60
 """Samples in place of `SAMPLES`, and held-out shapes, where each is compared with each."""
 NEVER = 10**7
 """Steps of which the first thousand have nearly the full learning rate."""
