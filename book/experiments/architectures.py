@@ -1,4 +1,4 @@
-"""Five networks on digits and on heartbeats, each for the same seconds of one thread, beside what they cost.
+"""Five networks on digits, heartbeats and points, each for the same seconds of one thread, beside what they cost.
 
 Seconds are those of the processor, so that other programs on the machine count little; they share its caches all the
 same, and the steps that fit into the seconds are recorded for each seed. The learning rate stays high and
@@ -27,20 +27,29 @@ from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.chapters.pieces import assemble
+from diffusion_lab.chapters.points import matched
 from diffusion_lab.chapters.run import budget_of, judges, network_for
 from diffusion_lab.data import Dataset
 from diffusion_lab.denoisers import from_network
 from diffusion_lab.devices import make_accelerator
-from diffusion_lab.metrics import beat_features, frechet_distance, random_rows
+from diffusion_lab.metrics import (
+    beat_features,
+    chamfer_distances,
+    frechet_distance,
+    minimum_matching_distance,
+    random_rows,
+)
 from diffusion_lab.networks import count_parameters
 from diffusion_lab.train import Settings, Source, Trainer
 
 NETWORKS = ("mlp", "unet", "dit", "uvit", "mixer")
-DATA = ("mnist", "heartbeats")
-SEEDS = (0, 1)
+DATA = ("mnist", "heartbeats", "points")
+SEEDS = (0, 1, 2)
 MARKS = (2.0, 6.0, 18.0)
 """Processor seconds of training at which a network is judged; after the last it is done."""
 SAMPLES, SAMPLE_STEPS = 300, 10
+CLOUDS = 60
+"""Samples in place of `SAMPLES`, and held-out shapes, where each is compared with each."""
 NEVER = 10**7
 """Steps of which the first thousand have nearly the full learning rate."""
 FLOORS = 10
@@ -57,11 +66,13 @@ class Task:
     chapter: Chapter
     dataset: Dataset
     distance: Callable[[Tensor], float]
+    score: str = "Fréchet distance"
+    samples: int = SAMPLES
 
     def floor(self) -> list[float]:
         """The distance of training data themselves, in as many draws as `FLOORS` says."""
         generator = torch.Generator().manual_seed(1)
-        return [self.distance(random_rows(self.dataset.train, SAMPLES, generator)) for _ in range(FLOORS)]
+        return [self.distance(random_rows(self.dataset.train, self.samples, generator)) for _ in range(FLOORS)]
 
 
 def with_adamw(chapter: Chapter) -> Chapter:
@@ -81,6 +92,14 @@ def task(name: str, on_step: Callable[[str, int, int], None]) -> Task:
         rate = dataset.info["sample_rate"]
         held = beat_features(chapter.decode(dataset.test), rate)
         return Task(chapter, dataset, lambda x: frechet_distance(beat_features(chapter.decode(x), rate), held))
+    if name == "points":
+        (rows,) = matched(dataset.test_labels, most=CLOUDS)
+        held = dataset.test[rows]
+
+        def matching(x: Tensor) -> float:
+            return minimum_matching_distance(chamfer_distances(x, held))
+
+        return Task(chapter, dataset, matching, "matching distance", CLOUDS)
     judge = judge_of(
         experiment_of(chapter, dataset, network_of(chapter, dataset, "unet", 0), on_step), crop=2, flip=False
     )
@@ -88,10 +107,12 @@ def task(name: str, on_step: Callable[[str, int, int], None]) -> Task:
     return Task(chapter, dataset, lambda x: frechet_distance(judge.features(x), held))
 
 
-def network_of(chapter: Chapter, dataset: Dataset, name: str, seed: int) -> nn.Module:
-    """The network that `diffusion-lab run CHAPTER --network NAME` trains."""
+def network_of(chapter: Chapter, dataset: Dataset, name: str, seed: int, **size: int) -> nn.Module:
+    """The network that `diffusion-lab run CHAPTER --network NAME` trains, or one of another size."""
     shape = tuple(dataset.train.shape[1:])
-    return network_for(with_network(chapter, name, shape), shape, len(dataset.classes), seed, "quick")
+    chosen = with_network(chapter, name, shape)
+    chosen = replace(chosen, network={**chosen.network, **size})
+    return network_for(chosen, shape, len(dataset.classes), seed, "quick")
 
 
 def experiment_of(chapter: Chapter, dataset: Dataset, network: nn.Module, on_step: Callable = lambda *_: None):
@@ -149,10 +170,17 @@ def held_out_loss(network: nn.Module, on: Task, experiment: Experiment) -> float
     return total / len(x0)
 
 
-def train(on: Task, name: str, seed: int, on_step: Callable[[str, int, int], None]) -> list[dict[str, float]]:
+def train(
+    on: Task,
+    name: str,
+    seed: int,
+    on_step: Callable[[str, int, int], None],
+    marks: tuple[float, ...] = MARKS,
+    **size: int,
+) -> list[dict[str, float]]:
     """One network for the seconds of the last mark: at each mark the steps done, the distance and the held-out loss."""
     quick = on.chapter.budgets["quick"].training
-    network = network_of(on.chapter, on.dataset, name, seed)
+    network = network_of(on.chapter, on.dataset, name, seed, **size)
     trainer = Trainer(
         network=network,
         loss=losses.prediction_loss(targets.v),
@@ -174,10 +202,10 @@ def train(on: Task, name: str, seed: int, on_step: Callable[[str, int, int], Non
     def after(done: int, loss: float) -> None:
         now = time.process_time()
         spent = clock["spent"] + now - clock["since"]
-        if spent < MARKS[len(points)]:
+        if spent < marks[len(points)]:
             return
         trainer.average.eval()
-        samples = torch.nan_to_num(encoded(experiment, seed))
+        samples = torch.nan_to_num(encoded(experiment, on.samples, seed))
         points.append(
             {
                 "seconds": round(spent, 2),
@@ -186,8 +214,8 @@ def train(on: Task, name: str, seed: int, on_step: Callable[[str, int, int], Non
                 "loss": held_out_loss(trainer.average, on, experiment),
             }
         )
-        on_step(f"{on.chapter.name} {name} {seed}", len(points), len(MARKS))
-        if len(points) == len(MARKS):
+        on_step(f"{on.chapter.name} {name} {seed}", len(points), len(marks))
+        if len(points) == len(marks):
             raise Enough
         clock.update(spent=spent, since=time.process_time())
 
@@ -198,10 +226,10 @@ def train(on: Task, name: str, seed: int, on_step: Callable[[str, int, int], Non
     return points
 
 
-def encoded(experiment: Experiment, seed: int) -> Tensor:
+def encoded(experiment: Experiment, samples: int, seed: int) -> Tensor:
     """Samples as the network makes them; a distance decodes them itself."""
     experiment.chapter, experiment.seed = replace(experiment.chapter, decode=None), seed
-    return experiment.draw(SAMPLES, SAMPLE_STEPS)
+    return experiment.draw(samples, SAMPLE_STEPS)
 
 
 def row(on: Task, name: str, runs: list[list[dict[str, float]]]) -> dict[str, Any]:
@@ -273,8 +301,7 @@ def run(on_step: Callable[[str, int, int], None]) -> dict[str, Any]:
 def summary(tasks: list[Task], runs: dict[tuple[str, str], list]) -> dict[str, Any]:
     """What is recorded."""
     result: dict[str, Any] = {
-        "data": " and ".join(on.dataset.name for on in tasks),
-        "samples": SAMPLES,
+        "data": ", ".join(on.dataset.name for on in tasks),
         "sample_steps": SAMPLE_STEPS,
         "marks": list(MARKS),
         "tasks": {},
@@ -284,6 +311,8 @@ def summary(tasks: list[Task], runs: dict[tuple[str, str], list]) -> dict[str, A
         floors = on.floor()
         result["tasks"][on.chapter.name] = {
             "data": on.dataset.name,
+            "score": on.score,
+            "samples": on.samples,
             "batch": on.chapter.budgets["quick"].training.batch,
             "seeds": len(runs[on.chapter.name, NETWORKS[0]]),
             "floor": mean(floors),

@@ -12,8 +12,16 @@ from diffusion_lab.networks import kind_of
 ARCHITECTURES = ("mlp", "unet", "dit", "uvit", "mixer", "transformer", "set")
 """The networks that a run takes by name, where the shape of its data allows it."""
 OF_NUMBERS = ("mlp", "unet", "dit", "uvit", "mixer")
-INSTEAD = {"set": ("set", "transformer", "mlp"), "transformer": ("transformer",)}
+INSTEAD = {"set": ("set", "transformer", *OF_NUMBERS), "transformer": ("transformer",)}
 """What takes the place of a chapter's kind, else `OF_NUMBERS`: words and boards are for a transformer alone."""
+OF_SETS: dict[str, dict[str, Any]] = {
+    "dit": {"kind": "set", "frequencies": 0},
+    "uvit": {"rows": True, "patch": 1, "width": 64, "positions": False},
+    "mixer": {"rows": True, "patch": 1, "width": 64},
+    "unet": {"rows": True, "patch": 4, "width": 32},
+}
+"""How a network of `OF_NUMBERS` takes a set (N, D): the transformers with a token for each row and no positions, which
+makes of a DiT a `SetTransformer`; the others, like the perceptron, in the order in which the rows happen to stand."""
 WIDE_PERCEPTRON = {"width": 512}
 """A perceptron of a whole image or signal; its own default is for points of a few numbers."""
 
@@ -42,7 +50,7 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
     kind = kind_of(shape, name, chapter.network.get("vocabulary", 0))
     if kind == own:
         return chapter
-    network: dict[str, Any] = {"kind": kind}
+    network: dict[str, Any] = {"kind": kind} | (OF_SETS.get(name, {}) if own == "set" else {})
     if kind == "mlp" and len(shape) > 1:
         network |= WIDE_PERCEPTRON
     budgets = {key: replace(budget, network={}) for key, budget in chapter.budgets.items()}

@@ -8,7 +8,7 @@ from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.embeddings import TimeEmbedding, timestep_embedding
 from diffusion_lab.networks.mixer import Mixer, MixerBlock
 from diffusion_lab.networks.mlp import MLP
-from diffusion_lab.networks.sets import SetTransformer
+from diffusion_lab.networks.sets import Rows, SetTransformer
 from diffusion_lab.networks.transformer import Transformer, TransformerBlock
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 from diffusion_lab.networks.uvit import UViT
@@ -20,6 +20,7 @@ __all__ = [
     "DiT",
     "Mixer",
     "MixerBlock",
+    "Rows",
     "SetTransformer",
     "TimeEmbedding",
     "Transformer",

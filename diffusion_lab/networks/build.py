@@ -13,7 +13,7 @@ from diffusion_lab.networks.blocks import Network
 from diffusion_lab.networks.dit import DiT
 from diffusion_lab.networks.mixer import Mixer
 from diffusion_lab.networks.mlp import MLP
-from diffusion_lab.networks.sets import SetTransformer
+from diffusion_lab.networks.sets import Rows, SetTransformer
 from diffusion_lab.networks.transformer import Transformer
 from diffusion_lab.networks.unet import UNet1d, UNet2d
 from diffusion_lab.networks.uvit import UViT
@@ -85,6 +85,7 @@ def build_network(
     classes: int = 0,
     vocabulary: int = 0,
     self_condition: bool = False,
+    rows: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> Network:
@@ -102,6 +103,7 @@ def build_network(
         classes: number of classes of a conditional network, 0 for none.
         vocabulary: number of different tokens of a board, 0 for data that are not tokens.
         self_condition: whether the network also reads `last`, its previous estimate.
+        rows: take a network for signals (D, N), and read the rows of a set (N, D) with it; see `Rows`.
         seed: the weights depend on this alone; the global random state is neither used nor changed.
         options: further arguments of the class, such as `frequencies` of `MLP` or `patch` of `UNet2d`.
 
@@ -114,6 +116,14 @@ def build_network(
     shape = tuple(shape)
     if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
         raise PieceError(f"a network needs a shape of positive integers, not {shape}")
+    if rows:
+        if len(shape) != 2 or _SIGNAL not in _SHAPES.get(kind, (_SIGNAL,)):
+            signals = [name for name, takes in _SHAPES.items() if _SIGNAL in takes]
+            raise PieceError(
+                f"rows=True reads a set of shape (N, D) with one of {', '.join(signals)}; not {shape} with {kind!r}"
+            )
+        same = {"width": width, "depth": depth, "classes": classes, "self_condition": self_condition, "seed": seed}
+        return Rows(build_network(shape[::-1], kind=kind, vocabulary=vocabulary, **same, **options))
     kind = kind_of(shape, kind, vocabulary)
     given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, "classes": classes, **options}
     arguments = {name: value for name, value in given.items() if value is not None}
@@ -144,6 +154,8 @@ def count_parameters(net: nn.Module) -> int:
 
 def describe(net: nn.Module) -> str:
     """A network in a few words for a table, such as "UNet2d, 0.93 M parameters"."""
+    if isinstance(net, Rows):
+        return describe(net.reader).replace(",", " of rows,", 1)
     count = count_parameters(net)
     size = f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,}"
     return f"{type(net).__name__}, {size} parameters"

@@ -1,4 +1,4 @@
-"""A transformer for sets: points in any order and of any number."""
+"""Sets: a transformer that does not see their order, and the networks for signals that do."""
 
 from __future__ import annotations
 
@@ -84,3 +84,32 @@ class SetTransformer(Network):
             )
 
     check_mask = Transformer.check_mask
+
+
+class Rows(Network):
+    """A network for signals that reads a set: (B, N, D) goes in as D channels of N values, in the order it comes in.
+
+    Nothing here takes the order away. Unless `reader` treats all places alike, the same set in another order gets
+    another answer.
+
+    Args:
+        reader: a network for the shape (D, N).
+
+    Raises:
+        PieceError: in `forward`, for a shape or a condition that `reader` was not built for.
+    """
+
+    def __init__(self, reader: Network):
+        super().__init__(reader.shape[::-1], reader.self_condition)
+        self.reader = reader
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        labels: Tensor | None = None,
+        mask: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Tensor:
+        self.check(x, t, mask, last)
+        return self.reader(x.mT, t, labels, last=None if last is None else last.mT).mT

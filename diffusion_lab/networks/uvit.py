@@ -48,6 +48,8 @@ class UViT(PatchNetwork):
         patch: side of a patch; None for the smallest that leaves at most 64 tokens.
         classes: number of classes; 0 builds a network that takes no labels.
         self_condition: also read `last`, the previous estimate of the clean data.
+        positions: False for tokens that have no order. The network then does not know where a patch lies, and patches
+            in another order come out in that order.
 
     Raises:
         PieceError: for sizes that do not fit, and in `forward` for a shape or a condition it was not built for.
@@ -61,6 +63,7 @@ class UViT(PatchNetwork):
         patch: int | None = None,
         classes: int = 0,
         self_condition: bool = False,
+        positions: bool = True,
     ):
         super().__init__(shape, patch, self_condition)
         if width % HEAD_SIZE:
@@ -72,7 +75,7 @@ class UViT(PatchNetwork):
         self.stem = nn.Linear(self.numbers * (2 if self_condition else 1), width)
         self.embedding = TimeEmbedding(width, classes)
         self.told = 2 if classes else 1
-        self.positions = positions_of(self.told + self.tokens, width)
+        self.positions = positions_of(self.told + (self.tokens if positions else 0), width)
         self.down = nn.ModuleList(PlainBlock(width) for _ in range(depth // 2))
         self.middle = PlainBlock(width)
         self.up = nn.ModuleList(PlainBlock(width, skip=True) for _ in range(depth // 2))
@@ -90,7 +93,8 @@ class UViT(PatchNetwork):
         self.check(x, t, mask, last)
         patches = self.stem(self.cut(self.with_last(x, last, dim=1)))  # (B, L, W)
         told = torch.stack(self.embedding.apart(t, labels), dim=1)  # (B, 1 or 2, W)
-        h = torch.cat([told.to(patches.dtype), patches], dim=1) + self.positions
+        h = torch.cat([told.to(patches.dtype), patches], dim=1)
+        h = h + F.pad(self.positions, (0, 0, 0, h.shape[1] - len(self.positions)))  # nothing is said beyond the last
         skips = []
         for block in self.down:
             h = block(h)

@@ -74,6 +74,8 @@ def test_the_shape_of_the_data_chooses_the_network(shape, arguments, kind):
         ((2,), {"depth": 0}, "depth of a network must be an integer of at least 1, not 0"),
         ((2,), {"classes": -1}, "classes"),
         ((2,), {"frequencies": -1}, "frequencies"),
+        ((2,), {"rows": True}, r"rows=True reads a set of shape \(N, D\) .*not \(2,\) with 'auto'"),
+        ((128, 3), {"kind": "set", "rows": True}, r"mlp, unet, unet1d, dit, uvit, mixer; not \(128, 3\) with 'set'"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(shape, arguments, message):

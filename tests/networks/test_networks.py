@@ -48,8 +48,13 @@ MIXER = Case("mixer", (3, 16, 8), {"kind": "mixer", "width": 32, "depth": 2, "pa
 MIXER_SIGNAL = Case("mixer of a signal", (2, 96), {"kind": "mixer", "width": 32, "depth": 2})
 BOARD = Case("board", (9,), {"vocabulary": 3, "width": 32, "depth": 2})
 SET = Case("set", (6, 3), {"kind": "set", "width": 32, "depth": 2})
+ROWS = Case(
+    "uvit of rows",
+    (6, 3),
+    {"kind": "uvit", "rows": True, "patch": 1, "positions": False, "width": 32, "depth": 3},
+)
 PATCHED = [DIT, DIT_SIGNAL, UVIT, UVIT_SIGNAL, MIXER, MIXER_SIGNAL]
-CASES = [POINTS, FOURIER, IMAGE, COLOUR, SOUND, PHRASE, BOARD, SET, PICTURE, *PATCHED]
+CASES = [POINTS, FOURIER, IMAGE, COLOUR, SOUND, PHRASE, BOARD, SET, ROWS, PICTURE, *PATCHED]
 CONTINUOUS = [case for case in CASES if case is not BOARD]
 
 

@@ -15,7 +15,7 @@ from diffusion_lab.chapters.run import network_for
 from diffusion_lab.chapters.slots import requirement
 from diffusion_lab.cli import app
 from diffusion_lab.errors import CheckpointError, PieceError
-from diffusion_lab.networks import MLP, DiT, Mixer, SetTransformer, Transformer, UNet1d, UNet2d, UViT
+from diffusion_lab.networks import MLP, DiT, Mixer, Rows, SetTransformer, Transformer, UNet1d, UNet2d, UViT, describe
 
 IMAGES = {"mlp": MLP, "unet": UNet2d, "dit": DiT, "uvit": UViT, "mixer": Mixer}
 SIGNALS = {**IMAGES, "unet": UNet1d}
@@ -29,7 +29,8 @@ SIGNALS = {**IMAGES, "unet": UNet1d}
         ("audio", (1, 4096), SIGNALS),
         ("heartbeats", (2, 512), SIGNALS),
         ("spiral", (2,), {"mlp": MLP}),
-        ("points", (128, 3), {"set": SetTransformer, "transformer": Transformer, "mlp": MLP}),
+        ("points", (128, 3), {"set": SetTransformer, "transformer": Transformer, "mlp": MLP, "dit": SetTransformer}),
+        ("points", (128, 3), dict.fromkeys(("unet", "uvit", "mixer"), Rows)),
     ],
 )
 def test_a_chapter_takes_every_network_that_fits_its_data_at_every_budget(chapter, shape, kinds):
@@ -64,12 +65,40 @@ def test_the_chapter_s_own_kind_leaves_its_record_as_it_is(chapter, name, shape)
         ("games", "unet", (9,), r"'unet'; its data have shape \(9,\), which .* take: transformer$"),
         ("mnist", "transformer", (1, 28, 28), r"'transformer'; .* networks take: mlp, unet, dit, uvit, mixer$"),
         ("heartbeats", "set", (2, 512), r"'set'; .* networks take: mlp, unet, dit, uvit, mixer$"),
-        ("points", "dit", (128, 3), r"'dit'; .* networks take: set, transformer, mlp$"),
+        ("points", "lstm", (128, 3), "there is no network 'lstm'; the networks are mlp, unet, dit, uvit"),
     ],
 )
 def test_a_network_that_does_not_take_the_data_is_refused_with_what_does(chapter, name, shape, message):
     with pytest.raises(PieceError, match=message):
         with_network(get(chapter), name, shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "any_order", "described"),
+    [
+        ("dit", True, "SetTransformer, 0."),
+        ("uvit", True, "UViT of rows, 0."),
+        ("mixer", False, "Mixer of rows, 0."),
+        ("unet", False, "UNet1d of rows, 0."),
+        ("mlp", False, "MLP, 1."),
+    ],
+)
+def test_of_the_five_the_transformers_alone_take_the_points_of_a_cloud_in_any_order(name, any_order, described):
+    network = network_for(with_network(get("points"), name, (128, 3)), (128, 3), 4, 0, "quick")
+    assert describe(network).startswith(described)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():  # new networks answer zero
+            weight += 0.05 * torch.randn_like(weight)
+    x, t, order = torch.randn(2, 128, 3), torch.rand(2), torch.randperm(128)
+    answer, shuffled = network(x, t), network(x[:, order], t)
+    assert torch.allclose(shuffled, answer[:, order], atol=1e-4) is any_order
+    # Each answer is for the row it stands in: moving one point far away changes its own row most.
+    if any_order:
+        moved = x.clone()
+        moved[:, 5] += 10
+        change = (network(moved, t) - answer).norm(dim=2)
+        assert (change.argmax(dim=1) == 5).all()
 
 
 def test_the_slot_names_the_networks():
