@@ -226,6 +226,7 @@ def test_few_answers_of_one_sign_are_no_finding(seed: int):
     assert checkup.codes == (), checkup.as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["(x, timestep=t).sample", "(x, t, return_dict=False)[0]"])
 def test_a_loss_and_a_network_as_diffusers_has_them(way: str):
     """Its networks answer with an object, and refuse labels that they were not made for."""
