@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from odd_notebooks import ODD
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.submission import IntakeError, parsed
+from diffusion_lab.grading.isolation import SandboxError, sandbox_of
 from diffusion_lab.grading.notebook import apart
 from diffusion_lab.grading.notebook.documents import of_notebook
 from diffusion_lab.grading.notebook.intake import take_in
@@ -63,6 +65,13 @@ def test_where_the_system_has_no_limits_it_says_the_same(system: str, monkeypatc
     assert apart._intake(json.loads(apart._received(answers, apart.LARGEST))) == take_in(of_notebook(data), NAMES)
     with pytest.raises(EOFError):
         apart._received(answers, apart.LARGEST)
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "container", "account", "none"])
+def test_nothing_is_graded_where_processes_cannot_be_ended(kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "killpg")
+    with pytest.raises(SandboxError, match="grade on Linux, real or virtual"):
+        sandbox_of(kind)
 
 
 def test_the_next_submission_is_read_after_one_that_ended_the_reader():
