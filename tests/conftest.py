@@ -6,7 +6,7 @@ import functools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,30 @@ def schema_asked_once() -> None:
     api = sys.modules.get("nbgrader.api")
     if api is not None and not hasattr(api.get_alembic_version, "cache_info"):
         api.get_alembic_version = functools.cache(api.get_alembic_version)
+
+
+_made: dict[str, Callable[..., Any]] = {}
+"""Loader of bundled data -> the same, which keeps what it has made."""
+
+
+@pytest.fixture
+def bundled_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats, sounds and pictures that come with the package take seconds to make, and are always the same.
+
+    Whoever asks for this changes none of them in place.
+    """
+    from diffusion_lab.data import catalogue
+
+    function, bundled = catalogue._function, {entry.bundled_loader for entry in catalogue.ENTRIES.values()}
+
+    def kept(loader: str) -> Callable[..., Any]:
+        if loader not in bundled:
+            return function(loader)
+        if loader not in _made:
+            _made[loader] = functools.cache(function(loader))
+        return _made[loader]
+
+    monkeypatch.setattr(catalogue, "_function", kept)
 
 
 @pytest.fixture(scope="session")

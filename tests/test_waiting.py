@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -28,25 +29,56 @@ PROGRAMS = {
 }
 
 
-def spins(code: str, **variables: str) -> set[str]:
-    """How often a thread looks before it sleeps, as OpenMP itself says it when Python runs this code."""
+FIRST_ASKED = """
+import json, os, sys
+
+class Look:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(json.dumps({k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_"))}), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Look())
+"""
+"""Said when torch is first asked for, in the place of importing it: OpenMP reads these settings then, and only once."""
+
+
+def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Python with this code and none of the settings of OpenMP that the tests themselves have."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, "-c", code]
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**inherited, "OMP_DISPLAY_ENV": "verbose", **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
+        command, cwd=ROOT, env=inherited | variables, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def spins(code: str, **variables: str) -> set[str]:
+    """How often a thread looks before it sleeps, as OpenMP itself says it when Python runs this code."""
+    done = run(code, OMP_DISPLAY_ENV="verbose", **variables)
     return {line.split("=")[1].strip(" '") for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU OpenMP prints its settings in this form")
-@pytest.mark.parametrize("start", [*STARTS, *(pytest.param(name, marks=pytest.mark.nightly) for name in PROGRAMS)])
+@pytest.mark.parametrize(
+    "start",
+    ["package", *(pytest.param(name, marks=pytest.mark.nightly) for name in STARTS | PROGRAMS if name != "package")],
+)
 def test_threads_sleep_while_they_wait(start: str):
     assert spins((STARTS | PROGRAMS)[start]) == {"0"}
+
+
+@pytest.fixture(scope="module")
+def of_the_package() -> dict[str, str]:
+    return json.loads(run(FIRST_ASKED + STARTS["package"]).stdout)
+
+
+@pytest.mark.parametrize("start", [name for name in STARTS if name != "package"])
+def test_torch_is_first_asked_for_with_the_settings_of_the_package(start: str, of_the_package: dict[str, str]):
+    """With these its threads sleep, which the package shows at every commit, and each start at night."""
+    assert of_the_package
+    assert json.loads(run(FIRST_ASKED + STARTS[start]).stdout) == of_the_package
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

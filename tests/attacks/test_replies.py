@@ -24,8 +24,10 @@ from diffusion_lab.grading.judge.calling import Returned
 from diffusion_lab.grading.judge.checking import check
 
 EXERCISES = notebook(CHAPTER).exercises
-POINTS = notebook(CHAPTER).points
 ONE = EXERCISES[1]
+SOME = {item.name: right()[item.name] for item in EXERCISES[:3]}
+"""What is handed in; the rest is not written, which is quick."""
+POINTS = sum(item.points for item in EXERCISES[:3])
 
 PARTS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.text(max_size=20),
@@ -158,7 +160,7 @@ def test_waiting_is_not_computing():
 
 def graded(sources: dict[str, str]) -> dict:
     order = {"student": "s", "chapter": CHAPTER, "digest": "", "seed": 5, "seed_id": "", "isolation": "none"}
-    data = json.dumps(filled(right() | sources)).encode()
+    data = json.dumps(filled(SOME | sources)).encode()
     return workers.graded(order | {"data": data, "version": diffusion_lab.__version__})
 
 
@@ -223,7 +225,7 @@ ODD = [
 def test_odd_replies_get_marks_like_any_other_wrong_answer(forged: str):
     # Whoever calls `globals` may need every line, so this one is run.
     body = f"import sys\nglobals()\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
-    result = graded({EXERCISES[0].name: body + right()[EXERCISES[0].name]})
+    result = graded({EXERCISES[0].name: body + SOME[EXERCISES[0].name]})
     assert result["state"] == "graded" and result["points"] == 0
 
 

@@ -41,6 +41,7 @@ def assert_well_formed(data: Dataset, kind: str, shape: tuple[int, ...]) -> None
         assert split.is_contiguous()
 
 
+@pytest.mark.usefixtures("bundled_made_once")
 @pytest.mark.parametrize("name", SHAPES)
 def test_bundled(name: str, tmp_path: Path):
     data = load(name, source="bundled", root=tmp_path)

@@ -93,6 +93,7 @@ def test_options_outside_their_choices_are_refused():
     assert "smoke" in result.stderr
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_one_failing_chapter_does_not_stop_the_others(monkeypatch, tmp_path):
     from diffusion_lab import chapters
     from diffusion_lab.errors import DataError
@@ -140,7 +141,10 @@ for command in (["check", sys.argv[1], "--chapter", "normal_1d"], ["list"], ["pr
 """
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
+# In UTF-8 every other test of a command sees the signs themselves.
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("latin-1", "utf-8"))]
+)
 def test_a_console_without_our_signs_gets_others(encoding, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(PERFECT, encoding="utf-8")

@@ -156,6 +156,7 @@ def test_points_can_be_polished_too():
     assert clipped.samples.abs().max() <= 0.5 < plain.samples.abs().max()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_checkpoint_does_without_the_pieces_that_its_weights_do_not_need(tmp_path):
     polished = run_chapter("normal_2d", budget="smoke", out=tmp_path, polish=my_clip, average=my_average)
     experiment = open_checkpoint(tmp_path / "normal_2d" / "checkpoint.safetensors", polish=my_clip)

@@ -60,6 +60,7 @@ def test_a_checkpoint_of_another_chapter_is_refused(spiral):
         open_checkpoint(out / "spiral" / "checkpoint.safetensors", name="mixture")
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_checkpoint_with_own_pieces_asks_for_them(tmp_path):
     run_chapter("normal_1d", budget="smoke", out=tmp_path, target="v", step="ddim")
     path = tmp_path / "normal_1d" / "checkpoint.safetensors"
@@ -68,6 +69,7 @@ def test_a_checkpoint_with_own_pieces_asks_for_them(tmp_path):
     assert open_checkpoint(path, target="v").draw(8).shape == (8, 1)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_resume_after_an_interruption_gives_the_uninterrupted_report(tmp_path):
     class Interrupted(Exception):
         pass

@@ -155,6 +155,7 @@ def call(*arguments: str, **env: str):
     return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200", **env})
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_sample_takes_the_run_of_the_user_before_the_shipped_network(tmp_path):
     result = call("sample", "normal_2d", "--count", 5, "--steps", 3, "--out", tmp_path)
     assert result.exit_code == 0, result.output

@@ -212,7 +212,19 @@ def followed(arguments: tuple) -> int | None:
 def _copied(argument: Any) -> Any:
     if isinstance(argument, BlackBox):
         return argument.handle()
+    if isinstance(argument, nn.Module) and not argument._modules and not hasattr(argument, "__deepcopy__"):
+        return _copied_network(argument)
     return _cloned(argument) if isinstance(argument, Tensor) else copy.deepcopy(argument)
+
+
+def _copied_network(network: nn.Module) -> nn.Module:
+    """What `copy.deepcopy` gives, in half the time: it takes each of a dozen empty containers apart."""
+    memo: dict[int, Any] = {}
+    made = memo[id(network)] = nn.Module.__new__(type(network))
+    for name, value in vars(network).items():
+        empty = isinstance(value, (dict, set)) and not value
+        vars(made)[name] = type(value)() if empty else copy.deepcopy(value, memo)
+    return made
 
 
 def _cloned(tensor: Tensor) -> Tensor:
@@ -223,6 +235,8 @@ def _cloned(tensor: Tensor) -> Tensor:
 
 
 def _same(before: Any, after: Any) -> bool:
+    if before is after:
+        return True
     if isinstance(before, Tensor):
         return torch.equal(before, after) or (
             before.shape == after.shape and bool(torch.all((before == after) | ((before != before) & (after != after))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import warnings
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.exercises import CARE, Draw, Exercise, Task
-from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCaller, Returned, leaves
+from diffusion_lab.grading.judge.calling import LIMIT, Caller, Fault, LocalCaller, Returned, leaves, words_of
 from diffusion_lab.grading.judge.comparing import Difference, as_tensor, difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea, Symptom, ideas_behind, symptoms_of
 from diffusion_lab.grading.judge.expecting import expect, with_floats
@@ -33,6 +32,7 @@ RULES = {
     "layout": "any memory layout",
 }
 """symptom -> the rule of every exercise that it breaks."""
+PLAIN = (int, float, str, bool, type(None))
 TIMES_TOO_LARGE = 2
 TOO_LARGE = "not tried, because the answers to the cases have far too many entries"
 RULES_OF_NETWORKS = {"mode": "the network's mode is kept", "graph": "no autograd graph is left"}
@@ -237,21 +237,37 @@ def _known(exercise: Exercise) -> dict[Any, tuple[tuple, Returned]]:
 def _reference_of(exercise: Exercise, arguments: tuple) -> Returned:
     plain = all(not a.requires_grad if isinstance(a, Tensor) else _equal(a, a) for a in arguments)
     if not plain:  # a network, or a part of a graph
-        return LocalCaller(exercise.reference)(arguments)
+        return _asked_directly(exercise, arguments)
     known = _known(exercise)
     key = tuple(tuple(a.shape) if isinstance(a, Tensor) else type(a) for a in arguments)
-    asked, answer = known.get(key, ((), None))
-    if answer is None or not all(_equal(a, b) for a, b in zip(asked, arguments, strict=True)):
-        answer = LocalCaller(exercise.reference)(arguments)
-        if len(known) < MOST_KNOWN or key in known:
-            known[key] = (copy.deepcopy(arguments), answer)
+    if key in known:
+        asked, answer = known[key]
+        if all(_equal(a, b) for a, b in zip(asked, arguments, strict=True)):
+            return answer
+    answer = _asked_directly(exercise, arguments)
+    # The first of a kind stays: further on a path that a piece walks, no two pieces ask the same.
+    if len(known) < MOST_KNOWN and key not in known:
+        known[key] = (tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments), answer)
     return answer
+
+
+def _asked_directly(exercise: Exercise, arguments: tuple) -> Returned:
+    """The reference changes no argument, prints nothing and comes to an end, so it can be called without any care.
+
+    Properties ask it a thousand times. With care a call of a short one takes several times as long.
+    """
+    if exercise.trains or not all(isinstance(a, (Tensor, nn.Module, *PLAIN)) for a in arguments):
+        return LocalCaller(exercise.reference)(arguments)
+    try:
+        return Returned(exercise.reference(*arguments))
+    except Exception as error:
+        return Returned(fault=Fault("raised", type(error).__name__, words_of(error)))
 
 
 def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
-    return type(one) in (int, float, str, bool, type(None)) and one == other
+    return type(one) in PLAIN and one == other
 
 
 def _odd(answer: Any, reference: Returned) -> str:
