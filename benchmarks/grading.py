@@ -4,7 +4,7 @@
 
 All three work on the same notebooks, in one run. Of `nbgrader autograde` the start of the command is left out; of ours
 it is counted. The class is made of the right and wrong answers of the exercises. Prints Markdown, and at the end what
-is in memory and open while the class grows.
+is in memory and open while the class grows. What a written check and a bug add is measured by `labs.py`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
 
@@ -18,6 +19,10 @@ import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from s
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a busy machine drawing an example may take a second, which says nothing about the code under test.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 DATA_VARIABLE = "DIFFUSION_LAB_DATA"
 LONGEST = Path(__file__).parent / "quality"

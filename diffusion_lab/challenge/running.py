@@ -51,6 +51,7 @@ class Runner:
     def __init__(self, sandbox: Any, home: Any, rules: Rules, entry: Entry, dataset: Dataset):
         self.sandbox, self.home = sandbox, home
         self.rules, self.entry, self.dataset = rules, entry, dataset
+        self._allowed = rules.seconds
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of everything in the network that the entry makes."""
@@ -141,7 +142,7 @@ class Runner:
                         returned = sample(arguments, seed=seed)
         if fault:  # whatever the entry has made of it
             raise ChallengeError(f"{fault}; at {evaluations} evaluations")
-        x = _value(returned, f"sample, at {evaluations} evaluations,")
+        x = _value(returned, f"sample, at {evaluations} evaluations,", seconds)
         if not isinstance(x, Tensor) or x.shape != noise.shape or not x.is_floating_point():
             came = f"a tensor of shape {tuple(x.shape)} and {x.dtype}" if isinstance(x, Tensor) else "something else"
             raise ChallengeError(f"sample must return a float tensor of shape {tuple(noise.shape)}, got {came}")
@@ -154,7 +155,7 @@ class Runner:
     def _session(self, sandbox: Any, what: str, seconds: float, threads: int = 1) -> Iterator[Any]:
         """A process with the entry's code in it, which ends when it has used its processor time."""
         # One process: processor time is limited for each of them by itself.
-        before = sandbox.limits
+        before, self._allowed = sandbox.limits, seconds
         sandbox.limits = replace(before, cpu=math.ceil(seconds) + SLACK, processes=1, memory=4 << 30)
         try:
             with sandbox.open() as session:
@@ -167,17 +168,13 @@ class Runner:
                         raise ChallengeError(f"{name} raised {fault.name}: {fault.message} {fault.line}".rstrip())
                 yield session
         except Gone as error:
-            raise ChallengeError(
-                f"{what}: {error.why} (a process of an entry may use {math.ceil(seconds) + SLACK} seconds of processor "
-                "time here, and no other process)"
-            ) from error
+            raise _ended(what, error.why, seconds) from error
         finally:
             sandbox.limits = before
 
-    @staticmethod
-    def _call(session: Any, name: str, arguments: tuple, limit: float, what: str, seed: int = 0) -> Any:
+    def _call(self, session: Any, name: str, arguments: tuple, limit: float, what: str, seed: int = 0) -> Any:
         with session.piece(name, limit) as call:
-            return _value(call(arguments, seed=seed), what)
+            return _value(call(arguments, seed=seed), what, self._allowed)
 
 
 @contextmanager
@@ -198,9 +195,19 @@ def _ticking(on_step: OnStep, seconds: float) -> Iterator[None]:
         ticker.join()
 
 
-def _value(returned: Any, what: str) -> Any:
+def _ended(what: str, why: str, seconds: float) -> ChallengeError:
+    """What is said of a process that is gone, and what it may use: `seconds`, and some to start."""
+    return ChallengeError(
+        f"{what}: {why} (a process of an entry may use {math.ceil(seconds) + SLACK} seconds of processor time here, "
+        "and no other process)"
+    )
+
+
+def _value(returned: Any, what: str, seconds: float) -> Any:
     """What a call gave. Raises ChallengeError with what went wrong in it."""
     fault = returned.fault
+    if fault is not None and fault.name == "ProcessGone":
+        raise _ended(what, fault.message, seconds)
     if fault is not None:
         where = f" ({fault.line})" if fault.line else ""
         raise ChallengeError(f"{what} raised {fault.name}: {fault.message}{where}")

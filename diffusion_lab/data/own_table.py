@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,22 +17,30 @@ from diffusion_lab.data.storage import held_out
 from diffusion_lab.errors import DataError
 
 SEPARATORS = ";\t,|"
+SEPARATOR_LINE = re.compile("(?i)sep=(.)")
+"""Excel's own first line."""
 WIDEST = 256
 
 
 def load_own_table(own: OwnData) -> Dataset:
     """A text file of numbers as points (N, D): each column centred, and divided by its standard deviation.
 
-    Columns are separated by semicolons, tabs, commas, bars or spaces; the first line may name them, and where the
-    separator is no comma, numbers may have one as decimal sign. A fixed tenth of the rows is held out. `info` has
-    `centre` and `scale` (D,), of the rows to train on, and `columns`, the names.
+    Columns are separated by semicolons, tabs, commas, bars or spaces, or as Excel's line `sep=;` says. The first line
+    may name them, and where the separator is no comma, numbers may have one as decimal sign. A fixed tenth of the rows
+    is held out. `info` has `centre` and `scale` (D,), of the rows to train on, and `columns`, the names.
 
     Raises:
         DataError: no such text (see `read_lines`); a cell that is no finite number, or a row of another length, with
             their line; a column with one value only; fewer than two rows, or more than 256 columns.
     """
+    if own.path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{own.path} is a sheet; save it as CSV")
     lines = [(number, line) for number, line in enumerate(read_lines(own.path), start=1) if line.strip()]
-    separator = next((sign for sign in SEPARATORS if sign in lines[0][1]), " ")
+    if told := SEPARATOR_LINE.fullmatch(lines[0][1]):
+        lines = lines[1:]
+        if not lines:
+            raise DataError(f"{own.path} has no row below its first line")
+    separator = told[1] if told else next((sign for sign in SEPARATORS if sign in lines[0][1]), " ")
     rows = [(number, _cells(line, separator)) for number, line in lines]
     names = [f"column {place}" for place in range(1, len(rows[0][1]) + 1)]
     named = all(_number(cell, separator) is None for cell in rows[0][1])

@@ -38,7 +38,7 @@ class Listener(nn.Module):
         self.reply = answer
         self.asked: list[Asked] = []
 
-    def forward(self, x: Tensor, t: Any = None, *others: Any, **named: Any) -> Tensor:
+    def forward(self, x: Tensor, t: Any = None, *others: Any, **named: Any) -> Tensor | tuple[Tensor]:
         times = [t, *(v for k, v in named.items() if k in ("timestep", "time", "sigma", "timesteps"))]
         told = next((v for v in times if v is not None), None)
         if told is None:
@@ -56,7 +56,11 @@ class Listener(nn.Module):
         )
         answer = self.reply(x, told, len(self.asked))
         self.asked.append(Asked(x.detach().clone(), told.clone(), labels, answer))
-        return answer + self.weight.to(x) * 0
+        told_back = answer + self.weight.to(x) * 0
+        if named.get("return_dict") is False:
+            return (told_back,)
+        told_back.sample = told_back  # networks of diffusers answer with an object that has this
+        return told_back
 
 
 def _one_each(told: Any, x: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lab.denoisers import evaluating, modules_of
-from diffusion_lab.doctor.calling import Raised, Reader, first_tensor, parameters
+from diffusion_lab.doctor.calling import NAMES, Raised, Reader, first_tensor, parameters
 from diffusion_lab.doctor.findings import Finding
 from diffusion_lab.doctor.listening import Path
 from diffusion_lab.doctor.noising import wrong_dtype
@@ -19,6 +19,8 @@ PIECE = "network"
 PAGE = "05_mnist#what-time-is-it"
 LABEL_PAGE = "05_mnist#ask-for-a-seven"
 BATCH = 4
+OTHERS = 8
+"""Sets of weights with which a network is asked whether its answers have both signs."""
 SHAPES = ((8,), (2,), (1,), (1, 28, 28), (1, 32, 32), (3, 32, 32), (3, 64, 64), (4, 32, 32), (1, 64))
 """Tried in turn where nobody says what shape a sample has."""
 LABELS = {"labels", "label", "y", "classes", "class_labels"}
@@ -40,7 +42,7 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
     labels = torch.zeros(BATCH, dtype=torch.int64)
 
     def ask(x: Tensor, t: Tensor, labels: Tensor = labels, seed: int = 0) -> Tensor:
-        found = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": t, "sigma": t, "labels": labels}, seed))
+        found = _asked(network, reader, x, t, labels, seed)
         if found.shape != x.shape:
             raise Raised(f"for x of shape {tuple(x.shape)} it returned {tuple(found.shape)}")
         return found.detach()
@@ -72,19 +74,40 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
                           "serve all noise levels.", "change of the answer, in deviations", by_time, 1.0,
                           PAGE)  # fmt: skip
         else:
-            yield from _shape_of_answer(ask, x, told, size)
+            again = [_moved(network, 0.5, seed) for seed in range(OTHERS)] if isinstance(network, nn.Module) else []
+            others = [_asked(other, reader, x, told, labels).detach() for other in again]
+            yield from _shape_of_answer(ask, x, told, size, others)
             alone = torch.cat([ask(x[i : i + 1], told[i : i + 1]) for i in range(BATCH)])
             mixed = float((alone - plain).abs().max()) / size
             if mixed > 1e-3:
                 yield Finding("samples-mixed", PIECE, "A sample's answer depends on the others in its batch: on their "
                               "times or on their contents.", "change of an answer when asked alone, in deviations",
                               mixed, 0.0, PAGE)  # fmt: skip
-        if LABELS & parameters(network).keys():
+        if LABELS & parameters(network).keys() and _takes(network, reader, x, told, labels):
             by_label = float((ask(x, told, torch.ones_like(labels)) - plain).abs().max()) / size
             if by_label < 1e-5:
                 yield Finding("labels-never-used", PIECE, "The answer does not depend on the label.",
                               "change of the answer, in deviations", by_label, 1.0, LABEL_PAGE)  # fmt: skip
     yield from _gradients(network, reader, x, told, labels)
+
+
+def _asked(network, reader: Reader, x: Tensor, t: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+    """The network's answer: to x and t alone where it has an argument for labels and takes none, as in diffusers."""
+    given = {"x": x, "t": t, "sigma": t, "labels": labels}
+    wanted = [parameter for name, parameter in parameters(network).items() if name in NAMES["labels"]]
+    may_lack = wanted and all(parameter.default is None for parameter in wanted)
+    if may_lack and not _takes(network, reader, x, t, labels):
+        given["labels"] = None
+    return first_tensor(PIECE, reader.call(PIECE, network, given, seed))
+
+
+def _takes(network, reader: Reader, x: Tensor, t: Tensor, labels: Tensor) -> bool:
+    """Whether the network answers where it is given labels."""
+    try:
+        reader.call(PIECE, network, {"x": x, "t": t, "sigma": t, "labels": labels})
+    except Raised:
+        return False
+    return True
 
 
 def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
@@ -93,10 +116,9 @@ def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
     for shape in SHAPES:
         x, t = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
         for times in (t, t.float()):
-            given = {"x": x, "t": times, "sigma": times + 1.0, "labels": t}
             with evaluating(modules_of(subject.network)):
                 try:
-                    found = first_tensor(PIECE, reader.call(PIECE, subject.network, given))
+                    found = _asked(subject.network, reader, x, times, t)
                 except Raised:
                     continue
             taken = taken or shape
@@ -105,10 +127,14 @@ def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
     return taken
 
 
-def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float) -> Iterator[Finding]:
-    """Guesses have both signs, and bend somewhere."""
+def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float, others: list[Tensor]) -> Iterator[Finding]:
+    """Guesses have both signs, and bend somewhere.
+
+    Args:
+        others: answers of the same network with other weights: few numbers may have one sign by chance.
+    """
     many = [ask(factor * x, told) for factor in (-2.0, -1.0, 1.0, 2.0)]
-    answers = torch.stack(many)
+    answers = torch.stack([*many, *others])
     if answers.numel() > 30 and (bool((answers >= 0).all()) or bool((answers <= 0).all())):
         yield Finding("one-sided", PIECE, "All answers have one sign. Noise and data have both: end with a plain "
                       "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5,
@@ -137,7 +163,7 @@ def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor)
         return
     weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
     with torch.enable_grad():
-        answer = first_tensor(PIECE, reader.call(PIECE, network, {"x": x, "t": told, "sigma": told, "labels": labels}))
+        answer = _asked(network, reader, x, told, labels)
         if not answer.requires_grad:
             found = [None] * len(weights)
         else:
@@ -154,16 +180,17 @@ def _gradients(network, reader: Reader, x: Tensor, told: Tensor, labels: Tensor)
                       "01_normal_1d#the-whole-loop-in-your-hands")  # fmt: skip
 
 
-def _moved(network):
+def _moved(network, spread: float = 0.05, seed: int = 0):
+    """A copy of the network with its weights moved at random."""
     if not isinstance(network, nn.Module):
         return network
     try:
         network = copy.deepcopy(network)
     except (TypeError, RuntimeError):
         return network
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.parameters():
             if weight.is_floating_point():
-                weight.add_(0.05 * torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight))
+                weight.add_(spread * torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight))
     return network

@@ -31,6 +31,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "drop_labels": ("label_dropout",),
 }
 """Other names that a file may have for the fields of `Diffusion`."""
+WHOLE = ("betas", "alpha_bar", "q_sample", "loss")
+"""Of these an object with a diffusion in it has a table and a function."""
 ORDERS = {"euler": 1, "heun": 2, "dpmpp_2m": 2, "ddim": 1}
 
 
@@ -67,6 +69,8 @@ def read(file: str | os.PathLike) -> Diffusion:
 def from_names(names: Mapping[str, Any], where: str = "what was given") -> Diffusion:
     """The `Diffusion` in a file's names. The name `diffusion` may hold it all: a `Diffusion`, or an object.
 
+    An object with a diffusion in it, and a scheduler, are known under any name where the file has one of them alone.
+
     Raises:
         SourceError: where none of the names is known.
     """
@@ -79,18 +83,45 @@ def from_names(names: Mapping[str, Any], where: str = "what was given") -> Diffu
             value = names.get(name)
             # A name that only might mean this, and holds something else: the rate of a scheduler, a noisy picture.
             other = name != field.name and field.name in FUNCTIONS and not callable(value)
-            other = other or (name == "scheduler" and not hasattr(value, "set_timesteps"))
+            other = other or (field.name == "scheduler" and not _is_scheduler(value))
             if value is not None and not isinstance(value, ModuleType) and not other:
                 found[field.name] = names[name]
                 if field.name == "solver_step" and names.get("order") is None:
                     found.setdefault("order", next((o for key, o in ORDERS.items() if key in name), None))
                 break
+    if whole is None:
+        whole = _only([value for value in _made(names) if _is_diffusion(value)])
     if whole is not None:
         found = {**from_object(whole), **found}
+    if "scheduler" not in found and (scheduler := _only([v for v in _made(names) if _is_scheduler(v)])) is not None:
+        found["scheduler"] = scheduler
     if not found:
         known = ", ".join(field.name for field in fields(Diffusion))
         raise SourceError(f"{where} has none of the names that the doctor knows: {known}")
     return Diffusion(**found)
+
+
+def _made(names: Mapping[str, Any]) -> list[Any]:
+    """What a file has made under any name: objects, but no classes and modules, each once."""
+    values = {id(v): v for k, v in names.items() if not k.startswith("_") and not isinstance(v, (type, ModuleType))}
+    return [*values.values()]
+
+
+def _only(values: list[Any]) -> Any:
+    """The value where there is one alone, so that nothing is guessed."""
+    return values[0] if len(values) == 1 else None
+
+
+def _is_scheduler(value: Any) -> bool:
+    return hasattr(value, "set_timesteps") and hasattr(value, "step")
+
+
+def _is_diffusion(value: Any) -> bool:
+    """Whether an object has a table and a function of a diffusion, such as a GaussianDiffusion."""
+    if _is_scheduler(value):
+        return False
+    has = {field: any(hasattr(value, name) for name in (field, *ALIASES.get(field, ()))) for field in WHOLE}
+    return (has["betas"] or has["alpha_bar"]) and (has["q_sample"] or has["loss"])
 
 
 def from_object(thing: Any) -> dict[str, Any]:
@@ -141,6 +172,6 @@ def subject_of(thing: Any, pieces: Mapping[str, Any]) -> Diffusion:
         return replace(from_names(thing), **pieces)
     if isinstance(thing, ModuleType):
         return replace(from_names(vars(thing), thing.__name__), **pieces)
-    if hasattr(thing, "set_timesteps") and hasattr(thing, "step"):
+    if _is_scheduler(thing):
         return Diffusion(scheduler=thing, **pieces)
     return Diffusion(**{**from_object(thing), **pieces})

@@ -70,7 +70,7 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path: Path):
 def test_files_that_cannot_be_entries(tmp_path: Path):
     (tmp_path / "long.py").write_text("#" * 20_001)
     (tmp_path / "a.txt").write_text("x = 1")
-    (tmp_path / "typo.py").write_text("def smaple(network, noise, labels, evaluations):\n    return noise\n")
+    (tmp_path / "typo.py").write_text("def samplings(network, noise, labels, evaluations):\n    return noise\n")
     (tmp_path / "empty.py").write_text("# nothing yet\n")
     (tmp_path / "latin.py").write_bytes("x = 'é'".encode("latin-1"))
     save_file({"w": torch.zeros(1_000_000)}, tmp_path / "big.safetensors")
@@ -79,7 +79,7 @@ def test_files_that_cannot_be_entries(tmp_path: Path):
     for name, message in (
         ("long.py", "at most 20,000"), ("a.txt", "Python file"), ("latin.py", "UTF-8"),
         ("none.py", "there is no such file"),
-        ("typo.py", "replaces none of the course's pieces: it defines smaple; the pieces are .*sample"),
+        ("typo.py", "replaces none of the course's pieces: it defines samplings; the pieces are .*sample"),
         ("empty.py", "it defines nothing"),
     ):  # fmt: skip
         with pytest.raises(LabError, match=message):

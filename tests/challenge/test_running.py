@@ -193,5 +193,5 @@ def test_an_endless_training_ends(runner):
     """However it treats the clock that it may look at: the kernel counts its processor time."""
     endless = "import time\ndef train(network, data, labels, seconds):\n    while True:\n        try:\n"
     endless += "            while True: pass\n        except BaseException: pass\n"
-    with pytest.raises(ChallengeError, match="train"):
+    with pytest.raises(ChallengeError, match=r"train: .* may use 11 seconds of processor time"):
         runner(endless, rules=replace(RULES, seconds=1.0)).train(0)

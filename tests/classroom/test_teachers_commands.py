@@ -278,7 +278,7 @@ def running(course: Path) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.nightly)])
 def test_an_interrupted_run_goes_on_where_it_stopped(course: Path, how: signal.Signals, workers):
     one = next(item for item in notebook(CHAPTER).exercises if item.name == "alpha_bar")
     slowly = f"import time\ntime.sleep(1)\n{right()[one.name]}"  # and nothing else is written

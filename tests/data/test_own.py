@@ -331,6 +331,16 @@ def test_what_is_no_table_of_numbers_is_refused(text: str, reason: str, tmp_path
         load_own_table(OwnData("table", tmp_path / "mine.csv"))
 
 
+def test_a_table_says_its_separator_as_excel_does_and_a_sheet_is_no_table(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("sep=;\na;b\n1,5;2\n3,5;4\n5;7\n", encoding="utf-8-sig")
+    data = load_own_table(OwnData("table", tmp_path / "a.csv"))
+    rows = torch.cat([data.train, data.test]) * data.info["scale"] + data.info["centre"]
+    assert sorted(map(sum, rows.tolist())) == pytest.approx([3.5, 7.5, 12]) and data.info["columns"] == ("a", "b")
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"a\.xlsx is a sheet; save it as CSV"):
+        load_own_table(OwnData("table", tmp_path / "a.xlsx"))
+
+
 def test_one_file_where_a_folder_is_needed(pictures: Path):
     with pytest.raises(DataError, match=r"cat/0\.png is one file; give the folder that it lies in"):
         load_own_images(OwnData("images", pictures / "cat" / "0.png"), 28, grey=True)

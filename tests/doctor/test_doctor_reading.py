@@ -169,3 +169,18 @@ def test_labels_that_are_dropped_while_sampling_are_counted():
     (finding,) = examine(betas=betas, sample=sample).findings
     assert finding.code == "drops-while-sampling"
     assert finding.measured == pytest.approx(0.75, abs=0.08)
+
+
+def test_a_diffusion_and_a_scheduler_are_known_under_any_name(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\n\nclass Process:\n    betas = torch.linspace(1e-4, 0.02, 10)\n\n"
+        "    def q_sample(self, x0, t, noise):\n        return x0\n\n\n"
+        "class Scheduler:\n    set_timesteps = step = None\n\n\n"
+        "process = same = Process()\nnoise_scheduler = Scheduler()\n"
+    )
+    found = read(tmp_path / "mine.py")
+    assert len(found.betas) == 10 and found.q_sample is not None and type(found.scheduler).__name__ == "Scheduler"
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("sampling_scheduler = Scheduler()\nother = Process()\n")
+    with pytest.raises(SourceError, match="none of the names"):  # which of two is meant nobody can tell
+        read(tmp_path / "mine.py")

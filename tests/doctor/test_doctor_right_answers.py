@@ -215,3 +215,33 @@ def test_smalldiffusion_is_told_the_truth():
 def test_the_loop_of_the_cases_is_right():
     assert examine(betas=linear_betas(40, 1e-3, 0.35).float(), sample=loop_told_the_step).codes == ()
     assert examine(betas=BETAS, alpha_bar=function_of("alpha_bar")).well
+
+
+@pytest.mark.parametrize("seed", [21, 36, 40])
+def test_few_answers_of_one_sign_are_no_finding(seed: int):
+    """With these weights all thirty-two numbers of an untrained network have one sign, by chance."""
+    torch.manual_seed(seed)
+    network = Small(2)
+    checkup = examine(betas=linear_betas(100, 1e-3, 0.2), network=network, shape=(2,))
+    assert checkup.codes == (), checkup.as_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["(x, timestep=t).sample", "(x, t, return_dict=False)[0]"])
+def test_a_loss_and_a_network_as_diffusers_has_them(way: str):
+    """Its networks answer with an object, and refuse labels that they were not made for."""
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    network = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False,
+    )  # fmt: skip
+
+    def loss(model, x0):
+        t, noise = torch.randint(1000, (len(x0),)), torch.randn_like(x0)
+        x = scheduler.add_noise(x0, noise, t)
+        return (eval(f"model{way}", {"model": model, "x": x, "t": t}) - noise).square().mean()
+
+    checkup = examine(scheduler=scheduler, loss=loss, network=network)
+    assert checkup.codes == (), checkup.as_text()
+    assert {"loss", "network"} <= {line.partition(":")[0] for line in checkup.examined}

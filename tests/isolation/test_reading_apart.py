@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
+import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from handed_in import CHAPTER, cell, filled, right
@@ -10,6 +16,7 @@ from odd_notebooks import ODD
 
 from diffusion_lab.exercises import notebook
 from diffusion_lab.grading.classroom.submission import IntakeError, parsed
+from diffusion_lab.grading.isolation import SandboxError, sandbox_of
 from diffusion_lab.grading.notebook import apart
 from diffusion_lab.grading.notebook.documents import of_notebook
 from diffusion_lab.grading.notebook.intake import take_in
@@ -30,14 +37,41 @@ HOSTILE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", HOSTILE)
-def test_what_cannot_be_read_is_refused(case: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("case", "limit"), [("ends the parser", "SECONDS"), ("takes its time", "SECONDS"), ("takes its time", "PATIENCE")]
+)
+def test_what_cannot_be_read_is_refused(case: str, limit: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(apart, "_reader", apart._Reader())
-    monkeypatch.setattr(apart, "SECONDS", 1)
+    monkeypatch.setattr(apart, limit, 1)
     document = filled(right())
     cell(document, "alpha_bar")["source"] = HOSTILE[case]
     with pytest.raises(IntakeError, match="than anybody"):
         parsed(json.dumps(document).encode(), notebook(CHAPTER))
+
+
+@pytest.mark.parametrize("system", ["Windows", "macOS"])
+def test_where_the_system_has_no_limits_it_says_the_same(system: str, monkeypatch: pytest.MonkeyPatch):
+    """Windows has neither timers nor the module for limits; macOS refuses one of address space."""
+    monkeypatch.delattr(signal, "setitimer")  # it would end this process
+    refusing = SimpleNamespace(RLIMIT_AS=0, RLIMIT_CORE=0, setrlimit=Mock(side_effect=ValueError("not here")))
+    monkeypatch.setitem(sys.modules, "resource", None if system == "Windows" else refusing)
+    data = json.dumps(filled(right())).encode()
+    asked, answers = io.BytesIO(), io.BytesIO()
+    for content in (json.dumps(NAMES).encode(), data):
+        apart._send(asked, content)
+    asked.seek(0)
+    apart._main(asked, answers, 1.0)
+    answers.seek(0)
+    assert apart._intake(json.loads(apart._received(answers, apart.LARGEST))) == take_in(of_notebook(data), NAMES)
+    with pytest.raises(EOFError):
+        apart._received(answers, apart.LARGEST)
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "container", "account", "none"])
+def test_nothing_is_graded_where_processes_cannot_be_ended(kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "killpg")
+    with pytest.raises(SandboxError, match="grade on Linux, real or virtual"):
+        sandbox_of(kind)
 
 
 def test_the_next_submission_is_read_after_one_that_ended_the_reader():

@@ -152,7 +152,8 @@ def test_the_seconds_of_the_autoencoder_are_told_apart(smoke):
 
 @pytest.mark.slow
 def test_a_checkpoint_brings_its_autoencoder(smoke, tmp_path):
-    assert Path(smoke.files["restored"]).exists()
+    assert smoke.source == "bundled" and smoke.samples.isfinite().all()
+    assert all(Path(smoke.files[name]).exists() for name in ("samples", "denoising", "restored"))
     opened = open_checkpoint(smoke.files["checkpoint"])
     assert opened.dataset.train.shape[1:] == (4, 16, 16) and torch.equal(opened.draw(), smoke.samples)
     assert smoke.samples.shape[1:] == images_of(opened.dataset).train.shape[1:] == (3, 64, 64)

@@ -45,7 +45,15 @@ def sandbox_of(kind: str, limits: Limits | None = None) -> Sandbox | _Single:
 
     Args:
         kind: "bubblewrap", "container", "account" or "none".
+
+    Raises:
+        SandboxError: on Windows, which has no groups of processes that end together.
     """
+    if not hasattr(os, "killpg"):
+        raise SandboxError(
+            "this system cannot end all that a submission starts, so nothing is graded here: grade on Linux, real or "
+            "virtual, such as the one in Windows (WSL)"
+        )
     kinds = {"bubblewrap": Sandbox, "container": Containers, "account": Accounts, "none": Subprocesses}
     return kinds[kind](limits)
 

@@ -1,7 +1,8 @@
 """A submitted notebook read in a process of its own: Python's parser ends the process that reads some texts.
 
-Nothing of a submission runs here either. The process has limits on its time and memory, and what it says is plain data.
-It stays for the next submission, because to start it takes as long as half of a grading.
+Nothing of a submission runs here either. What the process says is plain data, and it has limits on its time and memory:
+on Linux for both; elsewhere as far as the system has them, and by the clock everywhere. It stays for the next
+submission, because to start it takes as long as half of a grading.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diffusion_lab.errors import SourceError
 from diffusion_lab.grading.notebook.documents import of_notebook
@@ -55,67 +55,101 @@ class _Reader:
             if self._process is None or self._process.poll() is not None:
                 self._start()
             try:
-                self._line.send_bytes(json.dumps(list(names)).encode())
-                self._line.send_bytes(data)
-                if not self._line.poll(PATIENCE):
-                    raise TimeoutError
-                return json.loads(self._line.recv_bytes(LARGEST))
+                with self._limited():
+                    _send(self._process.stdin, json.dumps(list(names)).encode())
+                    _send(self._process.stdin, data)
+                    return json.loads(_received(self._process.stdout, LARGEST))
             except (OSError, EOFError, ValueError) as error:
                 self._end()
                 raise SourceError("its code takes more time or memory to read than anybody's work") from error
 
     def _start(self) -> None:
         self._end()
-        self._line, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), str(SECONDS)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=Path(__file__).resolve().parents[3],  # `-m` looks for modules where it is started
-            )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(SECONDS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).resolve().parents[3],  # `-m` looks for modules where it is started
+        )
+
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        """End the process where it takes too long by the clock: a pipe can be waited for so on every system."""
+        timer = threading.Timer(PATIENCE, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _end(self) -> None:
         if self._process is not None:
-            self._line.close()
             self._process.kill()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):  # what was not sent is not sent any more
+                    pipe.close()
             self._process.wait()
             self._process = None
+
+
+def _send(pipe: IO[bytes], content: bytes) -> None:
+    """Send bytes with their number before them."""
+    pipe.write(len(content).to_bytes(8, "little") + content)
+    pipe.flush()
+
+
+def _received(pipe: IO[bytes], most: int) -> bytes:
+    """What `_send` has sent; EOFError where the other side has hung up, ValueError for more than `most` bytes."""
+    head = pipe.read(8)
+    size = int.from_bytes(head, "little")
+    if size > most:
+        raise ValueError(f"{size} bytes, and at most {most} are taken")
+    content = pipe.read(size)
+    if len(head) < 8 or len(content) < size:
+        raise EOFError
+    return content
 
 
 _reader = _Reader()
 
 
-def _main(line: Connection, seconds: float) -> None:
+def _main(asked: IO[bytes], answers: IO[bytes], seconds: float) -> None:
     """Answer until the other side hangs up, which its end does too."""
     _limit_memory()
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            names, data = json.loads(line.recv_bytes()), line.recv_bytes()
+            names, data = json.loads(_received(asked, LARGEST)), _received(asked, LARGEST)
             _allow(seconds)
             try:
                 document = of_notebook(data)
                 said = _plain(take_in(document, names)) | {"chapter": document.chapter}
             except SourceError as error:
                 said = {"refused": str(error)}
-            line.send_bytes(json.dumps(said).encode())
+            _send(answers, json.dumps(said).encode())
             _allow(0)
 
 
 def _allow(seconds: float) -> None:
-    """End this process after so much processor time. No handler: one would have to wait for the parser."""
+    """End this process after so much processor time, where the system can: Windows cannot, and the clock is left.
+
+    No handler: one would have to wait for the parser.
+    """
     import signal
 
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory() -> None:
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
     for limit, value in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (value, value))
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit on address space
+            resource.setrlimit(limit, (value, value))
 
 
 def _plain(intake: Intake) -> dict[str, Any]:
@@ -154,4 +188,5 @@ def _intake(said: dict[str, Any]) -> Intake:
 
 
 if __name__ == "__main__":
-    _main(Connection(int(sys.argv[1])), float(sys.argv[2]))
+    pipe, sys.stdout = sys.stdout, sys.stderr  # nothing else is written between answers
+    _main(sys.stdin.buffer, pipe.buffer, float(sys.argv[1]))
