@@ -41,8 +41,11 @@ def assert_well_formed(data: Dataset, kind: str, shape: tuple[int, ...]) -> None
         assert split.is_contiguous()
 
 
+# Whole sets of landscapes are made by slow tests alone; test_landscapes.py looks at single ones.
 @pytest.mark.usefixtures("bundled_made_once")
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "satellite" else []) for name in SHAPES]
+)
 def test_bundled(name: str, tmp_path: Path):
     data = load(name, source="bundled", root=tmp_path)
     assert_well_formed(data, *SHAPES[name])
