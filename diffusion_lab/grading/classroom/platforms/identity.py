@@ -1,4 +1,4 @@
-"""Whose submission it is, where a platform grades a notebook of which something is drawn for each student.
+"""Whose submission it is, where a platform grades a notebook in which something is drawn for each student.
 
 What is drawn follows from the student's name and the course's own text. That text stands in every released notebook, so
 it is no secret of the grader's; what must not come from the student is the name. Here each platform says it.
@@ -47,7 +47,7 @@ def for_its_students(settings: Settings, text: str, by: str, people: Iterable[Pe
     """The settings with what a grader must know to draw what its students have drawn.
 
     Args:
-        settings: of a notebook of which something is drawn.
+        settings: of a notebook in which something is drawn.
         text: the course's own, from the release; "" where there is none.
         by: one of `IDENTITIES`.
         people: the class, for `LIST`.
@@ -87,7 +87,7 @@ def on_gradescope(settings: Settings, metadata: Mapping[str, Any]) -> tuple[str,
     """The student's name, and how the platform comes to know it, in words.
 
     Args:
-        settings: of a notebook of which something is drawn.
+        settings: of a notebook in which something is drawn.
         metadata: what Gradescope tells of the submission.
 
     Raises:
