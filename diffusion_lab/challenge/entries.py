@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors.torch import load as tensors_of
 from torch import Tensor
 
 from diffusion_lab.challenge.inside import pieces_code
-from diffusion_lab.challenge.rules import LONGEST_SOURCE, MOST_WEIGHTS, ChallengeError, Rules
+from diffusion_lab.challenge.rules import LONGEST_SOURCE, MOST_WEIGHTS, NAMES, ChallengeError, Rules, rules_of
 from diffusion_lab.errors import SourceError
 
 LONGEST_NAME = 40
@@ -37,7 +38,7 @@ class Entry:
     """The names that its code defines."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pieces", _defined(self.cells))
+        object.__setattr__(self, "pieces", _defined(self.cells, _courses()))
 
     @property
     def digest(self) -> str:
@@ -91,9 +92,10 @@ def _replaces(rules: Rules, path: Path, cells: tuple[str, ...]) -> None:
     """Raise ChallengeError where an entry replaces none of the course's pieces."""
     if any(_parsed(cell) is None for cell in cells):
         return  # code that is no Python tells so when it runs
-    found, known = _defined(cells), _defined(tuple(pieces_code(rules)))
+    known = _defined(tuple(pieces_code(rules)))
+    found = _defined(cells, known)
     if set(found).isdisjoint(known):
-        own = f"it defines {', '.join(sorted(found)[:5])}" if found else "it defines nothing"
+        own = f"it defines {', '.join(found[:5])}" if found else "it defines nothing"
         raise ChallengeError(f"{path} replaces none of the course's pieces: {own}; the pieces are {', '.join(known)}")
 
 
@@ -141,16 +143,28 @@ def _parsed(cell: str) -> ast.Module | None:
         return None
 
 
-def _defined(cells: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that code binds in its module, in their order: those inside its functions and classes are their own."""
+def _courses() -> tuple[str, ...]:
+    """The names of the course's pieces, of all challenges."""
+    return _defined(tuple(text for name in NAMES for text in pieces_code(rules_of(name))))
+
+
+def _defined(cells: tuple[str, ...], pieces: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names that code binds at its top, whatever binds them: not those inside its functions and classes.
+
+    Args:
+        cells: code. What is no Python tells so when it runs.
+        pieces: imported names that count too; others, such as `torch`, are only used.
+    """
     found: dict[str, None] = {}
     waiting = [tree for tree in map(_parsed, reversed(cells)) if tree is not None]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found[node.id] = None
-        elif isinstance(node, ast.alias):
+        elif isinstance(node, ast.alias) and (node.asname or node.name.partition(".")[0]) in pieces:
             found[node.asname or node.name.partition(".")[0]] = None
+        elif isinstance(node, ast.AnnAssign) and node.value is None:
+            continue  # it says what a name holds, and gives it nothing
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             found[node.name] = None
         if not isinstance(node, SCOPES):
