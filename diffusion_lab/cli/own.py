@@ -37,7 +37,7 @@ VectorsOption = Annotated[
 NormaliseOption = Annotated[
     str | None,
     typer.Option(
-        help="With --shapes: what has one centre and one size, all, each class or each shape.",
+        help="With --shapes: what is centred and scaled together: all shapes, each class, or each shape by itself.",
         metavar="all|class|shape",
         rich_help_panel=PANEL,
     ),

@@ -62,6 +62,9 @@ class _Reader:
             except (OSError, EOFError, ValueError) as error:
                 self._end()
                 raise SourceError("its code takes more time or memory to read than anybody's work") from error
+            except BaseException:  # an answer that nobody waited for would be taken for that to the next question
+                self._end()
+                raise
 
     def _start(self) -> None:
         self._end()
