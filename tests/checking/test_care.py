@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 from diffusion_lab.exercises import CARE, Case, Exercise, Property, library
 from diffusion_lab.exercises.drawing import apart
 from diffusion_lab.exercises.probes import Probe
+from diffusion_lab.grading.judge import calling
 from diffusion_lab.grading.judge.calling import LocalCaller
 from diffusion_lab.grading.judge.checking import Verdict, check
 from diffusion_lab.grading.judge.questions import questions
@@ -184,3 +187,20 @@ def test_whole_numbers_are_not_asked_to_have_the_dtype_of_the_inputs():
 )
 def test_two_numbers_are_printed_with_enough_digits(one: float, other: float, words: tuple[str, str]):
     assert apart(one, other) == words
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, calling._copied], ids=["copy.deepcopy", "ours"])
+def test_the_copy_of_a_network_is_its_own_in_every_part(copied: Callable):
+    """Ours leaves out what takes time, and gives what Python's own copy does."""
+    network = Probe(1, takes="float64").eval()
+    network.gain.requires_grad_(False)
+    network.register_buffer("seen", torch.ones(2), persistent=False)
+    network.also = [network.shift]
+    before, twin = copy.deepcopy(network.state_dict()), copied(network)
+    assert type(twin) is Probe and set(vars(twin)) == set(vars(network)) and not twin.training
+    assert twin.recipe == network.recipe and twin.takes == "float64" and not twin.gain.requires_grad
+    assert twin.also[0] is twin.shift is not network.shift and twin.seen is not network.seen
+    twin.register_forward_hook(lambda *_: torch.zeros(3))
+    twin.shift.data += 1
+    assert torch.equal(twin(torch.ones(3, dtype=torch.float64), 0.0), torch.zeros(3))
+    assert not network._forward_hooks and all(map(torch.equal, before.values(), network.state_dict().values()))
