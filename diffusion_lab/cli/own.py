@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,20 +45,21 @@ NormaliseOption = Annotated[
 ]
 
 
-def own_data(kinds: dict[str, Path | None], **options: float | Path | str | None) -> OwnData | None:
-    """What the options say about data of the user's own; None where they name none.
+def own_data(asked: Mapping[str, Any]) -> OwnData | None:
+    """What a command's options say about data of the user's own; None where they name none.
 
     Args:
-        kinds: of `data.own_data.OPTIONS`, each with the path that was given for it, if any.
-        options: those of `OwnData`.
+        asked: the command's parameters by name. Those of `data.own_data.OPTIONS` are looked for, each kind with the
+            path that was given for it, if any.
 
     Raises:
         LabError: two kinds at once, or an option of a kind without its data.
     """
     from diffusion_lab.data.own_data import OPTIONS, OwnData
 
-    given = {kind: path for kind, path in kinds.items() if path is not None}
-    options = {name: value for name, value in options.items() if value is not None}
+    given = {kind: asked[kind] for kind in OPTIONS if asked.get(kind) is not None}
+    names = (name for of_kind in OPTIONS.values() for name in of_kind)
+    options = {name: asked[name] for name in names if asked.get(name) is not None}
     if len(given) > 1:
         raise LabError(f"one kind of data at a time, got {' and '.join(f'--{kind}' for kind in given)}")
     if not given:
