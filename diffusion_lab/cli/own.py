@@ -26,7 +26,9 @@ SentencesOption = _own("Text file with a sentence on each line, for text.", "FIL
 BoardsOption = _own("PGN file or folder, or a text file with a board on each line, for games.", "FILE")
 TableOption = _own("CSV file, for normal_nd.", "FILE")
 ShapesOption = _own("Folder or archive of meshes or clouds of points, for points.", "FOLDER")
-BeatsOption = _own("Folder or archive of records that wfdb reads, for heartbeats.", "FOLDER")
+BeatsOption = _own(
+    "Folder or archive of records in PhysioNet's format (.hea with .dat or .mat), for heartbeats.", "FOLDER"
+)
 SizeOption = Annotated[
     int | None, typer.Option(help="With --images: pixels, high and wide.", rich_help_panel=PANEL, show_default=False)
 ]

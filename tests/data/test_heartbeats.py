@@ -134,10 +134,7 @@ def test_the_middle_of_a_strip_is_the_annotated_beat(tmp_path: Path):
         (lambda f: record(f, "p1", units="mmHg"), "in 'mmHg'; accepted are"),
         (lambda f: (f / "x.edf").touch(), "is of a kind that is not read here"),
     ],
-    ids=[
-        *("no_notes", "no_samples", "truncated", "bad_header", "no_headers", "headless", "short", "shorter"),
-        *("one", "leads", "slow", "class", "unit", "kin"),
-    ],
+    ids="notes samples cut header headers headless short shorter one leads slow class unit kin".split(),
 )
 def test_what_cannot_be_read_is_refused_with_the_file_and_the_reason(tmp_path: Path, spoil, said: str):
     folder = record(record(tmp_path / "a", "p1"), "p2")
