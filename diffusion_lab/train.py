@@ -50,7 +50,8 @@ class Settings:
     clip: float = 1.0
     weight_decay: float = 0.0
     optimizer: str = "adamw"
-    """Of `OPTIMIZERS`; "muon" learns faster where most weights are in convolutions or matrices, see `Muon`."""
+    """Of `OPTIMIZERS`; "muon" learns faster where most weights are in kernels and matrices of a few hundred rows, see
+    `Muon`. Its own work grows with the cube of their shorter side."""
 
     def __post_init__(self):
         for name in ("steps", "batch", "warmup"):
