@@ -13,8 +13,9 @@ its own samples. Needs MNIST on disk; DIFFUSION_LAB_DATA says where.
 from __future__ import annotations
 
 import argparse
+import math
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from statistics import mean, stdev
 
 import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
@@ -28,12 +29,15 @@ from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import assemble
 from diffusion_lab.chapters.run import judges
 from diffusion_lab.devices import make_accelerator
+from diffusion_lab.errors import LabError
 from diffusion_lab.networks import build_network
+from diffusion_lab.samplers import STEPS
 from diffusion_lab.times import SPACINGS
 from diffusion_lab.train import Settings, Source, Trainer
 
 OLD = Settings(steps=1, batch=64, learning_rate=2e-3, ema_decay=0.99)
 CHAPTER = get("mnist")
+SHAPE = 1, 28, 28
 NETWORK = ("width", "depth", "patch", "levels")
 DRAWING = {"guidance": float, "sample_steps": int, "step": str, "spacing": str}
 
@@ -43,9 +47,9 @@ class Choice:
     """One way to train and to draw."""
 
     name: str
-    training: Settings = OLD
-    network: dict = field(default_factory=lambda: dict(CHAPTER.network))
-    drawing: dict = field(default_factory=dict)
+    training: Settings
+    network: dict
+    drawing: dict
 
     @property
     def key(self) -> str:
@@ -54,21 +58,38 @@ class Choice:
 
 
 def choice(text: str) -> Choice:
-    """What a text such as "batch=32 guidance=1" asks for."""
-    made = Choice(text)
-    kinds = {f.name: type(getattr(OLD, f.name)) for f in fields(Settings) if f.name != "steps"}
+    """What a text such as "batch=32 guidance=1" asks for; all that can be wrong with it is said here, before training.
+
+    Raises:
+        argparse.ArgumentTypeError: naming the change, and what is accepted.
+    """
+    training = {f.name: type(getattr(OLD, f.name)) for f in fields(Settings) if f.name != "steps"}
+    kinds = {**training, **dict.fromkeys(NETWORK, int), **DRAWING}
+    given = {}
     for change in () if text == "old" else text.split():
-        name, _, value = change.partition("=")
-        if name in kinds:
-            made = replace(made, training=replace(made.training, **{name: kinds[name](value)}))
-        elif name in NETWORK:
-            made = replace(made, network={**made.network, name: int(value)})
-        elif name in DRAWING:
-            made = replace(made, drawing={**made.drawing, name: DRAWING[name](value)})
-        else:
-            known = ", ".join((*kinds, *NETWORK, *DRAWING))
-            raise SystemExit(f"{change!r} is no change; after the name of one of {known} comes = and its value")
-    return made
+        name, equals, value = change.partition("=")
+        if name not in kinds or not equals:
+            raise argparse.ArgumentTypeError(f"{change!r} is not NAME=VALUE with NAME one of {', '.join(kinds)}")
+        try:
+            given[name] = kinds[name](value)
+        except ValueError:
+            number = "a whole number" if kinds[name] is int else "a number"
+            raise argparse.ArgumentTypeError(f"{name} must be {number}, got {value!r}") from None
+    network = {**CHAPTER.network, **{name: value for name, value in given.items() if name in NETWORK}}
+    drawing = {name: value for name, value in given.items() if name in DRAWING}
+    try:
+        settings = replace(OLD, **{name: value for name, value in given.items() if name in training})
+        build_network(SHAPE, **network)
+    except LabError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    for name, known in (("step", STEPS), ("spacing", SPACINGS)):
+        if drawing.get(name, next(iter(known))) not in known:
+            raise argparse.ArgumentTypeError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
+    if drawing.get("sample_steps", 1) < 1:
+        raise argparse.ArgumentTypeError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")
+    if not math.isfinite(drawing.get("guidance", 1)):
+        raise argparse.ArgumentTypeError(f"guidance must be finite, got {drawing['guidance']}")
+    return Choice(text, settings, network, drawing)
 
 
 class Study:

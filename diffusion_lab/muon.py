@@ -20,9 +20,11 @@ MOMENTUM = 0.95
 SIZE = 0.2
 """The root mean square of an update at learning rate 1: about what AdamW's has, so that both can share a learning rate
 (Liu et al. 2025, "Muon is scalable for LLM training", section 2.2)."""
+STEPS = 5
+"""Repetitions of the iteration. The coefficients are made for few (Jordan et al. 2024)."""
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor) -> Tensor:
     """U V^T for each matrix U S V^T, roughly: its singular values come out between about 0.7 and 1.2.
 
     The iteration of Newton and Schulz, x <- (a + b x x^T + c (x x^T)^2) x, with the coefficients of Jordan et al. 2024.
@@ -35,35 +37,53 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     Returns:
         (B, M, N).
     """
-    a, b, c = COEFFICIENTS
     wide = matrices.shape[-2] <= matrices.shape[-1]
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
     square = x @ x.mT if wide else x.mT @ x
-    product = None
-    for _ in range(steps):
-        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
-        factor.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = factor if product is None else product @ factor
+    factor = product = _polynomial(square)
+    for _ in range(STEPS - 1):
         square = factor @ square @ factor
+        factor = _polynomial(square)
+        product = product @ factor
     return product @ x if wide else x @ product
 
 
-class Muon(torch.optim.AdamW):
-    """Muon for matrices and kernels, AdamW for vectors, for embeddings, and where a side is shorter than 16.
+def _polynomial(square: Tensor) -> Tensor:
+    """a + b y + c y^2 of symmetric matrices y (B, M, M)."""
+    a, b, c = COEFFICIENTS
+    factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
 
-    A kernel (O, I, H, W) is taken as the matrix (O, I H W). Both kinds share one learning rate; see `SIZE`.
+
+class Muon(torch.optim.AdamW):
+    """Muon for matrices and kernels, AdamW for vectors, tables of vectors, and where a side is shorter than 16.
+
+    A kernel (O, I, H, W) is taken as the matrix (O, I H W). Tables are the weights of every `nn.Embedding`, and learned
+    positions: parameters named `positions`. The first and the last layer are moved as matrices where both sides have
+    16 or more, unlike in Jordan et al., who leave the last layer to AdamW. Both kinds share one learning rate; see
+    `SIZE`.
 
     Args:
         network: whose parameters are trained.
         lr, betas, weight_decay, fused: as in `torch.optim.AdamW`; the weights of matrices decay too.
     """
 
-    def __init__(self, network: nn.Module, **options):
-        embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    def __init__(
+        self,
+        network: nn.Module,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        fused: bool | None = None,
+    ):
+        tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+        tables |= {id(p) for name, p in network.named_parameters() if name.split(".")[-1] == "positions"}
         kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for p in network.parameters():
-            kinds[p.ndim >= 2 and id(p) not in embeddings and min(_shape(p)) >= 16].append(p)
-        super().__init__([{"params": kinds[True], "muon": True}, {"params": kinds[False], "muon": False}], **options)
+            kinds[p.ndim >= 2 and id(p) not in tables and min(_shape(p)) >= 16].append(p)
+        groups = [{"params": kinds[True], "muon": True}, {"params": kinds[False], "muon": False}]
+        super().__init__(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -98,5 +118,5 @@ class Muon(torch.optim.AdamW):
 
 
 def _shape(p: Tensor) -> tuple[int, int]:
-    """The shape of the matrix that a parameter is taken for."""
-    return len(p), p[0].numel() if p.ndim else 1
+    """The shape of the matrix that a parameter is taken for, which has two dimensions or more."""
+    return len(p), p[0].numel()

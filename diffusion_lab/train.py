@@ -27,6 +27,17 @@ from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
 
 
+def _adamw(network: nn.Module, **options) -> torch.optim.AdamW:
+    return torch.optim.AdamW(network.parameters(), **options)
+
+
+OPTIMIZERS: dict[str, tuple[str, Callable[..., torch.optim.Optimizer]]] = {
+    "adamw": ("AdamW", _adamw),
+    "muon": ("Muon and AdamW", Muon),
+}
+"""The optimizers: what model cards call them, and what makes one for a network."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How long and how fast to train."""
@@ -39,7 +50,8 @@ class Settings:
     clip: float = 1.0
     weight_decay: float = 0.0
     optimizer: str = "adamw"
-    """Of `OPTIMIZERS`; "muon" learns faster where most weights are in convolutions or matrices, see `Muon`."""
+    """Of `OPTIMIZERS`; "muon" learns faster where most weights are in kernels and matrices of a few hundred rows, see
+    `Muon`. Its own work grows with the cube of their shorter side."""
 
     def __post_init__(self):
         for name in ("steps", "batch", "warmup"):
@@ -58,21 +70,16 @@ class Settings:
             raise TrainingError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
 
-OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
-"""The optimizers, and what model cards call them."""
-
-
 def make_optimizer(network: nn.Module, settings: Settings, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer that the settings name, for the weights of a network on this device."""
-    options = {
-        "lr": settings.learning_rate,
-        "betas": (0.9, 0.99),
-        "weight_decay": settings.weight_decay,
-        "fused": device.type in ("cpu", "cuda"),
-    }
-    if settings.optimizer == "muon":
-        return Muon(network, **options)
-    return torch.optim.AdamW(network.parameters(), **options)
+    _, make = OPTIMIZERS[settings.optimizer]
+    return make(
+        network,
+        lr=settings.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=settings.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
 
 
 RISEN, GROWN = 3.0, 100.0

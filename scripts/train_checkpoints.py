@@ -269,7 +269,7 @@ def model_card(settings: dict[str, Any]) -> str:
             *autoencoder,
             f"- **Data:** {settings['dataset']} ({settings['source']}): {origin}.",
             f"- **Training:** {training['steps']:,} steps of {training['batch']}, "
-            f"{OPTIMIZERS[training.get('optimizer', 'adamw')]} with a learning rate of "
+            f"{OPTIMIZERS[training.get('optimizer', 'adamw')][0]} with a learning rate of "
             f"{training['learning_rate']:g} that falls to 0, average of the weights with decay "
             f"{training['ema_decay']:g}, seed {settings['seed']}, {training['precision']}.",
             f"- **Cost:** {spent or 'not measured'} on {training['device']} ({training['processor']}; threads: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from safetensors.torch import load as tensors_of
 from torch import Tensor
 
 from diffusion_lab.challenge.inside import pieces_code
-from diffusion_lab.challenge.rules import LONGEST_SOURCE, MOST_WEIGHTS, ChallengeError, Rules
+from diffusion_lab.challenge.rules import LONGEST_SOURCE, MOST_WEIGHTS, NAMES, ChallengeError, Rules, rules_of
 from diffusion_lab.errors import SourceError
 
 LONGEST_NAME = 40
 BYTES_OF_HEADER = 1 << 20
+SCOPES = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+"""What keeps the names that it binds to itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Entry:
     """The names that its code defines."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pieces", _defined(self.cells))
+        object.__setattr__(self, "pieces", _defined(self.cells, _courses()))
 
     @property
     def digest(self) -> str:
@@ -83,17 +89,13 @@ def _cells(path: Path) -> tuple[str, ...]:
 
 
 def _replaces(rules: Rules, path: Path, cells: tuple[str, ...]) -> None:
-    """Raise ChallengeError where an entry gives no piece of the course's another value."""
-    try:
-        nodes = [node for cell in cells for node in ast.walk(ast.parse(cell))]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    """Raise ChallengeError where an entry replaces none of the course's pieces."""
+    if any(_parsed(cell) is None for cell in cells):
         return  # code that is no Python tells so when it runs
-    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    found |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    found |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
     known = _defined(tuple(pieces_code(rules)))
-    if found.isdisjoint(known):
-        own = f"it defines {', '.join(sorted(found)[:5])}" if found else "it defines nothing"
+    found = _defined(cells, known)
+    if set(found).isdisjoint(known):
+        own = f"it defines {', '.join(found[:5])}" if found else "it defines nothing"
         raise ChallengeError(f"{path} replaces none of the course's pieces: {own}; the pieces are {', '.join(known)}")
 
 
@@ -133,18 +135,38 @@ def check_weights(rules: Rules, weights: dict[str, Tensor]) -> int:
     return count
 
 
-def _defined(cells: tuple[str, ...]) -> tuple[str, ...]:
-    """The names bound at the top of the code. Code that is no Python tells so when it runs."""
+def _parsed(cell: str) -> ast.Module | None:
+    """None for code that is no Python."""
+    try:
+        return ast.parse(cell)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _courses() -> tuple[str, ...]:
+    """The names of the course's pieces, of all challenges."""
+    return _defined(tuple(text for name in NAMES for text in pieces_code(rules_of(name))))
+
+
+def _defined(cells: tuple[str, ...], pieces: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names that code binds at its top, whatever binds them: not those inside its functions and classes.
+
+    Args:
+        cells: code. What is no Python tells so when it runs.
+        pieces: imported names that count too; others, such as `torch`, are only used.
+    """
     found: dict[str, None] = {}
-    for cell in cells:
-        try:
-            body = ast.parse(cell).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                found[node.name] = None
-            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {target.id: None for target in targets if isinstance(target, ast.Name)}
+    waiting = [tree for tree in map(_parsed, reversed(cells)) if tree is not None]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = None
+        elif isinstance(node, ast.alias) and (node.asname or node.name.partition(".")[0]) in pieces:
+            found[node.asname or node.name.partition(".")[0]] = None
+        elif isinstance(node, ast.AnnAssign) and node.value is None:
+            continue  # it says what a name holds, and gives it nothing
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[node.name] = None
+        if not isinstance(node, SCOPES):
+            waiting += reversed(list(ast.iter_child_nodes(node)))
     return tuple(found)

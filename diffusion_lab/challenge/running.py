@@ -23,7 +23,7 @@ from diffusion_lab.challenge.inside import CALLS, course_code, pieces_code
 from diffusion_lab.challenge.rules import ChallengeError, Rules
 from diffusion_lab.chapters.run import OnStep, silent
 from diffusion_lab.data import Dataset
-from diffusion_lab.grading.isolation import Gone
+from diffusion_lab.grading.isolation import Gone, ProcessGone
 
 CELL = 60.0
 """Seconds for an entry's code to be read, imports among them."""
@@ -51,12 +51,11 @@ class Runner:
     def __init__(self, sandbox: Any, home: Any, rules: Rules, entry: Entry, dataset: Dataset):
         self.sandbox, self.home = sandbox, home
         self.rules, self.entry, self.dataset = rules, entry, dataset
-        self._allowed = rules.seconds
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of everything in the network that the entry makes."""
         with self._session(self.sandbox, "make_network", CALL) as session:
-            found = self._call(session, "_shapes", (), CALL, "make_network")
+            found = _call(session, "_shapes", (), CALL, "make_network", CALL)
         if not isinstance(found, dict) or not all(_is_shape(value) for value in found.values()):
             raise ChallengeError("make_network must return a torch.nn.Module with a state_dict of plain tensors")
         shapes = {name: tuple(value) for name, value in found.items()}
@@ -73,10 +72,10 @@ class Runner:
         seconds = self.rules.seconds
         with self._session(self.sandbox, "train", seconds, threads=2) as session:
             for data, labels in _parts(self.dataset):
-                self._call(session, "_take", (data, labels), CALL, "the data")
+                _call(session, "_take", (data, labels), CALL, "the data", seconds)
             with _ticking(on_step, seconds):
                 # On the clock twice as long: others may keep it from running, and its processor time is what counts.
-                said = self._call(session, "_train", (seconds,), 2 * seconds + SLACK, "train", seed)
+                said = _call(session, "_train", (seconds,), 2 * seconds + SLACK, "train", seconds, seed)
         if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[0], dict) or not said[0]:
             raise ChallengeError("train must return the trained network, or None after training it in place")
         weights, spent = said
@@ -113,7 +112,7 @@ class Runner:
         seconds = self.rules.evaluation_seconds * evaluations
         fault = ""
         with self._session(self.home, "the network", seconds, threads=2) as home:
-            self._call(home, "_open", (weights,), CALL, "make_network with these weights")
+            _call(home, "_open", (weights,), CALL, "make_network with these weights", seconds)
             with home.piece("_evaluate", seconds + SLACK) as network:
 
                 def evaluate(x: Any, t: Any = None, labels: Any = None) -> Tensor:
@@ -155,7 +154,7 @@ class Runner:
     def _session(self, sandbox: Any, what: str, seconds: float, threads: int = 1) -> Iterator[Any]:
         """A process with the entry's code in it, which ends when it has used its processor time."""
         # One process: processor time is limited for each of them by itself.
-        before, self._allowed = sandbox.limits, seconds
+        before = sandbox.limits
         sandbox.limits = replace(before, cpu=math.ceil(seconds) + SLACK, processes=1, memory=4 << 30)
         try:
             with sandbox.open() as session:
@@ -171,10 +170,6 @@ class Runner:
             raise _ended(what, error.why, seconds) from error
         finally:
             sandbox.limits = before
-
-    def _call(self, session: Any, name: str, arguments: tuple, limit: float, what: str, seed: int = 0) -> Any:
-        with session.piece(name, limit) as call:
-            return _value(call(arguments, seed=seed), what, self._allowed)
 
 
 @contextmanager
@@ -203,10 +198,16 @@ def _ended(what: str, why: str, seconds: float) -> ChallengeError:
     )
 
 
+def _call(session: Any, name: str, arguments: tuple, limit: float, what: str, allowed: float, seed: int = 0) -> Any:
+    """What a call gave within `limit` seconds, in a process that may use `allowed`; see `_value`."""
+    with session.piece(name, limit) as call:
+        return _value(call(arguments, seed=seed), what, allowed)
+
+
 def _value(returned: Any, what: str, seconds: float) -> Any:
     """What a call gave. Raises ChallengeError with what went wrong in it."""
     fault = returned.fault
-    if fault is not None and fault.name == "ProcessGone":
+    if isinstance(fault, ProcessGone):
         raise _ended(what, fault.message, seconds)
     if fault is not None:
         where = f" ({fault.line})" if fault.line else ""

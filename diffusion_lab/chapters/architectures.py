@@ -8,6 +8,7 @@ from typing import Any
 from diffusion_lab.chapters.chapter import Chapter
 from diffusion_lab.errors import PieceError
 from diffusion_lab.networks import kind_of
+from diffusion_lab.train import Settings
 
 ARCHITECTURES = ("mlp", "unet", "dit", "uvit", "mixer", "transformer", "set")
 """The networks that a run takes by name, where the shape of its data allows it."""
@@ -54,7 +55,17 @@ def with_network(chapter: Chapter, name: str, shape: tuple[int, ...]) -> Chapter
     if kind == "mlp" and len(shape) > 1:
         network |= WIDE_PERCEPTRON
     budgets = {key: replace(budget, network={}) for key, budget in chapter.budgets.items()}
+    if kind == "mlp":
+        budgets = {key: replace(budget, training=_with_adamw(budget.training)) for key, budget in budgets.items()}
     return replace(chapter, network=network, budgets=budgets)
+
+
+def _with_adamw(training: Settings) -> Settings:
+    """AdamW in the place of Muon, whose products grow with the cube of the width, however small the batch: a step of a
+    wide perceptron would take thirty times as long."""
+    if training.optimizer == "adamw":
+        return training
+    return replace(training, optimizer="adamw", learning_rate=Settings.learning_rate)
 
 
 def networks_of(own: str, shape: tuple[int, ...]) -> list[str]:

@@ -45,6 +45,8 @@ def label_of(experiment: Experiment, word: str) -> int:
     """
     names = experiment.classes
     if not experiment.chapter.labelled:
+        if experiment.dataset.source == "own":
+            raise PieceError(f"{experiment.dataset.name} has no classes, so there are no labels")
         raise PieceError(f"chapter '{experiment.chapter.name}' has no labels")
     if word in names:
         return names.index(word)

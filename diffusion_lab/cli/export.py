@@ -45,10 +45,11 @@ PlatformSeed = Annotated[
     Path | None, typer.Option(help="Any text: all submissions get the same cases. By default each gets new ones.")
 ]
 IdentityOption = Annotated[
-    Identity,
+    Identity | None,
     typer.Option(
-        help="What students type into a lab as their name. email: the address by which Gradescope knows them. list: "
-        "the name that the gradebook has for them; its addresses say who is who."
+        help="What students type into a lab as their name. email, the default: the address by which Gradescope knows "
+        "them. list: the name that the gradebook has for them; its addresses say who is who.",
+        show_default=False,
     ),
 ]
 IndexOption = Annotated[
@@ -58,15 +59,16 @@ IndexOption = Annotated[
 NAMES = {
     "email": "Tell your students to type their address as their name, the one by which Gradescope knows them: their "
     "numbers and their bug are drawn by it.",
-    "list": "Your students type the name that the gradebook has for them. The zip holds {count} addresses, which say "
-    "who is who.",
+    "list": "Your students type the name that the gradebook has for them. It holds the addresses of {count} of "
+    "them, which say who is who; submissions cannot read them.",
     "variant": "The question shows each student a name to type into the notebook: their numbers and their bug are "
     "drawn by it.",
 }
 """What whoever exports a lab must tell students."""
 WAIT = (
     "Points for the bug, and with them the total, are shown after the due date at the earliest. Otherwise anybody "
-    "could find it by trying out the list."
+    "could find it by trying out the list. It does not stop anybody who reads the package: with a name and the text in "
+    "the notebook it draws anybody's numbers and bug. Ask in person."
 )
 AT_ONCE = (
     "PrairieLearn shows points at once, so anybody could find the bug by trying out the list: put the question into an "
@@ -103,8 +105,8 @@ def marks(
     if filled.waiting:
         who = f"{', '.join(filled.waiting[:5])}{', …' if len(filled.waiting) > 5 else ''}"
         typer.echo(
-            f"not final: formgrader still asks you for a mark by hand, or for a second look at one, of "
-            f"{len(filled.waiting)} of them ({who}); give it there, and export again"
+            f"not final for {len(filled.waiting)} of them: give a mark by hand in formgrader, or look again at one "
+            f"({who}), and export again"
         )
     for words in filled.unplaced:
         typer.echo(f"error: no mark for {words}", err=True)
@@ -120,20 +122,26 @@ def gradescope(
     visibility: Annotated[Visibility, typer.Option(help="When students see their points.")] = Visibility.visible,
     hints: HintsOption = Visibility.visible,
     seed_file: PlatformSeed = None,
-    identity: IdentityOption = Identity.email,
+    identity: IdentityOption = None,
     index: IndexOption = "",
     course: CourseOption = Path("."),
 ) -> None:
     """Make the zip that Gradescope takes as an autograder."""
     with mistakes_told():
-        from diffusion_lab.grading.classroom.platforms import gradescope_zip, guessed_at
+        from diffusion_lab.errors import LabError
+        from diffusion_lab.grading.classroom.platforms import gradescope_zip, guessed_at, is_drawn
 
         settings = _with_dates(course, _settings(course, chapter, isolation, visibility, hints, seed_file, dates=True))
-        settings = _with_names(course, settings, identity.value)
-        if guessed_at(settings):
-            typer.echo(WAIT)
+        if identity is not None and not is_drawn(settings):
+            raise LabError(
+                "--identity goes with a lab in which something is drawn for each student; in "
+                f"'{settings.chapter}' nothing is"
+            )
+        settings = _with_names(course, settings, (identity or Identity.email).value)
         file = gradescope_zip(settings, to or Path(f"{_folder(chapter)}_gradescope.zip"), index)
+        guessed = guessed_at(settings)
     typer.echo(f"{file}, for Gradescope: Configure Autograder, Zip file upload")
+    _tell(settings, WAIT if guessed else "")
 
 
 @app.command()
@@ -156,13 +164,13 @@ def prairielearn(
             raise LabError(f"PrairieLearn shows hints at once or never: visible or hidden, not {hints.value}")
         settings = _settings(course, chapter, isolation, Visibility.visible, hints, seed_file)
         settings = _with_names(course, settings, "variant")
-        if guessed_at(settings):
-            typer.echo(AT_ONCE)
+        guessed = guessed_at(settings)
         written = prairielearn_question(settings, to, image, index)
     question = next(file.parent for file in written if file.name == "info.json")
     typer.echo(
         f"{question}, with {len(written)} files; build the image with docker build -t {image} diffusion_lab_image"
     )
+    _tell(settings, AT_ONCE if guessed else "")
 
 
 @app.command()
@@ -232,21 +240,27 @@ def _with_dates(course: Path, settings: Settings) -> Settings:
 
 def _with_names(course: Path, settings: Settings, by: str) -> Settings:
     """With what the grader there must know to draw what its students have drawn, where something is drawn."""
-    from diffusion_lab.exercises.offers import Offer, in_force
     from diffusion_lab.grading.classroom.gradebook import Book, drawn_from
     from diffusion_lab.grading.classroom.platforms import for_its_students, in_gradebook, is_drawn
 
     if not is_drawn(settings):
         return settings
-    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+    with settings.in_force():
         text = drawn_from(course, settings.chapter)
     people = in_gradebook(Book(course, settings.chapter)) if by == "list" else []
     found = for_its_students(settings, text, by, people)
     for person in people:
         if not person.email.strip():
             typer.echo(f"{person.id} has no address in the gradebook, so nothing of theirs will be graded there")
-    typer.echo(NAMES[by].format(count=len(found.students)))
     return found
+
+
+def _tell(settings: Settings, about_bug: str) -> None:
+    """Say what whoever has exported a lab must know."""
+    if settings.identity:
+        typer.echo(NAMES[settings.identity].format(count=len(settings.students)))
+    if about_bug:
+        typer.echo(about_bug)
 
 
 def _folder(chapter: str) -> str:

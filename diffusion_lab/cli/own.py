@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,9 @@ SentencesOption = _own("Text file with a sentence on each line, for text.", "FIL
 BoardsOption = _own("PGN file or folder, or a text file with a board on each line, for games.", "FILE")
 TableOption = _own("CSV file, for normal_nd.", "FILE")
 ShapesOption = _own("Folder or archive of meshes or clouds of points, for points.", "FOLDER")
-BeatsOption = _own("Folder or archive of records that wfdb reads, for heartbeats.", "FOLDER")
+BeatsOption = _own(
+    "Folder or archive of records in PhysioNet's format (.hea with .dat or .mat), for heartbeats.", "FOLDER"
+)
 SizeOption = Annotated[
     int | None, typer.Option(help="With --images: pixels, high and wide.", rich_help_panel=PANEL, show_default=False)
 ]
@@ -37,27 +40,28 @@ VectorsOption = Annotated[
 NormaliseOption = Annotated[
     str | None,
     typer.Option(
-        help="With --shapes: what has one centre and one size, all, each class or each shape.",
+        help="With --shapes: what is centred and scaled together: all shapes, each class, or each shape by itself.",
         metavar="all|class|shape",
         rich_help_panel=PANEL,
     ),
 ]
 
 
-def own_data(kinds: dict[str, Path | None], **options: float | Path | str | None) -> OwnData | None:
-    """What the options say about data of the user's own; None where they name none.
+def own_data(asked: Mapping[str, Any]) -> OwnData | None:
+    """What a command's options say about data of the user's own; None where they name none.
 
     Args:
-        kinds: of `data.own_data.OPTIONS`, each with the path that was given for it, if any.
-        options: those of `OwnData`.
+        asked: the command's parameters by name. Those of `data.own_data.OPTIONS` are looked for, each kind with the
+            path that was given for it, if any.
 
     Raises:
         LabError: two kinds at once, or an option of a kind without its data.
     """
     from diffusion_lab.data.own_data import OPTIONS, OwnData
 
-    given = {kind: path for kind, path in kinds.items() if path is not None}
-    options = {name: value for name, value in options.items() if value is not None}
+    given = {kind: asked[kind] for kind in OPTIONS if asked.get(kind) is not None}
+    names = (name for of_kind in OPTIONS.values() for name in of_kind)
+    options = {name: asked[name] for name in names if asked.get(name) is not None}
     if len(given) > 1:
         raise LabError(f"one kind of data at a time, got {' and '.join(f'--{kind}' for kind in given)}")
     if not given:

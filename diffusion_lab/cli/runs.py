@@ -111,11 +111,7 @@ def run(
 
         several = {"all": NAMES, "beyond": BEYOND}
         names = several.get(chapter) or (get(chapter, variant).name,)
-        kinds = {
-            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
-            "shapes": shapes, "beats": beats,
-        }  # fmt: skip
-        own = own_data(kinds, size=size, rate=rate, seconds=seconds, vectors=vectors, normalise=normalise)
+        own = own_data(locals())
         if own is not None and chapter in several:
             raise LabError(f"--{own.kind} goes with one chapter, not with {chapter}")
         if own is not None and source is not SourceName.auto:
@@ -291,11 +287,7 @@ def sample(
         from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
-        kinds = {
-            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
-            "shapes": shapes, "beats": beats,
-        }  # fmt: skip
-        own = own_data(kinds)
+        own = own_data(locals())
         folder = results_folder(out, name, own)
         bar = progress.add_task(name, total=1, what="loading")
         options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance, "own": own}
@@ -331,11 +323,7 @@ def denoise(
         from diffusion_lab.chapters import get, results_folder, samples
 
         name = get(chapter).name
-        kinds = {
-            "images": images, "sounds": sounds, "sentences": sentences, "boards": boards, "table": table,
-            "shapes": shapes, "beats": beats,
-        }  # fmt: skip
-        own = own_data(kinds)
+        own = own_data(locals())
         folder = results_folder(out, name, own)
         options = {"data_root": data_root, "seed": seed, "device": device.value, "own": own}
         experiment, which = samples.open_network(name, checkpoint, folder, **options)

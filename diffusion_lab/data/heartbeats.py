@@ -8,7 +8,7 @@ class in each record, so that no patient decides alone.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,8 +42,9 @@ def load_heartbeats(path: Path) -> Dataset:
     """Strips (N, 2, 512) in mV, 4 s at 128 Hz, leads MLII and V1 (or another chest lead), split by patient.
 
     Raises:
-        DataError: `wfdb` is not installed; no records; one without annotations or signal, truncated, without the leads,
-            slower than 80 samples a second; no beat of some class; fewer than two patients.
+        DataError: `wfdb` is not installed; no records; one without header, annotations or signal, truncated, without
+            the leads, shorter than a strip, slower than 80 samples a second; no beat of some class; fewer than two
+            patients.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     tensors, words = decoded(f"beats-{RECIPE}", files, lambda: _decode(path))
@@ -123,15 +124,26 @@ def _headers(path: Path) -> Iterator[tuple[str, Path]]:
 def laid_out(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     """(relative name, header) of each record of a folder or an archive, its files laid into a folder for the while."""
     with tempfile.TemporaryDirectory() as folder:
-        found = []
+        found, names = [], []
         for name, content in read_members(path, suffixes, kin):
+            names.append(PurePosixPath(name))
             file = Path(folder) / PurePosixPath(name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
             found += [(name, file)] if file.suffix == ".hea" else []
         if not found:
             raise DataError(f"{path} has no header file NAME.hea, which says what the others are")
+        _require_headers(path, names)
         yield from found
+
+
+def _require_headers(path: Path, names: Sequence[PurePosixPath]) -> None:
+    """See that no record lacks its header. Annotations alone are no record, such as MIT-BIH's 102-0.atr."""
+    there = set(names)
+    signals = {name.with_suffix("") for name in names if name.suffix.lower() in (".dat", ".mat")}
+    for name in names:
+        if name.suffix.lower() == ".atr" and name.with_suffix("") in signals and name.with_suffix(".hea") not in there:
+            raise DataError(f"{path}/{name.with_suffix('')} has no header: {name.stem}.hea is not there")
 
 
 def read_record(header: Path, name: str) -> tuple[np.ndarray, list[str], np.ndarray, str]:
@@ -193,6 +205,10 @@ def read_leads(header: Path, name: str) -> tuple[np.ndarray, str, float]:
         raise DataError(f"{name} has {rate:g} samples a second; at least {2 * BAND[1]:g} are needed")
     first, second, chest = _leads(record, name)
     signal = np.stack([first, second])
+    if signal.shape[1] < LENGTH / SAMPLE_RATE * rate:
+        raise DataError(
+            f"{name} has {signal.shape[1]:,} samples, {signal.shape[1] / rate:.3g} s; a strip takes four seconds"
+        )
     if not np.isfinite(signal).all():
         raise DataError(f"{name} has gaps: {int((~np.isfinite(signal)).any(0).sum()):,} samples are not finite")
     if signal.std(axis=1).min() < 1e-4:

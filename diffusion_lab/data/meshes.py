@@ -126,18 +126,14 @@ def _units(classes: list[str], labels: np.ndarray, lengths: np.ndarray) -> list[
     return notes
 
 
-def read_mesh(content: bytes, name: str, count: int, seed: int, kind: str = "off") -> tuple[np.ndarray, bool, float]:
-    """`count` points (count, 3) on a mesh, uniform over its area; whether it is closed; its longest side.
-
-    Args:
-        kind: the ending of its file, of those that `trimesh` reads.
+def read_mesh(content: bytes, name: str, count: int, seed: int) -> tuple[np.ndarray, bool, float]:
+    """`count` points (count, 3) on an OFF file's mesh, uniform over its area; whether it is closed; its longest side.
 
     Raises:
         DataError: see `load_meshes`; the message begins with `name`.
     """
-    if kind == "off":
-        _require_whole(content.decode("utf-8", "replace"), name)
-    return draw_points(parse(content, name, kind), name, count, seed)
+    _require_whole(content.decode("utf-8", "replace"), name)
+    return draw_points(parse(content, name, "off"), name, count, seed)
 
 
 def parse(content: bytes, name: str, kind: str) -> Any:

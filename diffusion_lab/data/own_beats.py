@@ -1,4 +1,4 @@
-"""Heartbeats of the user's own: electrocardiograms in PhysioNet's format, of any rate (`beyond` extra)."""
+"""Heartbeats of the user's own: electrocardiograms in PhysioNet's format (`beyond` extra)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class OwnData:
             if value is not None:
                 object.__setattr__(self, option, Path(os.path.abspath(Path(value).expanduser())))
         if not self.path.exists():
-            raise DataError(f"there are no {self.kind} at {self.path}: it does not exist")
+            raise DataError(f"there is no {self.path} to read {self.kind} from")
 
     @property
     def called(self) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from diffusion_lab.data.clouds import POINTS, normalise
 from diffusion_lab.data.dataset import Dataset
-from diffusion_lab.data.meshes import draw_points, parse, read_mesh
+from diffusion_lab.data.meshes import SPREAD, draw_points, parse, read_mesh
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.splits import layout_of
 from diffusion_lab.data.storage import read_members
@@ -18,8 +18,6 @@ from diffusion_lab.errors import DataError
 SUFFIXES = (".off", ".obj", ".stl", ".ply", ".glb", ".xyz")
 KIN = (".gltf", ".dae", ".3ds", ".3mf", ".fbx", ".blend", ".step", ".stp", ".pcd", ".las", ".laz", ".pts")
 """Shapes too, which need other libraries or lie in several files."""
-SPREAD = 20.0
-"""Where the largest shape is so many times as long as the smallest, they are perhaps in two units."""
 WORDS = {
     "all": "all are centred and scaled alike, so that relative sizes stay",
     "class": "each class is centred and scaled for itself, so that sizes say nothing across classes",
@@ -81,6 +79,8 @@ def _read(content: bytes, name: str, where: str, seed: int) -> tuple[np.ndarray,
     kind = PurePosixPath(name).suffix.lower().lstrip(".")
     if kind == "off":
         return read_mesh(content, where, 2 * POINTS, seed)
+    if kind == "ply":
+        _require_whole(content, where)
     shape = parse(content, where, kind)
     if len(getattr(shape, "faces", ())):
         return draw_points(shape, where, 2 * POINTS, seed)
@@ -91,3 +91,19 @@ def _read(content: bytes, name: str, where: str, seed: int) -> tuple[np.ndarray,
     if not length > 0:
         raise DataError(f"{where} has all its points in one place")
     return np.random.default_rng(seed).choice(points, 2 * POINTS, replace=False), None, length
+
+
+def _require_whole(content: bytes, where: str) -> None:
+    """See that a PLY file in text has a line for all that its head announces: `trimesh` takes what it finds.
+
+    One in binary is compared with its head by `trimesh`.
+    """
+    head, _, body = content.partition(b"end_header")
+    lines = [line.split() for line in head.splitlines()]
+    if [b"format", b"ascii"] not in [line[:2] for line in lines]:
+        return
+    counts = [line[2] for line in lines if line[:1] == [b"element"] and len(line) == 3]
+    announced = sum(int(count) for count in counts if count.isdigit())
+    rows = [line.split() for line in body.splitlines() if line.strip()]
+    if len(rows) < announced:
+        raise DataError(f"{where} is truncated: it announces {announced:,} lines, and has {len(rows):,} of them")

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from lzma import LZMAError
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 from diffusion_lab.errors import DataError
@@ -51,7 +51,7 @@ def read_members(path: Path, suffixes: tuple[str, ...], kin: tuple[str, ...] = (
 
     Raises:
         DataError: the folder is missing, the archive is corrupt, truncated or locked, there is a file of `kin` in it,
-            or nothing in it has an accepted suffix.
+            a name in it leads out of it, or nothing in it has an accepted suffix.
     """
     path = Path(path)
     if path.is_dir():
@@ -107,6 +107,9 @@ def _chosen(path: Path, names: Iterable[str], suffixes: tuple[str, ...], kin: tu
     names = [name for name in names if name.lower().endswith(suffixes)]
     if not names:
         raise DataError(f"{path} holds no file that can be used; accepted suffixes are {accepted}")
+    for name in names:  # some are written to a folder: nothing may land outside of it
+        if PurePath(name).anchor or ".." in PurePath(name).parts:
+            raise DataError(f"{path} names a file outside of itself, {name}; pack the folder again")
     return names
 
 

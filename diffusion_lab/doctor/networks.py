@@ -83,7 +83,9 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
                 yield Finding("samples-mixed", PIECE, "A sample's answer depends on the others in its batch: on their "
                               "times or on their contents.", "change of an answer when asked alone, in deviations",
                               mixed, 0.0, PAGE)  # fmt: skip
-        if LABELS & parameters(network).keys() and _takes(network, reader, x, told, labels):
+        if LABELS & parameters(network).keys() and _takes(
+            network, reader, {"x": x, "t": told, "sigma": told, "labels": labels}
+        ):
             by_label = float((ask(x, told, torch.ones_like(labels)) - plain).abs().max()) / size
             if by_label < 1e-5:
                 yield Finding("labels-never-used", PIECE, "The answer does not depend on the label.",
@@ -91,20 +93,26 @@ def examine_network(subject: Diffusion, reader: Reader, path: Path, whole_times:
     yield from _gradients(network, reader, x, told, labels)
 
 
-def _asked(network, reader: Reader, x: Tensor, t: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-    """The network's answer: to x and t alone where it has an argument for labels and takes none, as in diffusers."""
-    given = {"x": x, "t": t, "sigma": t, "labels": labels}
+def _asked(
+    network, reader: Reader, x: Tensor, t: Tensor, labels: Tensor, seed: int = 0, sigma: Tensor | None = None
+) -> Tensor:
+    """The network's answer: to x and t alone where it has an argument for labels and takes none, as in diffusers.
+
+    Args:
+        sigma: what is given for a noise level; t where it is None.
+    """
+    given = {"x": x, "t": t, "sigma": t if sigma is None else sigma, "labels": labels}
     wanted = [parameter for name, parameter in parameters(network).items() if name in NAMES["labels"]]
     may_lack = wanted and all(parameter.default is None for parameter in wanted)
-    if may_lack and not _takes(network, reader, x, t, labels):
+    if may_lack and not _takes(network, reader, given):
         given["labels"] = None
     return first_tensor(PIECE, reader.call(PIECE, network, given, seed))
 
 
-def _takes(network, reader: Reader, x: Tensor, t: Tensor, labels: Tensor) -> bool:
+def _takes(network, reader: Reader, given: dict[str, Tensor]) -> bool:
     """Whether the network answers where it is given labels."""
     try:
-        reader.call(PIECE, network, {"x": x, "t": t, "sigma": t, "labels": labels})
+        reader.call(PIECE, network, given)
     except Raised:
         return False
     return True
@@ -118,7 +126,8 @@ def fitting_shape(subject: Diffusion, reader: Reader) -> tuple[int, ...] | None:
         for times in (t, t.float()):
             with evaluating(modules_of(subject.network)):
                 try:
-                    found = _asked(subject.network, reader, x, times, t)
+                    # A noise level of 0 is one that a network may well refuse.
+                    found = _asked(subject.network, reader, x, times, t, sigma=times + 1.0)
                 except Raised:
                     continue
             taken = taken or shape

@@ -59,16 +59,21 @@ def minutes_of(task: Task) -> float:
 
 
 def sittings(notebook: Notebook) -> tuple[Sitting, ...]:
-    """The sittings of a notebook: one, or two where it has a pause."""
+    """The sittings of a notebook: one, or two where it is too long for one and has a pause.
+
+    The second begins with the task that `pause` names. Where a course has left so much out that this makes one of them
+    too short or too long, it begins with the nearest task that does not.
+    """
     tasks = notebook.exercises
+    whole = _sitting(notebook, 0, len(tasks))
     pause = next((place for place, task in enumerate(tasks) if task.name == notebook.pause), 0)
-    found = []
-    for first, last in ((0, pause), (pause, len(tasks))) if pause else ((0, len(tasks)),):
-        minutes = sum(map(minutes_of, tasks[first:last])) + (_words(notebook.recall) if first == 0 else 0)
-        if last == len(tasks) and (notebook.slots is not None or notebook.finale):
-            minutes += _words(notebook.closing) + RUN
-        found.append(Sitting(first + 1, last, 5 * round(minutes / 5)))
-    return tuple(found)
+    if not pause or whole.minutes <= LONGEST:
+        return (whole,)
+    found = [
+        (_sitting(notebook, 0, place), _sitting(notebook, place, len(tasks)))
+        for place in sorted(range(1, len(tasks)), key=lambda place: abs(place - pause))
+    ]
+    return next((two for two in found if all(SHORTEST <= part.minutes <= LONGEST for part in two)), found[0])
 
 
 def told(notebook: Notebook) -> str:
@@ -81,6 +86,14 @@ def told(notebook: Notebook) -> str:
         f"It takes about {first.minutes + second.minutes} minutes, so take it in two sittings: {first.minutes} minutes "
         f"for 1 to {first.last}, and {second.minutes} for the rest."
     )
+
+
+def _sitting(notebook: Notebook, first: int, last: int) -> Sitting:
+    """The tasks from `first` on, counted from 0, to the one before `last`; its start and end too."""
+    minutes = sum(map(minutes_of, notebook.exercises[first:last])) + (_words(notebook.recall) if first == 0 else 0)
+    if last == len(notebook.exercises) and (notebook.slots is not None or notebook.finale):
+        minutes += _words(notebook.closing) + RUN
+    return Sitting(first + 1, last, 5 * round(minutes / 5))
 
 
 def _words(text: str) -> float:

@@ -90,7 +90,10 @@ class Offer:
                 raise LabError(f"there is no exercise '{name}' in '{notebook.name}'; it has {', '.join(sorted(there))}")
         if not tasks:
             raise LabError(f"nothing is left of '{notebook.name}'; leave the notebook out by not releasing it")
-        return replace(notebook, exercises=tuple(_worth(task, worth.get(task.name)) for task in tasks))
+        names = [task.name for task in notebook.exercises]
+        later = names[names.index(notebook.pause) :] if notebook.pause else []
+        pause = next((name for name in later if name not in self.leave_out), "")
+        return replace(notebook, exercises=tuple(_worth(task, worth.get(task.name)) for task in tasks), pause=pause)
 
 
 def offer_of(notebook: str, said: Mapping[str, Any]) -> Offer:

@@ -57,7 +57,7 @@ def drawn_for(task: Any, owner: Owner | None) -> Any:
     """The task with what is drawn for this student. A task of which nothing is drawn stays as it is.
 
     Args:
-        task: of any kind. One of which something is drawn has a method `drawn_for(owner)`, and `owner`, which is None
+        task: of any kind. One in which something is drawn has a method `drawn_for(owner)`, and `owner`, which is None
             until then.
     """
     return task.drawn_for(owner) if owner is not None and hasattr(task, "drawn_for") else task

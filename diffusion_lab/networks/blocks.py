@@ -27,26 +27,30 @@ class Network(nn.Module):
         self.shape = tuple(shape)
         self.self_condition = self_condition
 
+    @property
+    def title(self) -> str:
+        """What tables and messages call this network."""
+        return type(self).__name__
+
     def check(self, x: Tensor, t: Tensor, mask: Tensor | None = None, last: Tensor | None = None) -> None:
         """Raise a PieceError that names the input which this network was not built for."""
-        name = type(self).__name__
         self.check_shape(x)
         if t.shape != x.shape[:1]:
             raise PieceError(f"t must have shape ({len(x)},), one time for each sample, not {tuple(t.shape)}")
         if mask is not None:
             self.check_mask(x, mask)
         if last is not None and not self.self_condition:
-            raise PieceError(f"last was given to a {name} built without self_condition=True")
+            raise PieceError(f"last was given to a {self.title} built without self_condition=True")
         if last is not None and last.shape != x.shape:
             raise PieceError(f"last must have the shape of x, {tuple(x.shape)}, not {tuple(last.shape)}")
 
     def check_shape(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.shape or x.ndim == 0:
             wanted = "(" + ", ".join(["B", *map(str, self.shape)]) + ")"
-            raise PieceError(f"this {type(self).__name__} was built for x of shape {wanted}, not {tuple(x.shape)}")
+            raise PieceError(f"this {self.title} was built for x of shape {wanted}, not {tuple(x.shape)}")
 
     def check_mask(self, x: Tensor, mask: Tensor) -> None:
-        raise PieceError(f"a {type(self).__name__} takes no mask; only transformers of rows and sets do")
+        raise PieceError(f"a {self.title} takes no mask; only a Transformer and a SetTransformer do")
 
     def with_last(self, x: Tensor, last: Tensor | None, dim: int) -> Tensor:
         """x and the previous estimate side by side along `dim`; zeros stand for "no estimate yet".
@@ -66,7 +70,10 @@ def zero_init(layer: nn.Module) -> nn.Module:
 
 
 def positions_of(tokens: int, width: int) -> nn.Parameter:
-    """A learned vector for each place, (L, W), small at the start (Dosovitskiy et al. 2021, section 3.1)."""
+    """A learned vector for each place, (L, W), small at the start (Dosovitskiy et al. 2021, section 3.1).
+
+    Keep it under the name `positions`, by which `Muon` knows that it is a table and not a matrix.
+    """
     return nn.Parameter(0.02 * torch.randn(tokens, width))
 
 

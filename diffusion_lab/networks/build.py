@@ -123,7 +123,11 @@ def build_network(
                 f"rows=True reads a set of shape (N, D) with one of {', '.join(signals)}; not {shape} with {kind!r}"
             )
         same = {"width": width, "depth": depth, "classes": classes, "self_condition": self_condition, "seed": seed}
-        return Rows(build_network(shape[::-1], kind=kind, vocabulary=vocabulary, **same, **options))
+        try:
+            reader = build_network(shape[::-1], kind=kind, vocabulary=vocabulary, **same, **options)
+        except PieceError as error:
+            raise PieceError(f"a set of shape {shape}, read as a signal of shape {shape[::-1]}: {error}") from error
+        return Rows(reader)
     kind = kind_of(shape, kind, vocabulary)
     given = {"width": width, "depth": depth, "vocabulary": vocabulary or None, "classes": classes, **options}
     arguments = {name: value for name, value in given.items() if value is not None}
@@ -154,8 +158,7 @@ def count_parameters(net: nn.Module) -> int:
 
 def describe(net: nn.Module) -> str:
     """A network in a few words for a table, such as "UNet2d, 0.93 M parameters"."""
-    if isinstance(net, Rows):
-        return describe(net.reader).replace(",", " of rows,", 1)
     count = count_parameters(net)
     size = f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,}"
-    return f"{type(net).__name__}, {size} parameters"
+    title = net.title if isinstance(net, Network) else type(net).__name__
+    return f"{title}, {size} parameters"

@@ -103,6 +103,10 @@ class Rows(Network):
         super().__init__(reader.shape[::-1], reader.self_condition)
         self.reader = reader
 
+    @property
+    def title(self) -> str:
+        return f"{self.reader.title} of rows"
+
     def forward(
         self,
         x: Tensor,

@@ -45,6 +45,35 @@ def test_both_ways_of_entering_are_read(tmp_path: Path):
     assert read_entry(RULES, notebook, name="Ada").cells == ("BATCH = 7",)
 
 
+@pytest.mark.parametrize(
+    ("code", "pieces"),
+    [
+        ("STEP, GUIDANCE = 1, 2", ("STEP", "GUIDANCE")),
+        ("import torch\nfrom somewhere import something as loss", ("loss",)),
+        ("if True:\n    GUIDANCE = 2.0", ("GUIDANCE",)),
+        ("try:\n    import fast\nexcept ImportError:\n    for BATCH in (7,):\n        pass", ("BATCH",)),
+    ],
+)
+def test_a_piece_counts_however_it_is_bound(code: str, pieces: tuple[str, ...], tmp_path: Path):
+    (tmp_path / "entry.py").write_text(code)
+    assert read_entry(RULES, tmp_path / "entry.py").pieces == pieces
+
+
+@pytest.mark.parametrize(
+    ("code", "own"),
+    [
+        ("def helper():\n    STEP = 3", "helper"),
+        ("class Mine:\n    STEP = 3", "Mine"),
+        ("seven = [STEP for STEP in (7,)]", "seven"),
+        ("import math\nSTEP: int", "nothing"),
+    ],
+)
+def test_a_name_inside_of_something_replaces_nothing(code: str, own: str, tmp_path: Path):
+    (tmp_path / "entry.py").write_text(code)
+    with pytest.raises(ChallengeError, match=f"replaces none of the course's pieces: it defines {own};"):
+        read_entry(RULES, tmp_path / "entry.py")
+
+
 class Trap:
     """Whoever unpickles it makes a file."""
 

@@ -101,6 +101,8 @@ def test_training_sees_the_training_data_and_one_piece_changes_it(runner, spiral
         ("return _held['network'](noise, 0.5)", "KeyError"),  # no weights where samples are made
         ("return torch.cat(_parts)[:len(noise)]", "non-empty list"),  # nor training data
         ("import os; os._exit(0)", "ended"),
+        # An exception of this name does not make it the end of the process, in the course's own words.
+        ("class ProcessGone(Exception): pass\n    raise ProcessGone('out of luck')", "raised ProcessGone: out of luck"),
     ],
 )
 def test_what_a_sampler_may_not_do(runner, sampler: str, message: str):

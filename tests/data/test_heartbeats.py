@@ -79,6 +79,12 @@ def record(folder: Path, name: str, rate: int = 360, leads=("MLII", "V1"), beats
     return folder
 
 
+def brief(folder: Path, samples: int) -> None:
+    """A record of so many samples at 360 Hz in place of p1."""
+    signal = np.random.default_rng(0).standard_normal((samples, 2))
+    wfdb.wrsamp("p1", 360, ["mV"] * 2, ["MLII", "V1"], p_signal=signal, fmt=["16"] * 2, write_dir=str(folder))
+
+
 def two(folder: Path, **settings) -> Path:
     record(folder, "p1", **settings)
     return record(folder, "p2")
@@ -103,7 +109,9 @@ def test_leads_go_by_name(tmp_path: Path):
 
 
 def test_the_middle_of_a_strip_is_the_annotated_beat(tmp_path: Path):
-    data = load_heartbeats(record(record(tmp_path / "a", "p1"), "p2"))
+    folder = record(record(tmp_path / "a", "p1"), "p2")
+    (folder / "p1-0.atr").write_bytes((folder / "p1.atr").read_bytes())  # a second reading, as MIT-BIH has one of 102
+    data = load_heartbeats(folder)
     assert data.test[:, 0, 250:263].amax(-1).min() > 0.4 and data.classes[1] == "supraventricular"
     assert data.test_labels.bincount().tolist() == [6, 1, 1]
 
@@ -116,6 +124,9 @@ def test_the_middle_of_a_strip_is_the_annotated_beat(tmp_path: Path):
         (lambda f: (f / "p1.dat").write_bytes((f / "p1.dat").read_bytes()[:1000]), "p1 cannot be read"),
         (lambda f: (f / "p1.hea").write_text("nonsense"), "p1 cannot be read"),
         (lambda f: [x.unlink() for x in f.glob("*.hea")], "has no header file"),
+        (lambda f: (f / "p1.hea").unlink(), "p1 has no header: p1.hea is not there"),
+        (lambda f: brief(f, 5), "p1 has 5 samples, 0.0139 s; a strip takes four seconds"),
+        (lambda f: brief(f, 1439), "p1 has 1,439 samples"),
         (lambda f: [x.unlink() for x in f.glob("p1.*")], "has one record, p2"),
         (lambda f: record(f, "p1", leads=("MLII", "RESP")), "has the leads MLII, RESP; needed are"),
         (lambda f: record(f, "p1", rate=50), "has 50 samples a second; at least 80"),
@@ -123,7 +134,7 @@ def test_the_middle_of_a_strip_is_the_annotated_beat(tmp_path: Path):
         (lambda f: record(f, "p1", units="mmHg"), "in 'mmHg'; accepted are"),
         (lambda f: (f / "x.edf").touch(), "is of a kind that is not read here"),
     ],
-    ids="no_notes no_samples truncated no_header no_headers one leads slow class unit kin".split(),
+    ids="notes samples cut header headers headless short shorter one leads slow class unit kin".split(),
 )
 def test_what_cannot_be_read_is_refused_with_the_file_and_the_reason(tmp_path: Path, spoil, said: str):
     folder = record(record(tmp_path / "a", "p1"), "p2")

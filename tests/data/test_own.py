@@ -103,7 +103,7 @@ def test_one_bad_picture_among_many_is_named(spoil: Callable[[Path], None], reas
         ({"kind": "images", "rate": 8000}, "rate is an option of sounds, and your data are images"),
         ({"kind": "images", "size": 4}, "size must be 8 to 512 pixels, got 4"),
         ({"kind": "sounds", "seconds": float("nan")}, "seconds must be 0.05 to 20 seconds, got nan"),
-        ({"kind": "sounds", "path": Path("/nowhere/at all")}, "no sounds at /nowhere/at all: it does not exist"),
+        ({"kind": "sounds", "path": Path("/nowhere/at all")}, "there is no /nowhere/at all to read sounds from"),
     ],
 )
 def test_what_is_said_of_own_data_is_checked(options: dict, reason: str, tmp_path: Path):

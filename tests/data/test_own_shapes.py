@@ -1,4 +1,4 @@
-"""Shapes and heartbeats of one's own: any format, rate and folder; what is said of them, and what is refused."""
+"""Shapes of one's own: any format and folder; what is said of them, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_lab.data import electrocardiogram as ecg
 from diffusion_lab.data.clouds import to_units
-from diffusion_lab.data.own_beats import load_own_beats
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.own_shapes import load_own_shapes
-from diffusion_lab.data.splits import splits_of
 from diffusion_lab.errors import DataError
 
 trimesh = pytest.importorskip("trimesh")
-wfdb = pytest.importorskip("wfdb")
 
+IN_TEXT = trimesh.creation.box().export(file_type="ply", encoding="ascii")
+"""8 vertices and 12 faces."""
 KINDS = ("off", "obj", "stl", "ply", "glb")
 
 
@@ -73,6 +71,7 @@ def test_points_without_faces_are_taken_as_they_are(tmp_path: Path):
         ("x.obj", b"", "x.obj has nothing in it that could be read"),
         ("x.stl", b"solid x", "x.stl has nothing in it"),
         ("x.ply", b"ply\nformat", "x.ply cannot be read"),
+        ("x.ply", IN_TEXT[: IN_TEXT.rindex(b"3 ")], "x.ply is truncated: it announces 20 lines, and has 19 of them"),
         ("x.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "1 of 3 vertices that are not finite"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "x.obj has faces without any area"),
         ("x.xyz", b"1 2 3\n4 5 6\n", "has no faces and 2 points; at least 256 are needed"),
@@ -84,61 +83,3 @@ def test_one_bad_shape_among_many_is_named(name: str, content: bytes, reason: st
     (boxes(tmp_path / "box") / name).write_bytes(content)
     with pytest.raises(DataError, match=reason):
         load_own_shapes(OwnData("shapes", tmp_path / "box"))
-
-
-def record(folder: Path, name: str, rate: int = 128, beats: str = "NANVN", annotated: bool = True) -> Path:
-    """A synthetic heart at any rate, with a beat of the given class every four seconds."""
-    from scipy.signal import resample_poly
-
-    labels = np.array(["NAV".index(beat) for beat in beats])
-    strips, _ = ecg.electrocardiograms(labels, np.random.default_rng(sum(map(ord, name))))
-    signal = resample_poly(np.concatenate([*strips], axis=1).T, rate, 128, axis=0)
-    folder.mkdir(parents=True, exist_ok=True)
-    wfdb.wrsamp(name, rate, ["mV"] * 2, ["II", "V1"], p_signal=signal, fmt=["16"] * 2, write_dir=str(folder))
-    if annotated:
-        middles = (4 * np.arange(len(beats)) + 2) * rate
-        wfdb.wrann(name, "atr", middles.astype(int), [*beats], write_dir=str(folder))
-    return folder
-
-
-def test_records_of_any_rate_are_strips_around_their_beats(tmp_path: Path):
-    for number, rate in enumerate((128, 257, 1000)):
-        record(tmp_path / "clinic", f"p{number}", rate)
-    data = load_own_beats(OwnData("beats", tmp_path / "clinic"))
-    assert data.classes == ecg.CLASSES and data.train.shape[1:] == (2, 512) and len(data.test) == 5
-    assert "3 records at 128 Hz (resampled: 1 from 257 Hz, 1 from 1000 Hz)" in data.notes[0]
-    # The label's own beat is in the middle: no lead moves more anywhere else in a window of half its length.
-    normal = data.train[data.train_labels == 0][:, 0]
-    assert ((normal[:, 206:306].argmax(1) + 206 - 256).abs() <= 2).all()
-
-
-def test_beats_without_annotations_are_found_and_have_no_classes(tmp_path: Path):
-    for name in ("a", "b", "c"):
-        record(tmp_path / name, "r", 250, "NNNNNN", annotated=False)
-    data = load_own_beats(OwnData("beats", tmp_path))
-    assert data.classes == () and data.test_labels is None and len(data.train) > 20
-    strips = torch.cat([data.train, data.test])[:, 0]
-    assert ((strips[:, 231:281].argmax(1) + 231 - 256).abs() <= 6).float().mean() > 0.9
-    assert "the beats were looked for in the signal" in data.notes[2]
-
-
-def test_folders_say_which_records_are_held_out_whoever_the_patients_are(tmp_path: Path):
-    for folder in ("train/ada", "train/ben", "Test/eve"):
-        record(tmp_path / folder, "r", beats="NNN" if "train" in folder else "NNNVV")
-    data = load_own_beats(OwnData("beats", tmp_path))
-    assert len(data.train) == 6 and len(data.test) == 3 and data.classes == ()
-    assert (
-        "held out, not single beats: r" in data.notes[1] and "2 held-out beats of classes that nothing" in data.notes[2]
-    )
-    with pytest.raises(DataError, match="under `test` and none to train on"):
-        splits_of(tmp_path, ["Test/eve/r"])
-
-
-def test_annotations_of_some_records_are_not_enough(tmp_path: Path):
-    record(tmp_path, "a")
-    record(tmp_path, "b", annotated=False)
-    with pytest.raises(DataError, match=r"b has no annotations \(.atr\), and 1 of 2 records have some"):
-        load_own_beats(OwnData("beats", tmp_path))
-    (tmp_path / "b.dat").unlink()
-    with pytest.raises(DataError, match=r"b has no samples: b\.dat is not there"):
-        load_own_beats(OwnData("beats", tmp_path))

@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_nothing_to_read_is_named(tmp_path: Path):
     for empty in (tmp_path, archive):
         with pytest.raises(DataError, match=rf"{empty.name}.*accepted suffixes are \.wav, \.flac"):
             list(read_members(empty, (".wav", ".flac")))
+
+
+@pytest.mark.parametrize("name", ["../evil/a.wav", "a/../../evil.wav", "/evil/a.wav"])
+def test_a_name_that_leads_out_of_an_archive_is_refused(name: str, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "sounds.zip", "w") as archive:
+        archive.writestr("1.wav", b"one")
+        archive.writestr(name, b"two")
+    make_archive(tmp_path / "sounds.tar.gz", {"./1.wav": b"one", name: b"two"})
+    for file in ("sounds.zip", "sounds.tar.gz"):
+        with pytest.raises(DataError, match=rf"{file} names a file outside of itself, {name};"):
+            list(read_members(tmp_path / file, (".wav",)))
+    inside = make_archive(tmp_path / "more.tar.gz", {"./a/1..wav": b"one"})
+    assert list(read_members(inside, (".wav",))) == [("./a/1..wav", b"one")]
 
 
 def test_decoded_copies_follow_their_source(tmp_path: Path):

@@ -36,11 +36,27 @@ def test_every_sitting_is_between_45_and_90_minutes_and_the_notebook_says_how_lo
     assert told(notebook) in text and all(str(part.minutes) in told(notebook) for part in parts)
 
 
-def test_a_course_that_leaves_tasks_out_is_told_of_its_own():
-    lab = as_written("normal_1d_lab")
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if as_written(name).pause])
+def test_a_course_that_leaves_a_task_out_is_told_of_its_own(name: str):
+    lab = as_written(name)
+    in_all = sum(part.minutes for part in sittings(lab))
     assert "two sittings" in told(lab)
+    for task in lab.exercises:
+        shorter = Offer(name, leave_out=(task.name,)).applied(lab)
+        parts = sittings(shorter)
+        assert sum(part.minutes for part in parts) < in_all
+        assert all(SHORTEST <= part.minutes <= LONGEST for part in parts), (task.name, parts)
+        assert len(parts) == 1 or sum(part.minutes for part in parts) > LONGEST, (task.name, parts)
+        assert told(shorter).count("sittings") == len(parts) - 1
+
+
+def test_a_pause_whose_task_is_left_out_comes_before_the_next():
+    lab = as_written("normal_1d_lab")
+    place = [task.name for task in lab.exercises].index(lab.pause)
     shorter = Offer("normal_1d_lab", leave_out=(lab.pause,)).applied(lab)
-    assert len(sittings(shorter)) == 1 and sittings(shorter)[0].minutes < sum(part.minutes for part in sittings(lab))
+    assert shorter.pause == lab.exercises[place + 1].name
+    # What is left behind it, 30 minutes, is too short for a sitting: the break comes earlier.
+    assert [part.first for part in sittings(shorter)] == [1, place]
 
 
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name not in LABS])

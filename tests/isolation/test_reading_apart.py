@@ -87,3 +87,21 @@ def test_a_reader_that_ends_is_a_refusal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(apart.sys, "executable", "/bin/false")
     with pytest.raises(IntakeError, match="than anybody"):
         parsed(json.dumps(filled(right())).encode(), notebook(CHAPTER))
+
+
+@pytest.mark.parametrize("when", ["before the answer", "inside the answer"])
+def test_an_answer_that_nobody_waited_for_is_not_the_next_ones(when: str, monkeypatch: pytest.MonkeyPatch):
+    class Enough(BaseException):
+        """As where a submission has taken too long."""
+
+    def interrupted(pipe, _):
+        if when == "inside the answer":
+            pipe.read(8)
+        raise Enough
+
+    ada, ben = (json.dumps(filled(right() | {"alpha_bar": f"alpha_bar = {n}"})).encode() for n in (1, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(apart, "_received", interrupted)
+        with pytest.raises(Enough):
+            apart.take_in_apart(ada, NAMES)
+    assert apart.take_in_apart(ben, NAMES)[0].solutions["alpha_bar"].text == "alpha_bar = 2"

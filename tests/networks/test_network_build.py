@@ -75,6 +75,11 @@ def test_the_shape_of_the_data_chooses_the_network(shape, arguments, kind):
         ((2,), {"classes": -1}, "classes"),
         ((2,), {"frequencies": -1}, "frequencies"),
         ((2,), {"rows": True}, r"rows=True reads a set of shape \(N, D\) .*not \(2,\) with 'auto'"),
+        (
+            (100, 2),
+            {"kind": "unet", "rows": True, "patch": 4},
+            r"a set of shape \(100, 2\), read as a signal of shape \(2, 100\): .*100 cannot be cut",
+        ),
         ((128, 3), {"kind": "set", "rows": True}, r"mlp, unet, unet1d, dit, uvit, mixer; not \(128, 3\) with 'set'"),
     ],
 )

@@ -156,9 +156,10 @@ def test_the_last_estimate_matters_and_none_means_zeros(case, wake):
 
 
 @of([case for case in CASES if case not in (PHRASE, BOARD, SET)])
-def test_only_transformers_of_rows_and_sets_take_a_mask(case):
+def test_only_a_transformer_and_a_set_transformer_take_a_mask(case):
     x, t = case.data(2)
-    with pytest.raises(PieceError, match="takes no mask; only transformers of rows and sets do"):
+    title = "a UViT of rows " if case is ROWS else "an? "
+    with pytest.raises(PieceError, match=title + ".*takes no mask; only a Transformer and a SetTransformer do"):
         case.build()(x, t, mask=torch.ones(x.shape[:2], dtype=torch.bool))
 
 

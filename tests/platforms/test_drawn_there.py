@@ -152,6 +152,10 @@ def test_githubs_comments_take_no_lab(tmp_path: Path):
     with pytest.raises(LabError, match="found by trying out the list") as told:
         github_workflow(SETTINGS, tmp_path)
     assert "Collect the clones" in str(told.value) and not list(tmp_path.iterdir())
+    offer = Offer(CHAPTER, leave_out=(BUG,)).as_dict()  # its numbers are still a student's own
+    with pytest.raises(LabError, match="does not say whose submission it is") as told:
+        github_workflow(Settings(CHAPTER, offers=(offer,)), tmp_path)
+    assert "trying out" not in str(told.value) and "Collect the clones" in str(told.value)
 
 
 def test_a_question_names_its_variant_and_the_grader_takes_that(tmp_path: Path, monkeypatch, capsys):
@@ -182,7 +186,7 @@ def test_an_export_takes_the_text_of_the_release_and_the_addresses_of_the_gradeb
     Book(course, CHAPTER).enter_students({"ada": {"email": ADA}, "cy": {}})
     done = CliRunner().invoke(app, [*asked, "--identity", "list"])
     told = " ".join(done.output.split())
-    assert done.exit_code == 0 and "cy has no address" in told and "holds 1 addresses" in told, told
+    assert done.exit_code == 0 and "cy has no address" in told and "holds the addresses of 1 of them" in told, told
     assert "after the due date at the earliest" in told
     with zipfile.ZipFile(course / "lab.zip") as archive:
         said = json.loads(archive.read("grader.json"))
@@ -192,6 +196,14 @@ def test_an_export_takes_the_text_of_the_release_and_the_addresses_of_the_gradeb
     done = CliRunner().invoke(app, asked)
     with zipfile.ZipFile(course / "lab.zip") as archive:
         assert json.loads(archive.read("grader.json"))["students"] == {} and "type their address" in done.output
+
+
+def test_an_identity_is_asked_for_where_something_is_drawn(course: Path):
+    zipped = course / "plain.zip"
+    asked = ["export", "gradescope", "normal_1d", "--course", str(course), "--to", str(zipped), "--identity", "list"]
+    done = CliRunner().invoke(app, asked)
+    told = " ".join(done.output.split())
+    assert done.exit_code == 2 and "drawn for each student; in 'normal_1d' nothing is" in told and not zipped.exists()
 
 
 def run_there(root: Path, content: bytes, email: str, isolation: str, wall: list[str]) -> dict:

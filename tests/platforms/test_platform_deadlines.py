@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from diffusion_lab.cli import app
 from diffusion_lab.grading.classroom.platforms import Settings, gradescope, settings_for
-from diffusion_lab.grading.classroom.platforms.deadlines import METADATA, metadata_in
+from diffusion_lab.grading.classroom.platforms.deadlines import METADATA, judged, metadata_in
 from diffusion_lab.grading.classroom.rules import rules_of
 
 RULES = f"""
@@ -100,3 +100,10 @@ def test_an_export_carries_what_the_course_has_decided(tmp_path: Path):
     ]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0 and "the platform's to judge" in done.output, done.output
+
+
+@pytest.mark.parametrize("users", [[None], ["cid"], [{"email": None}], [{}], "cid", None, []])
+def test_a_student_whom_gradescope_does_not_name_has_no_extension(users: object, settings: Settings):
+    told = metadata("2027-03-04T04:31:00-08:00", "", 1.0) | {"users": users}
+    told["previous_submissions"].append(None)
+    assert judged(5.0, settings.late, told)[0] == 3.5

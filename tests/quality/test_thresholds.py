@@ -21,7 +21,10 @@ from diffusion_lab.samplers.steps import posterior_variance, step_variance, velo
 NEAR_THE_FLOOR = ("normal_1d", "normal_2d", "mixture", "normal_nd", "spiral")
 """Chapters with an exact density: their first score must be within twice what the truth itself scores."""
 BY_DAY = ("normal_1d", "mnist")
-"""Trained at every commit, one of each kind of network: a perceptron for points, and a U-Net for images."""
+"""Trained at every commit, two kinds of network: a perceptron for points, and a U-Net for images.
+
+Transformers train at night; the shipped one of games is scored by day.
+"""
 SHIPPED_BY_DAY = ("mixture", "games")
 """Sampled and scored by day as a quick run is, with the shipped network: points in two dimensions, and tokens."""
 FEWER = {"games": 2000}

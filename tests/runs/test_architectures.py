@@ -137,3 +137,9 @@ def test_a_checkpoint_builds_its_network_again(tmp_path):
     assert "architecture was 'mixer' and is 'dit'" in " ".join(other.output.split())
     with pytest.raises(CheckpointError, match="trained with the network 'mixer', not with 'dit'"):
         open_checkpoint(folder / "checkpoint.safetensors", network="dit")
+
+
+@pytest.mark.parametrize(("name", "optimizer", "rate"), [("mlp", "adamw", 2e-3), ("dit", "muon", 0.016)])
+def test_a_wide_perceptron_is_not_trained_by_muon(name, optimizer, rate):
+    training = with_network(get("mnist"), name, (1, 28, 28)).budgets["quick"].training
+    assert (training.optimizer, training.learning_rate) == (optimizer, rate)

@@ -65,6 +65,23 @@ def test_vectors_and_embeddings_move_as_with_adamw():
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("kind", ["dit", "uvit", "mixer", "transformer"])
+@pytest.mark.parametrize("rows", [8, 64])
+def test_learned_positions_move_as_with_adamw_however_many_there_are(kind, rows):
+    shape, patch = ((rows, 20), {}) if kind == "transformer" else ((20, rows), {"patch": 1})
+    network = copy.deepcopy(build_network(shape, kind=kind, width=64, depth=3, **patch))
+    positions = getattr(network, "inner", network).positions  # a DiT has a Transformer inside
+    matrices, rest = (set(map(id, group["params"])) for group in Muon(network, lr=1e-3).param_groups)
+    assert len(positions) >= rows and id(positions) in rest
+    layers = {id(m.weight) for m in network.modules() if isinstance(m, nn.Linear) and min(m.weight.shape) >= 16}
+    assert matrices == layers
+
+
+def test_what_matrices_would_ignore_is_refused():
+    with pytest.raises(TypeError, match="maximize"):
+        Muon(nn.Linear(32, 32), lr=1e-3, maximize=True)
+
+
 def test_most_weights_of_the_image_network_are_moved_as_matrices():
     network = build_network((1, 28, 28), classes=10, width=32)
     matrices, rest = Muon(network, lr=1e-3).param_groups

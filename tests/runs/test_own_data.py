@@ -116,6 +116,9 @@ def test_samples_come_in_the_units_of_the_file(table):
         "samples"
     ]
     assert 800 < float(samples[:, 1].mean()) < 1200 and -5 < float(samples[:, 0].mean()) < 15
+    result = call("sample", "normal_nd", "--table", folder / "MNIST [x].csv", "--label", 0, "--out", folder / "runs")
+    assert result.exit_code == 2 and "your rows in MNIST [x].csv" in result.stderr
+    assert "has no classes, so there are no labels" in " ".join(result.stderr.split())
     result = call("denoise", "normal_nd", "--table", folder / "MNIST [x].csv", "--out", folder / "runs")
     assert result.exit_code == 0 and "MSE learned" in result.stdout
 
@@ -191,7 +194,7 @@ def test_too_few_for_a_score_is_said_before_training(name, write, kind, stopped,
         (["all", "--images", "."], "--images goes with one chapter, not with all"),
         (["mnist", "--images", ".", "--source", "real"], "leave --source out"),
         (["points", "--shapes", ".", "--normalise", "each"], "normalise must be one of all, class, shape; got 'each'"),
-        (["mnist", "--images", "nowhere"], "nowhere: it does not exist"),
+        (["mnist", "--images", "nowhere"], "nowhere to read images from"),
         (["mnist", "--images", "empty"], "holds no file that can be used"),
         (["cifar10", "--images", ".", "--size", "36"], "multiples of 8, and --size is 36; 32 or 40 would do"),
     ],

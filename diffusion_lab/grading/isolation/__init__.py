@@ -14,6 +14,7 @@ _HOME = {
     "SandboxError": "session",
     "Session": "session",
     "Gone": "replies",
+    "ProcessGone": "replies",
     "memory_bounded": "remote",
     "lent": "groups",
     "printable": "wire",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion_lab.exercises.boxes import MOST_ENTRIES, SIZES, Answer, BlackBox, leaves, moderate
 from diffusion_lab.grading.isolation import wire
-from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
+from diffusion_lab.grading.isolation.replies import LATE, Gone, ProcessGone, returned_of
 from diffusion_lab.grading.judge.calling import FAR, Fault, Returned, kept_waiting
 
 SLOW = 0.5
@@ -77,7 +77,7 @@ class RemoteCaller:
             return too_long if is_late else returned
         except Gone as error:
             kind = "time" if "time" in error.why else "raised"
-            return Returned(fault=Fault(kind, "ProcessGone", error.why))
+            return Returned(fault=ProcessGone(kind, "ProcessGone", error.why))
         finally:
             if time.monotonic() - now > SLOW:
                 self._give()

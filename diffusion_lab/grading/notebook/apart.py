@@ -7,6 +7,7 @@ submission, because to start it takes as long as half of a grading.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import subprocess
@@ -62,6 +63,9 @@ class _Reader:
             except (OSError, EOFError, ValueError) as error:
                 self._end()
                 raise SourceError("its code takes more time or memory to read than anybody's work") from error
+            except BaseException:  # an answer that nobody waited for would be taken for that to the next question
+                self._end()
+                raise
 
     def _start(self) -> None:
         self._end()
@@ -113,6 +117,7 @@ def _received(pipe: IO[bytes], most: int) -> bytes:
 
 
 _reader = _Reader()
+atexit.register(lambda: _reader._end())  # it would end by itself, and Python would warn of what it left behind
 
 
 def _main(asked: IO[bytes], answers: IO[bytes], seconds: float) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ class Settings:
     students: Mapping[str, str] = field(default_factory=dict)
     """address -> the name that the class list has for it, where students go by that."""
 
+    def in_force(self) -> AbstractContextManager[None]:
+        """While it is open, notebooks are what the course makes of them."""
+        return in_force(Offer.from_dict(offer) for offer in self.offers)
+
     def written(self) -> bytes:
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
@@ -87,7 +92,7 @@ def grade_folder(folder: Path, settings: Settings, student: str = STRANGER, know
         LabError, OSError: the grader failed, such as a sandbox that does not start. This says nothing of the
             submission: there is no mark then, and no zero.
     """
-    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+    with settings.in_force():
         return _graded(folder, settings, student, known)
 
 

@@ -51,7 +51,7 @@ def judged(points: float, said: Mapping[str, Any], metadata: Mapping[str, Any]) 
     words, score = [], points
     extensions = {who: due for who, text in said.get("extensions", {}).items() if (due := _moment(text)) is not None}
     dates = Dates(_moment(said.get("due")), extensions)
-    users = [str(user.get("email", "")).casefold() for user in metadata.get("users") or [{}]]
+    users = emails(metadata)
     handed_in = _moment(metadata.get("created_at"))
     if said.get("late"):
         rule = Late(**{**said["late"], "grace": timedelta(seconds=said["late"]["grace"])})
@@ -61,11 +61,17 @@ def judged(points: float, said: Mapping[str, Any], metadata: Mapping[str, Any]) 
             score = points - lost
             words.append(f"It came {_in_words(late)} late: {lost:g} of its {points:g} points are taken off.")
     if said.get("best"):
-        earlier = [_number(each.get("score")) for each in metadata.get("previous_submissions") or []]
+        earlier = [_number(each.get("score")) for each in _parts(metadata, "previous_submissions")]
         if earlier and max(earlier) > score:
             words.append(f"An earlier attempt was worth more, so its {max(earlier):g} points count.")
             score = max(earlier)
     return score, words
+
+
+def emails(metadata: Mapping[str, Any]) -> list[str]:
+    """The address of each student who handed it in, in small letters; "" for one of whom Gradescope names none."""
+    found = [user.get("email") for user in _parts(metadata, "users")]
+    return [email.strip().casefold() if isinstance(email, str) else "" for email in found]
 
 
 def metadata_in(root: Path) -> dict[str, Any]:
@@ -75,6 +81,12 @@ def metadata_in(root: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _parts(metadata: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list in it; what is there and not as it should be counts as one that says nothing."""
+    found = metadata.get(name)
+    return [part if isinstance(part, dict) else {} for part in found] if isinstance(found, list) else []
 
 
 def _moment(text: Any) -> datetime | None:

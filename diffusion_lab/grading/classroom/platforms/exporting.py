@@ -22,7 +22,7 @@ from diffusion_lab.exercises.catalogue import find, folder_name
 from diffusion_lab.files import write_atomically
 from diffusion_lab.grading.classroom.marking import SUBMISSION_LIMIT
 from diffusion_lab.grading.classroom.platforms.alone import SETTINGS, Settings
-from diffusion_lab.grading.classroom.platforms.identity import EMAIL, LIST, VARIANT, is_drawn
+from diffusion_lab.grading.classroom.platforms.identity import EMAIL, LIST, VARIANT, guessed_at, is_drawn
 
 PACKAGE = Path(diffusion_lab.__file__).resolve().parent
 LEFT_OUT = {"shipped", "challenge", "book", "__pycache__"}
@@ -34,11 +34,11 @@ TIME = 420
 assert TIME > SUBMISSION_LIMIT
 FIRST_DAY = (2000, 1, 1, 0, 0, 0)
 """Of every file in a zip, so that the same export is the same bytes."""
-NOT_THERE = (
-    "a comment says at every push what is right, and anybody may push as often as they like, so that the bug would be "
-    "found by trying out the list. Collect the clones and grade them here, or export it for Gradescope or PrairieLearn"
-)
-"""Why GitHub's workflow takes no such notebook."""
+NOT_THERE = "GitHub's workflow does not say whose submission it is"
+"""Why it takes no notebook in which something is drawn for each student."""
+GUESSED = ", and as a comment says at every push what is right, the bug would be found by trying out the list"
+"""Why it takes none with a bug either."""
+INSTEAD = ". Collect the clones and grade them here, or export it for Gradescope or PrairieLearn"
 SCRIPTS = files("diffusion_lab.grading.classroom.platforms") / "scripts"
 
 
@@ -50,7 +50,7 @@ def gradescope_zip(settings: Settings, to: Path, index: str = "") -> Path:
         index: of packages, beside pip's own, such as that of PyTorch without CUDA.
 
     Raises:
-        LabError: the chapter cannot be graded on a platform.
+        LabError: something is drawn for each student, and the settings do not say for whom; see `for_its_students`.
     """
     _gradable(settings, EMAIL, LIST)
     contents = {
@@ -72,7 +72,7 @@ def prairielearn_question(settings: Settings, to: Path, image: str, index: str =
         index: of packages, beside pip's own.
 
     Raises:
-        LabError: the chapter cannot be graded on a platform.
+        LabError: something is drawn for each student, and the settings do not say for whom; see `for_its_students`.
     """
     chapter = _gradable(settings, VARIANT)
     name, shared = folder_name(chapter), "serverFilesCourse/diffusion_lab_grader"
@@ -119,7 +119,7 @@ def github_workflow(settings: Settings, to: Path, index: str = "") -> list[Path]
         index: of packages, beside pip's own.
 
     Raises:
-        LabError: the chapter cannot be graded on a platform, or another isolation than bubblewrap is asked for.
+        LabError: something is drawn for each student, or another isolation than bubblewrap is asked for.
     """
     chapter = _gradable(settings)
     if settings.isolation != "bubblewrap":
@@ -156,15 +156,17 @@ def _gradable(settings: Settings, *identities: str) -> str:
     """The notebook's name.
 
     Args:
-        identities: by what the platform can say whose submission it is.
+        identities: by what the platform can say whose submission it is; none where it cannot.
 
     Raises:
-        LabError: something is drawn for each student, and the settings do not say for whom; see `for_its_students`.
+        LabError: something is drawn for each student, and the settings do not say for whom, or the platform cannot.
     """
     chapter = find(settings.chapter)
     if is_drawn(settings) and not (settings.course and settings.identity in identities):
-        wanted = f"its settings name an identity ({' or '.join(identities)}) and a course, and these do not"
-        raise LabError(f"in '{chapter}' something is drawn for each student: {wanted if identities else NOT_THERE}")
+        why = f"{NOT_THERE}{GUESSED if guessed_at(settings) else ''}{INSTEAD}"
+        if identities:
+            why = "these settings do not say for whom; see `for_its_students`"
+        raise LabError(f"in '{chapter}' something is drawn for each student: {why}")
     return chapter
 
 

@@ -1,4 +1,4 @@
-"""Whose submission it is, where a platform grades a notebook of which something is drawn for each student.
+"""Whose submission it is, where a platform grades a notebook in which something is drawn for each student.
 
 What is drawn follows from the student's name and the course's own text. That text stands in every released notebook, so
 it is no secret of the grader's; what must not come from the student is the name. Here each platform says it.
@@ -16,9 +16,9 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.bugs import BugTask
 from diffusion_lab.exercises.catalogue import find, folder_name
-from diffusion_lab.exercises.offers import Offer, in_force
 from diffusion_lab.exercises.owner import Owner
 from diffusion_lab.grading.classroom.platforms.alone import Settings
+from diffusion_lab.grading.classroom.platforms.deadlines import emails
 from diffusion_lab.grading.classroom.result import Result
 from diffusion_lab.grading.isolation import printable
 
@@ -33,13 +33,13 @@ AGAIN = ": type this into your notebook, and do again what is drawn for you."
 
 def is_drawn(settings: Settings) -> bool:
     """Whether something is drawn for each student in the notebook, as the course asks for it."""
-    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+    with settings.in_force():
         return notebook(settings.chapter).is_drawn
 
 
 def guessed_at(settings: Settings) -> set[str]:
     """The tasks whose marks must wait: whoever sees them at each attempt finds the answer by trying out the list."""
-    with in_force(Offer.from_dict(offer) for offer in settings.offers):
+    with settings.in_force():
         return {task.name for task in notebook(settings.chapter).exercises if isinstance(task, BugTask)}
 
 
@@ -47,7 +47,7 @@ def for_its_students(settings: Settings, text: str, by: str, people: Iterable[Pe
     """The settings with what a grader must know to draw what its students have drawn.
 
     Args:
-        settings: of a notebook of which something is drawn.
+        settings: of a notebook in which something is drawn.
         text: the course's own, from the release; "" where there is none.
         by: one of `IDENTITIES`.
         people: the class, for `LIST`.
@@ -87,25 +87,24 @@ def on_gradescope(settings: Settings, metadata: Mapping[str, Any]) -> tuple[str,
     """The student's name, and how the platform comes to know it, in words.
 
     Args:
-        settings: of a notebook of which something is drawn.
+        settings: of a notebook in which something is drawn.
         metadata: what Gradescope tells of the submission.
 
     Raises:
         LabError: it names nobody or several people, or somebody who is not on the list.
     """
-    users = metadata.get("users")
-    if not isinstance(users, list) or not users:
+    found = emails(metadata)
+    if not found:
         raise LabError(
             "Gradescope does not say who handed this in (its submission_metadata.json has no users), and what is "
             "graded is drawn for each student"
         )
-    emails = [_email(user) for user in users]
-    if len(emails) > 1:
+    if len(found) > 1:
         raise LabError(
-            f"{len(emails)} people handed this in together ({', '.join(printable(email, 60) for email in emails)}), "
+            f"{len(found)} people handed this in together ({', '.join(printable(email, 60) for email in found)}), "
             "and what is graded is drawn for one student: switch group submissions off for this assignment"
         )
-    (email,) = emails
+    (email,) = found
     if not email:
         raise LabError("Gradescope names no address of the student, and what is graded is drawn by it")
     if settings.identity != LIST:
@@ -142,8 +141,3 @@ def another_draw(result: Result) -> list[str]:
     """What is to be said at once where somebody has worked on what is drawn for another name or release."""
     said = (str(item.get("facts", {}).get("another draw") or "") for item in result.exercises)
     return list(filter(None, said))[:1]
-
-
-def _email(user: Any) -> str:
-    email = user.get("email") if isinstance(user, dict) else None
-    return email.strip().casefold() if isinstance(email, str) else ""
