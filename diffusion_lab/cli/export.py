@@ -67,8 +67,8 @@ NAMES = {
 """What whoever exports a lab must tell students."""
 WAIT = (
     "Points for the bug, and with them the total, are shown after the due date at the earliest. Otherwise anybody "
-    "could find it by trying out the list. It does not stop anybody who reads the package: with a name and the text in "
-    "the notebook it draws anybody's numbers and bug. Ask in person."
+    "could find it by trying out the list. Waiting does not stop anybody who reads the package: with a name and the "
+    "text in the notebook it draws anybody's numbers and bug. Ask in person."
 )
 AT_ONCE = (
     "PrairieLearn shows points at once, so anybody could find the bug by trying out the list: put the question into an "
