@@ -71,7 +71,7 @@ def completion(experiment: Experiment, threshold: float) -> Score:
     data = experiment.dataset
     rows = torch.randperm(len(data.test), generator=experiment.generator("completed"))[:CLOUDS]
     clean, again = data.test[rows], data.info["test_again"][rows]
-    labels = data.test_labels[rows] if experiment.chapter.labelled else None
+    labels = None if data.test_labels is None else data.test_labels[rows]
     known = known_half(clean)
     steps = experiment.budget.sample_steps
     drawn = complete(experiment, clean, known, labels, steps)

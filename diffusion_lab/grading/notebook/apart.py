@@ -7,6 +7,7 @@ submission, because to start it takes as long as half of a grading.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import subprocess
@@ -113,6 +114,7 @@ def _received(pipe: IO[bytes], most: int) -> bytes:
 
 
 _reader = _Reader()
+atexit.register(lambda: _reader._end())  # it would end by itself, and Python would warn of what it left behind
 
 
 def _main(asked: IO[bytes], answers: IO[bytes], seconds: float) -> None:
