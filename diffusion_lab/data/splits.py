@@ -51,12 +51,10 @@ def layout_of(path: Path, names: Sequence[str]) -> Layout:
         DataError: some files lie in a class folder and others do not; held-out files of a class that has no others;
             nothing to train on.
     """
-    alone = splits_of(path, names)
-    splits = alone.splits
+    found = _found(names)
+    kinds, splits, notes = _sides(path, found)
     parts = [PurePosixPath(name).parts[:-1] for name in names]
-    found = [next((part for part in folders if _is_split(part)), "") for folders in parts]
     folders = [next((part for part in reversed(parents) if not _is_split(part)), "") for parents in parts]
-    kinds = _kinds(found)
     train = {folder for folder, split in zip(folders, splits, strict=True) if split == "train"}
     for name, folder, split in zip(names, folders, splits, strict=True):
         if split == "test" and folder not in train:
@@ -69,17 +67,27 @@ def layout_of(path: Path, names: Sequence[str]) -> Layout:
         )
     classes = tuple(sorted(train)) if len(train) > 1 else ()
     labels = [classes.index(folder) if split and classes else 0 for folder, split in zip(folders, splits, strict=True)]
-    return Layout(splits, labels, classes, alone.notes)
+    return Layout(splits, labels, classes, notes)
 
 
-def splits_of(path: Path, names: Sequence[str]) -> Layout:
-    """The splits of files by their relative names, with no regard to other folders: there are no classes.
+def splits_of(path: Path, names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """`Layout.splits` of files by their relative names, with no regard to other folders, and notes.
 
     Raises:
         DataError: nothing to train on.
     """
-    found = [next((part for part in PurePosixPath(name).parts[:-1] if _is_split(part)), "") for name in names]
-    kinds = _kinds(found)
+    _, splits, notes = _sides(path, _found(names))
+    return splits, notes
+
+
+def _found(names: Sequence[str]) -> list[str]:
+    """The outermost folder of each file that names a split; "" where there is none."""
+    return [next((part for part in PurePosixPath(name).parts[:-1] if _is_split(part)), "") for name in names]
+
+
+def _sides(path: Path, found: Sequence[str]) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Folders with held-out files, the first of `HELD_OUT` first; `Layout.splits`; notes."""
+    kinds = sorted({part.lower() for part in found if part.lower() in HELD_OUT}, key=HELD_OUT.index)
     splits = [_split(part.lower(), kinds) for part in found]
     if "train" not in splits:
         raise DataError(f"{path} has files under `{kinds[0]}` and none to train on")
@@ -87,12 +95,7 @@ def splits_of(path: Path, names: Sequence[str]) -> Layout:
     if len(kinds) > 1:
         left_out = ", ".join(f"{sum(part.lower() == kind for part in found):,} in `{kind}`" for kind in kinds[1:])
         notes.append(f"`{kinds[0]}` of {path} is held out; left out are {left_out}")
-    return Layout(splits, [0] * len(names), (), tuple(notes))
-
-
-def _kinds(found: Sequence[str]) -> list[str]:
-    """The names of folders with held-out files that occur, the first of `HELD_OUT` first."""
-    return sorted({part.lower() for part in found if part.lower() in HELD_OUT}, key=HELD_OUT.index)
+    return kinds, splits, tuple(notes)
 
 
 def _is_split(folder: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffusion_lab.data import electrocardiogram as ecg
-from diffusion_lab.data.own_beats import load_own_beats
+from diffusion_lab.data.own_beats import _splits, load_own_beats
 from diffusion_lab.data.own_data import OwnData
 from diffusion_lab.data.splits import splits_of
 from diffusion_lab.errors import DataError
@@ -50,19 +50,34 @@ def test_beats_without_annotations_are_found_and_have_no_classes(tmp_path: Path)
     assert data.classes == () and data.test_labels is None and len(data.train) > 20
     strips = torch.cat([data.train, data.test])[:, 0]
     assert ((strips[:, 231:281].argmax(1) + 231 - 256).abs() <= 6).float().mean() > 0.9
-    assert "the beats were looked for in the signal" in data.notes[2]
+    assert "the beats were looked for in the signal" in data.notes[1]
 
 
-def test_folders_say_which_records_are_held_out_whoever_the_patients_are(tmp_path: Path):
+def test_folders_called_test_say_which_records_are_held_out(tmp_path: Path):
     for folder in ("train/ada", "train/ben", "Test/eve"):
         record(tmp_path / folder, "r", beats="NNN" if "train" in folder else "NNNVV")
     data = load_own_beats(OwnData("beats", tmp_path))
     assert len(data.train) == 6 and len(data.test) == 3 and data.classes == ()
-    assert (
-        "held out, not single beats: r" in data.notes[1] and "2 held-out beats of classes that nothing" in data.notes[2]
-    )
+    assert "2 held-out beats of classes that nothing" in data.notes[1]
+    assert data.notes[2:] == ("whole records are held out, not single beats: Test/eve/r",)
     with pytest.raises(DataError, match="under `test` and none to train on"):
         splits_of(tmp_path, ["Test/eve/r"])
+
+
+def test_a_patient_with_a_folder_is_on_one_side_only(tmp_path: Path):
+    folders = [f"clinic/p{patient}/{visit}" for patient in range(2) for visit in ("may", "june")]
+    for number, folder in enumerate(folders):
+        record(tmp_path / folder, f"r{number}", beats="NN")
+    data = load_own_beats(OwnData("beats", tmp_path))
+    records = data.info["records"]
+    train, test = (
+        {records[row].split("/")[1] for row in data.info[f"{side}_records"].tolist()} for side in ("train", "test")
+    )
+    assert len(train) == 1 and len(test) == 1 and not train & test and len(data.test) == len(data.info["test_records"])
+    held = ", ".join(name for name in records if name.split("/")[1] in test)
+    assert data.notes[1:] == (f"whole folders are held out, as if each were a patient: {held}",)
+    splits, notes = _splits(tmp_path, [f"clinic/r{number}" for number in range(10)])
+    assert splits.count("test") == 2 and "may be on both sides" in notes[1]
 
 
 def test_annotations_of_some_records_are_not_enough(tmp_path: Path):
