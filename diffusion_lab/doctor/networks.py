@@ -148,7 +148,8 @@ def _shape_of_answer(ask, x: Tensor, told: Tensor, size: float, others: list[Ten
         yield Finding("one-sided", PIECE, "All answers have one sign. Noise and data have both: end with a plain "
                       "layer.", "share of answers below 0", float((answers < 0).double().mean()), 0.5,
                       PAGE)  # fmt: skip
-    bend = float((many[0] + many[3] - many[1] - many[2]).abs().max()) / size
+    rises = many[1] - many[0], (many[2] - many[1]) / 2, many[3] - many[2]  # all the same on a straight line
+    bend = float(2 * torch.stack([rises[0] - rises[1], rises[2] - rises[1]]).abs().max()) / size
     if bend < 1e-4:
         yield Finding("straight-line", PIECE, "The answer is a straight line in x: nothing bends between the layers. "
                       "That is the best guess for normal data and for no other.", "bend, in deviations", bend, 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -80,6 +81,14 @@ class Compressed(SimpleHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of a browser that has closed a page before all of it was there."""
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @functools.lru_cache(256)
 def compressed(file: Path) -> bytes:
     return gzip.compress(file.read_bytes(), 6)
@@ -87,7 +96,7 @@ def compressed(file: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(built: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Compressed, directory=str(built))) as running:
+    with Server(("127.0.0.1", 0), functools.partial(Compressed, directory=str(built))) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()

@@ -217,13 +217,14 @@ def test_the_loop_of_the_cases_is_right():
     assert examine(betas=BETAS, alpha_bar=function_of("alpha_bar")).well
 
 
-def test_a_network_that_refuses_a_noise_level_of_0_finds_its_shape():
+@pytest.mark.parametrize("shift", [0.0, 1.0])  # without it the network is odd in x, which is no straight line
+def test_a_network_that_refuses_a_noise_level_of_0_finds_its_shape(shift: float):
     weights = torch.eye(28) + 0.1
 
     def network(x, sigma):
         if (sigma <= 0).any():
             raise ValueError("a noise level is above 0")
-        return torch.tanh(1 + x @ weights / (1 + sigma.reshape(-1, 1, 1, 1)))
+        return torch.tanh(shift + x @ weights / (1 + sigma.reshape(-1, 1, 1, 1)))
 
     checkup = examine(sigmas=torch.logspace(-2, 1, 50), told="sigma", network=network)
     assert checkup.codes == () and "one sample has the shape (1, 28, 28)" in checkup.as_text()

@@ -156,8 +156,8 @@ def test_the_variants_of_games_run(variant):
 @pytest.mark.parametrize(
     "name",
     [
-        *("mnist", "cifar10", "heartbeats"),
-        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("audio", "text", "points", "satellite")),
+        *("mnist", "cifar10", "heartbeats", "points", "satellite"),
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("audio", "text")),
     ],
 )
 def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
