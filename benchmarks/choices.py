@@ -155,7 +155,7 @@ class Study:
             self.accelerator,
             network,
             judges(),
-            guidance=drawing.get("guidance", 1.5),
+            guidance=drawing.get("guidance"),
         )
         experiment.draw(steps=drawing.get("sample_steps", 30))
         distance, agreement, *_ = CHAPTER.evaluate(experiment)

@@ -17,21 +17,23 @@ from rich.console import Console
 from rich.table import Table
 
 from diffusion_lab import open_checkpoint
+from diffusion_lab.chapters import get
 from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.metrics import frechet_distance
 
+GUIDED = get("mnist").guidance
 # name, guidance scale, sampler, spacing, steps
-OWN = ("the chapter's sampler, 100 evaluations", 1.5, "ddim", "uniform", 50)
+OWN = ("the chapter's sampler, 100 evaluations", GUIDED, "ddim", "uniform", 50)
 WAYS = [
     OWN,
-    ("the chapter's own, 60 evaluations", 1.5, "ddim", "uniform", 30),
+    ("the chapter's own, 60 evaluations", GUIDED, "ddim", "uniform", 30),
     ("100 evaluations without guidance", 1.0, "ddim", "uniform", 100),
-    ("the chapter's sampler, guided", 1.5, "ddim", "uniform", 5),
+    ("the chapter's sampler, guided", GUIDED, "ddim", "uniform", 5),
     ("without guidance", 1.0, "ddim", "uniform", 10),
     ("second order", 1.0, "dpmpp_2m", "uniform", 10),
     ("second order, equal in log-SNR", 1.0, "dpmpp_2m", "log_snr", 10),
     ("second order, Karras spacing", 1.0, "dpmpp_2m", "karras", 10),
-    ("second order, Karras spacing, guided", 1.5, "dpmpp_2m", "karras", 5),
+    ("second order, Karras spacing, guided", GUIDED, "dpmpp_2m", "karras", 5),
     ("Heun, uniform", 1.0, "heun", "uniform", 5),
 ]
 

@@ -62,7 +62,7 @@ RECIPES = {
     "mixture": Recipe(TOY, budget="quick"),
     "normal_nd": Recipe(TOY, budget="quick"),
     "mnist": Recipe(
-        "Digits of 28x28 pixels in the style of MNIST. One in a few hundred is no digit or not the one asked for.",
+        "Digits of 28x28 pixels in the style of MNIST. About one in sixty is no digit or not the one asked for.",
         source="real",
         training=Settings(steps=12_000, batch=128, learning_rate=2e-3, ema_decay=0.9995),
         dtype=torch.float16,

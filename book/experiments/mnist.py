@@ -35,7 +35,7 @@ STEPS = {
     "Heun": (samplers.heun(), lambda evaluations: (evaluations + 1) // 2),
     "DPM-Solver++(2M)": (samplers.dpmpp_2m(), lambda evaluations: evaluations),
 }
-SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+SCALES = (0.0, 0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 GUIDED_STEPS = 25
 DECAYS = (0.9, 0.99, 0.999, 0.9999)
 FOLLOWED_STEPS = 1500
