@@ -1,13 +1,15 @@
-"""What one processor second of training buys on MNIST: settings of chapter 5 beside each other at equal seconds.
+"""What one processor second of training buys in a chapter: settings beside each other at equal seconds.
 
-    python benchmarks/choices.py old "optimizer=muon learning_rate=0.016" [--seconds 110] [--seeds 0 1 2]
+    python benchmarks/choices.py now "optimizer=adamw learning_rate=0.002 batch=64" [--seconds 110] [--seeds 0 1 2]
+    python benchmarks/choices.py now "batch=32 guidance=3" --chapter audio --budget full --samples 500
 
-A choice is `old`, or what it changes of that: settings of training, of the network (width, depth, patch, levels), and
-of drawing (guidance, sample_steps, step, spacing). The training steps are timed first, in turns and by processor time,
-and the fastest turn counts, so that a busy machine does not decide. Each choice then gets as many steps as fit into the
-seconds, on one thread: 110 of these are about 60 s on two cores. The same seed gives the same start and the same noise.
-Networks are compared by the loss on held-out digits, which has the least luck in it, and by the chapter's own score of
-its own samples. Needs MNIST on disk; DIFFUSION_LAB_DATA says where.
+A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training, of the
+network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step, spacing). The training steps are
+timed first, in turns and by processor time, and the fastest turn counts, so that a busy machine does not decide. Each
+choice then gets as many steps as fit into the seconds, on one thread: 110 of these are about 60 s on two cores. The
+same seed gives the same start and the same noise. Networks are compared by the loss on held-out data, which has the
+least luck in it, and by the chapter's own scores of its own samples. Needs real data on disk, or `--source bundled`;
+DIFFUSION_LAB_DATA says where.
 """
 
 from __future__ import annotations
@@ -23,21 +25,19 @@ import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from s
 # isort: split
 import torch
 
-from diffusion_lab import losses
-from diffusion_lab.chapters import get
+from diffusion_lab.chapters import NAMES, get
+from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import assemble
-from diffusion_lab.chapters.run import judges
+from diffusion_lab.chapters.run import budget_of, judges, source_of
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import LabError
+from diffusion_lab.metrics import Score
 from diffusion_lab.networks import build_network
 from diffusion_lab.samplers import STEPS
 from diffusion_lab.times import SPACINGS
-from diffusion_lab.train import Settings, Source, Trainer
+from diffusion_lab.train import Settings, Trainer
 
-OLD = Settings(steps=1, batch=64, learning_rate=2e-3, ema_decay=0.99)
-CHAPTER = get("mnist")
-SHAPE = 1, 28, 28
 NETWORK = ("width", "depth", "patch", "levels")
 DRAWING = {"guidance": float, "sample_steps": int, "step": str, "spacing": str}
 
@@ -57,56 +57,61 @@ class Choice:
         return f"{self.training} {self.network}"
 
 
-def choice(text: str) -> Choice:
-    """What a text such as "batch=32 guidance=1" asks for; all that can be wrong with it is said here, before training.
+def choice(text: str, budget: Budget) -> Choice:
+    """What a text such as "batch=32 guidance=1" asks for; most that can be wrong with it is said here.
 
     Raises:
-        argparse.ArgumentTypeError: naming the change, and what is accepted.
+        LabError: naming the change, and what is accepted.
     """
-    training = {f.name: type(getattr(OLD, f.name)) for f in fields(Settings) if f.name != "steps"}
+    now = budget.training
+    training = {f.name: type(getattr(now, f.name)) for f in fields(Settings) if f.name != "steps"}
     kinds = {**training, **dict.fromkeys(NETWORK, int), **DRAWING}
     given = {}
-    for change in () if text == "old" else text.split():
+    for change in () if text == "now" else text.split():
         name, equals, value = change.partition("=")
         if name not in kinds or not equals:
-            raise argparse.ArgumentTypeError(f"{change!r} is not NAME=VALUE with NAME one of {', '.join(kinds)}")
+            raise LabError(f"{change!r} is not NAME=VALUE with NAME one of {', '.join(kinds)}")
         try:
             given[name] = kinds[name](value)
         except ValueError:
             number = "a whole number" if kinds[name] is int else "a number"
-            raise argparse.ArgumentTypeError(f"{name} must be {number}, got {value!r}") from None
-    network = {**CHAPTER.network, **{name: value for name, value in given.items() if name in NETWORK}}
+            raise LabError(f"{name} must be {number}, got {value!r}") from None
+    network = {**budget.network, **{name: value for name, value in given.items() if name in NETWORK}}
     drawing = {name: value for name, value in given.items() if name in DRAWING}
-    try:
-        settings = replace(OLD, **{name: value for name, value in given.items() if name in training})
-        build_network(SHAPE, **network)
-    except LabError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
     for name, known in (("step", STEPS), ("spacing", SPACINGS)):
         if drawing.get(name, next(iter(known))) not in known:
-            raise argparse.ArgumentTypeError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
+            raise LabError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
     if drawing.get("sample_steps", 1) < 1:
-        raise argparse.ArgumentTypeError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")
+        raise LabError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")
     if not math.isfinite(drawing.get("guidance", 1)):
-        raise argparse.ArgumentTypeError(f"guidance must be finite, got {drawing['guidance']}")
+        raise LabError(f"guidance must be finite, got {drawing['guidance']}")
+    settings = replace(now, **{name: value for name, value in given.items() if name in training})
     return Choice(text, settings, network, drawing)
 
 
 class Study:
-    """The data and the precision that all choices share."""
+    """The chapter, the data and the precision that all choices share."""
 
-    def __init__(self, precision: str):
-        self.data = CHAPTER.load("real", None, 0)
+    def __init__(self, chapter: Chapter, budget: Budget, source: str, precision: str):
+        self.chapter, self.budget = chapter, budget
+        self.data = chapter.load(source, None, 0)
         self.accelerator = make_accelerator("cpu", precision)
 
     def trainer(self, made: Choice, steps: int, seed: int) -> Trainer:
-        data, count = self.data, len(self.data.classes)
-        network = build_network(tuple(data.train.shape[1:]), classes=count, seed=seed, **made.network)
+        chapter, data = self.chapter, self.data
+        network = build_network(
+            tuple(data.train.shape[1:]),
+            classes=len(data.classes) if chapter.labelled else 0,
+            self_condition=chapter.self_condition,
+            seed=seed,
+            **{**chapter.network, **made.network},
+        )
+        pieces = assemble(chapter, data, network, {})
         return Trainer(
             network=network,
-            loss=losses.prediction_loss(CHAPTER.target),
-            schedule=CHAPTER.schedule(data),
-            source=Source(data.train, data.train_labels, classes=count, drop_share=CHAPTER.drop_labels),
+            loss=pieces.loss,
+            schedule=pieces.schedule,
+            source=source_of(chapter, data, pieces),
             settings=replace(made.training, steps=steps),
             accelerator=self.accelerator,
             seed=seed,
@@ -126,28 +131,31 @@ class Study:
         return best
 
     @torch.no_grad()
-    def held_out(self, network: torch.nn.Module, n: int = 4000) -> float:
-        """The training loss on test images, which get the same noise whenever this is called."""
+    def held_out(self, network: torch.nn.Module, n: int = 4000, block: int = 100) -> float:
+        """The training loss on held-out data, which get the same noise whenever this is called; no label is dropped."""
+        chapter, data = self.chapter, self.data
+        pieces = assemble(chapter, data, network, {})
+        held = replace(
+            source_of(chapter, data, pieces),
+            data=data.test,
+            labels=data.test_labels if chapter.labelled else None,
+            mask=data.info.get("test_mask"),
+            drop_share=0.0,
+        )
+        settings = Settings(steps=1, batch=block)
+        trainer = Trainer(network, pieces.loss, pieces.schedule, held, settings, self.accelerator)
         generator = torch.Generator().manual_seed(0)
-        schedule, loss = CHAPTER.schedule(self.data), losses.prediction_loss(CHAPTER.target)
-        uniforms = (torch.randperm(n, generator=generator) + 0.5) / n
-        values = []
-        for rows in torch.arange(n).split(500):
-            x0, labels = self.data.test[rows], self.data.test_labels[rows]
-            noise = torch.randn(x0.shape, generator=generator)
-            level = schedule.at(schedule.density(uniforms[rows].double(), schedule), like=noise)
-            with self.accelerator.autocast():
-                values.append(loss(network, x0, noise, level, {"labels": labels}))
-        return float(torch.cat(values).mean())
+        with self.accelerator.autocast():
+            return mean(float(trainer._loss(generator)[0]) for _ in range(n // block))
 
-    def score(self, network: torch.nn.Module, drawing: dict, seed: int, samples: int) -> tuple[float, float, float]:
-        """Fréchet distance, its floor, and the share of samples of the class asked for."""
-        pieces = assemble(CHAPTER, self.data, network, {"step": drawing["step"]} if "step" in drawing else {})
+    def scores(self, network: torch.nn.Module, drawing: dict, seed: int, samples: int) -> list[Score]:
+        """The chapter's first two scores of what the network draws."""
+        pieces = assemble(self.chapter, self.data, network, {"step": drawing["step"]} if "step" in drawing else {})
         if "spacing" in drawing:
             pieces = replace(pieces, schedule=replace(pieces.schedule, spacing=SPACINGS[drawing["spacing"]]))
-        budget = replace(CHAPTER.budgets["full"], samples=samples)
+        budget = replace(self.budget, samples=samples)
         experiment = Experiment(
-            CHAPTER,
+            self.chapter,
             self.data,
             pieces,
             budget,
@@ -157,44 +165,61 @@ class Study:
             judges(),
             guidance=drawing.get("guidance"),
         )
-        experiment.draw(steps=drawing.get("sample_steps", 30))
-        distance, agreement, *_ = CHAPTER.evaluate(experiment)
-        return distance.value, distance.floor, agreement.value
+        experiment.draw(steps=drawing.get("sample_steps"))
+        return self.chapter.evaluate(experiment)[:2]
 
 
-def spread(values: list[float], digits: int) -> str:
-    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation, to four digits."""
+    return f"{mean(values):.4g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("choices", nargs="+", type=choice)
+    parser.add_argument("choices", nargs="+")
+    parser.add_argument("--chapter", choices=[name for name in NAMES if get(name).latent is None], default="mnist")
+    parser.add_argument("--budget", default="quick", help="what `now` means, and how many samples are drawn")
+    parser.add_argument("--source", choices=("real", "bundled", "auto"), default="real")
     parser.add_argument("--seconds", type=float, default=110, help="processor seconds of training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=2000, help="0 for the loss on held-out digits alone")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default=CHAPTER.precision)
+    parser.add_argument("--samples", type=int, help="0 for the loss on held-out data alone; else as the budget has it")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="the chapter's, unless you say")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    study = Study(arguments.precision)
-    costs = study.costs(arguments.choices)
-    results: dict[str, list] = {made.name: [] for made in arguments.choices}
+    chapter = get(arguments.chapter)
+    precision = arguments.precision or chapter.precision
+    try:
+        budget = budget_of(chapter, arguments.budget)
+        choices = [choice(text, budget) for text in arguments.choices]
+        study = Study(chapter, budget, arguments.source, precision)
+        costs = study.costs(choices)
+    except LabError as error:
+        parser.error(str(error))
+    samples = budget.samples if arguments.samples is None else arguments.samples
+    losses: dict[str, list[float]] = {made.name: [] for made in choices}
+    scores: dict[str, list[list[Score]]] = {made.name: [] for made in choices}
     networks: dict[tuple[str, int], torch.nn.Module] = {}
     for seed in arguments.seeds:
-        for made in arguments.choices:
+        for made in choices:
             if (made.key, seed) not in networks:
                 trainer = study.trainer(made, int(arguments.seconds / costs[made.key]), seed)
                 networks[made.key, seed] = trainer.fit()
             network = networks[made.key, seed]
-            scores = study.score(network, made.drawing, seed, arguments.samples) if arguments.samples else ()
-            results[made.name].append((study.held_out(network), *scores))
-            print(f"{made.name}, seed {seed}: " + ", ".join(f"{v:.4g}" for v in results[made.name][-1]), flush=True)
-    print(f"\n{arguments.seconds:g} processor seconds, {len(arguments.seeds)} seeds, {arguments.precision}\n")
-    print("| choice | a step, ms | steps | held-out loss | Fréchet distance | floor | class asked for |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for made in arguments.choices:
-        cost, columns = costs[made.key], list(zip(*results[made.name], strict=True))
-        cells = [spread(values, digits) for values, digits in zip(columns, (4, 2, 2, 3), strict=False)]
-        print(f"| {made.name} | {1e3 * cost:.0f} | {int(arguments.seconds / cost)} | " + " | ".join(cells) + " |")
+            losses[made.name].append(study.held_out(network))
+            scores[made.name].append(study.scores(network, made.drawing, seed, samples) if samples else [])
+            found = ", ".join(f"{score.name} {score.value:.4g}" for score in scores[made.name][-1])
+            print(f"{made.name}, seed {seed}: held-out loss {losses[made.name][-1]:.4g} {found}", flush=True)
+    print(f"\n{arguments.seconds:g} processor seconds, {len(arguments.seeds)} seeds, {precision}\n")
+    named = [score.name for score in scores[choices[0].name][0]]
+    columns = ["a step, ms", "steps", "held-out loss", *named] + ["floor"] * bool(named)
+    print("| choice | " + " | ".join(columns) + " |")
+    print("| --- |" + " ---: |" * len(columns))
+    for made in choices:
+        cost, drawn = costs[made.key], list(zip(*scores[made.name], strict=True))
+        cells = [f"{1e3 * cost:.0f}", f"{int(arguments.seconds / cost)}", spread(losses[made.name])]
+        cells += [spread([score.value for score in each]) for each in drawn]
+        cells += [spread([score.floor for score in each]) for each in drawn[:1]]
+        print(f"| {made.name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

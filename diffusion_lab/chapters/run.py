@@ -136,7 +136,7 @@ def run_chapter(
         network=parts.network,
         loss=parts.loss,
         schedule=parts.schedule,
-        source=_source(chapter, dataset, parts),
+        source=source_of(chapter, dataset, parts),
         settings=allowance.training,
         accelerator=accelerator,
         seed=seed,
@@ -272,7 +272,8 @@ def budget_of(chapter: Chapter, budget: str) -> Budget:
     return chapter.budgets[budget]
 
 
-def _source(chapter: Chapter, dataset: Dataset, pieces: Pieces) -> Source:
+def source_of(chapter: Chapter, dataset: Dataset, pieces: Pieces) -> Source:
+    """What a chapter trains on: data, conditions, and how labels are dropped."""
     return Source(
         data=dataset.train,
         labels=dataset.train_labels if chapter.labelled else None,
