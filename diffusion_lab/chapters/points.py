@@ -152,7 +152,7 @@ CHAPTER = Chapter(
     denoise_log_snr=(4.0, 1.0, -2.0),
     denoise_score=denoise_score,
     budgets={
-        "smoke": Budget(Settings(steps=10, batch=16), samples=24, sample_steps=4),
+        "smoke": Budget(Settings(steps=10, batch=16), samples=12, sample_steps=4),
         "quick": Budget(Settings(steps=1500, batch=32, ema_decay=0.99), samples=200, sample_steps=30),
         "full": Budget(Settings(steps=8000, batch=64, ema_decay=0.999), samples=400, sample_steps=60),
     },

@@ -69,7 +69,13 @@ def earth_movers_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def earth_movers_distances(a: Tensor, b: Tensor) -> Tensor:
     """The earth mover's distance (N, M) of each cloud of a (N, P, 3) to each of b (M, P, 3)."""
-    return torch.stack([earth_movers_distance(one.expand(len(b), -1, -1), b) for one in a])
+    if a is not b or len(a) == 1:
+        return torch.stack([earth_movers_distance(one.expand(len(b), -1, -1), b) for one in a])
+    # Among themselves: each pair once.
+    first, second = torch.triu_indices(len(a), len(a), offset=1)
+    distances = torch.zeros(len(a), len(a), dtype=torch.float64)
+    distances[first, second] = distances[second, first] = earth_movers_distance(a[first], a[second])
+    return distances
 
 
 def _moved(x: Tensor, y: Tensor) -> float:

@@ -49,6 +49,8 @@ def test_the_earth_movers_distance_is_the_best_of_all_ways():
     ]
     torch.testing.assert_close(earth_movers_distance(a, b), torch.stack(wanted))
     torch.testing.assert_close(earth_movers_distances(a, b).diagonal(), torch.stack(wanted))
+    torch.testing.assert_close(earth_movers_distances(a, a), earth_movers_distances(a, a.clone()))
+    assert earth_movers_distances(one := a[:1], one).tolist() == [[0]]
     on_a_line, other = clouds(1, 60, 4, dim=1), clouds(1, 60, 5, dim=1)
     found = float(earth_movers_distance(on_a_line, other))
     assert found == pytest.approx(wasserstein_distance(on_a_line[0, :, 0], other[0, :, 0]))
