@@ -8,7 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from . import exercises, freshness, media, numbering, offline, places, playground, reference, source
+from . import exercises, freshness, kernels, media, numbering, offline, places, playground, reference, source
 
 PROCESSES = 2
 
@@ -19,7 +19,7 @@ def deal_out(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    for part in (exercises, freshness, media, numbering, offline, places, playground, reference, source):
+    for part in (exercises, freshness, kernels, media, numbering, offline, places, playground, reference, source):
         part.setup(app)
     # Pages run their code while they are read, so some are read at once, each with one thread for torch.
     app.parallel = max(app.parallel, min(PROCESSES, os.cpu_count() or 1))

@@ -6,9 +6,10 @@ import ast
 import io
 import re
 import subprocess
-import sys
 import textwrap
 import tokenize
+
+from ruff.__main__ import find_ruff_bin
 
 COLUMNS = 76
 
@@ -42,7 +43,7 @@ def narrow(source: str, columns: int = COLUMNS) -> str:
 
 
 def _formatted(source: str, columns: int) -> str:
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", str(columns), "-"]
+    command = [find_ruff_bin(), "format", "--isolated", "--line-length", str(columns), "-"]
     done = subprocess.run(command, input=source, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise ValueError(f"ruff cannot format this code: {done.stderr.strip()}")

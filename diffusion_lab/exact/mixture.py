@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,14 +50,17 @@ class Mixture:
         """log p_t(x) in nats, (B,)."""
         return torch.logsumexp(self._joint(x, level), dim=-1)
 
-    def _average(self, x: Tensor, level: Level, values: list[Tensor]) -> Tensor:
-        return (self.responsibilities(x, level).unsqueeze(-1) * torch.stack(values, dim=-2)).sum(dim=-2)
-
     def denoise(self, x: Tensor, level: Level) -> Prediction:
         """E[x0 | x] and E[eps | x], (B, D): the components' answers, averaged by their responsibilities."""
+        shares = self.responsibilities(x, level)
         predictions = [part.denoise(x, level) for part in self.parts]
-        return Prediction(*(self._average(x, level, list(values)) for values in zip(*predictions, strict=True)))
+        return Prediction(*(_average(shares, values) for values in zip(*predictions, strict=True)))
 
     def score(self, x: Tensor, level: Level) -> Tensor:
         """The gradient of the log-density at x, (B, D)."""
-        return self._average(x, level, [part.score(x, level) for part in self.parts])
+        return _average(self.responsibilities(x, level), [part.score(x, level) for part in self.parts])
+
+
+def _average(shares: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """K values (B, D) each, averaged by their shares (B, K)."""
+    return (shares.unsqueeze(-1) * torch.stack(list(values), dim=-2)).sum(dim=-2)

@@ -11,6 +11,8 @@ from io import BytesIO
 from itertools import count
 from string import Template
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from diffusion_lab.errors import PieceError
@@ -144,9 +146,12 @@ def to_webp(figure: LabFigure) -> tuple[bytes, tuple[int, int]]:
 
     The picture is not cut to what is drawn, as a PNG is: so figures of one size give pictures of one size.
     """
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi=DPI)
-    picture = Image.open(png).convert("RGB")
+    # Drawn once: `savefig` would draw it a second time, to nowhere, before it places the panels.
+    canvas, dpi = FigureCanvasAgg(figure), figure.dpi
+    figure.set_dpi(DPI)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    figure.set_dpi(dpi)
     files = []
     for options in ({"lossless": True}, {"quality": 85}):
         file = BytesIO()
