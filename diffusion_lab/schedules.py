@@ -19,7 +19,10 @@ from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level, expand
 
 Path = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""t (any shape, float64, in [0, 1]) -> alpha and sigma of the same shape; log-SNR must fall as t grows."""
+"""t (any shape, float64, in [0, 1]) -> alpha and sigma of the same shape; log-SNR must fall as t grows.
+
+It may have a method `time_at`, log-SNR -> t: `Schedule.time_at` then need not search.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,25 @@ class Schedule:
         return float(level.alpha**2 / (level.alpha**2 + level.sigma**2))
 
     def time_at(self, log_snr: Tensor) -> Tensor:
-        """The time in [t_min, t_max] whose log-SNR is `log_snr`, by bisection; clipped to the ends."""
+        """The time in [t_min, t_max] whose log-SNR is `log_snr`, clipped to the ends.
+
+        By the path's own `time_at` where it has one, else by bisection.
+        """
         log_snr = torch.as_tensor(log_snr, dtype=torch.float64)
+        found = getattr(self.path, "time_at", self._bisect)(log_snr)
+        # The ends exactly: a grid that should start at t_max must not start a rounding error before it.
+        start, end = self.log_snr(self.t_max), self.log_snr(self.t_min)
+        found = torch.where(log_snr <= start + 1e-12 * abs(start), self.t_max, found)
+        return torch.where(log_snr >= end - 1e-12 * abs(end), self.t_min, found)
+
+    def _bisect(self, log_snr: Tensor) -> Tensor:
         low = torch.full_like(log_snr, self.t_min)
         high = torch.full_like(log_snr, self.t_max)
         for _ in range(60):
             middle = (low + high) / 2
             cleaner = self.log_snr(middle) > log_snr
             low, high = torch.where(cleaner, middle, low), torch.where(cleaner, high, middle)
-        # The ends exactly: a grid that should start at t_max must not start a rounding error before it.
-        start, end = self.log_snr(self.t_max), self.log_snr(self.t_min)
-        middle = torch.where(log_snr <= start + 1e-12 * abs(start), self.t_max, (low + high) / 2)
-        return torch.where(log_snr >= end - 1e-12 * abs(end), self.t_min, middle)
+        return (low + high) / 2
 
     def limit_log_snr(self, low: float, high: float) -> Schedule:
         """Train and sample only where log-SNR is between `low` and `high`.
@@ -217,14 +227,23 @@ def geometric(sigma_min: float = 0.01, sigma_max: float = 10.0) -> Schedule:
     return _variance_exploding("geometric", sigma_min, sigma_max, placing.log_snr_spacing, placing.log_snr_density)
 
 
+@dataclass(frozen=True)
+class _Exploding:
+    """alpha = 1 and sigma = sigma_max t: a `Path` that knows its inverse, which each batch of training asks for."""
+
+    sigma_max: float
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(t), self.sigma_max * t
+
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        return torch.exp(-log_snr / 2) / self.sigma_max
+
+
 def _variance_exploding(name, sigma_min, sigma_max, spacing, density) -> Schedule:
     if not 0 < sigma_min < sigma_max:
         raise PieceError(f"{name} needs 0 < sigma_min < sigma_max, got {sigma_min:g} and {sigma_max:g}")
-
-    def path(t: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(t), sigma_max * t
-
-    return Schedule(name, path, t_min=sigma_min / sigma_max, spacing=spacing, density=density)
+    return Schedule(name, _Exploding(sigma_max), t_min=sigma_min / sigma_max, spacing=spacing, density=density)
 
 
 def shift_log_snr(schedule: Schedule, shift: float) -> Schedule:

@@ -136,12 +136,17 @@ class Source:
 @torch.no_grad()
 def ema_update(average: nn.Module, online: nn.Module, decay: float) -> None:
     """average <- decay average + (1 - decay) online, weights and buffers, in place."""
-    pairs = list(zip(average.state_dict().values(), online.state_dict().values(), strict=True))
+    pairs = list(zip(_tensors(average), _tensors(online), strict=True))
     floats = [(a, o.detach()) for a, o in pairs if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in floats], [o for _, o in floats], 1 - decay)
     for a, o in pairs:
         if not a.is_floating_point():
             a.copy_(o)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    """Weights and buffers, each once; `state_dict` has a weight that two layers share twice."""
+    return [*network.parameters(), *network.buffers()]
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:

@@ -19,7 +19,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +49,25 @@ class Recipe:
     source: str = "auto"
     """"real", "bundled", or "auto" for data that are generated and everywhere the same."""
     training: Settings | None = None
-    """None: as the chapter's full budget has it."""
+    """None: as the budget has it."""
     budget: str = "full"
     dtype: torch.dtype = torch.float32
     """What the weights are stored in. They are loaded as float32."""
 
 
-TOY = "It knows one distribution and nothing else."
+TOY = Recipe("It knows one distribution and nothing else.", training=Settings(steps=4000, batch=1024), budget="quick")
 RECIPES = {
-    "normal_1d": Recipe(TOY, budget="quick"),
-    "normal_2d": Recipe(TOY, budget="quick"),
-    "mixture": Recipe(TOY, budget="quick"),
-    "normal_nd": Recipe(TOY, budget="quick"),
+    "normal_1d": TOY,
+    "normal_2d": TOY,
+    "mixture": TOY,
+    "normal_nd": TOY,
     "mnist": Recipe(
         "Digits of 28x28 pixels in the style of MNIST. About one in sixty is no digit or not the one asked for.",
         source="real",
         training=Settings(steps=12_000, batch=128, learning_rate=2e-3, ema_decay=0.9995),
         dtype=torch.float16,
     ),
-    "spiral": Recipe(TOY, budget="quick"),
+    "spiral": replace(TOY, training=Settings(steps=6000, batch=1024)),
     "cifar10": Recipe(
         "Scenes of 32x32 pixels with the colours and the layout of their class. Ships, lorries, horses and faces of "
         "dogs can be made out; details are smeared, and many an object is none.",

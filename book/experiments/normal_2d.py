@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from diffusion_lab.plots.plane import AXES, dots, frame, square
 from diffusion_lab.plots.style import DATA, FAULT, SAMPLES
 from diffusion_lab.schedules import Schedule
 from diffusion_lab.targets import Target
-from diffusion_lab.train import Source, Trainer
+from diffusion_lab.train import Settings, Source, Trainer
 
 TRAINING, COUNT, SEEDS = 1500, 10_000, (0, 1, 2)
 STEPS = 50
@@ -89,7 +88,7 @@ def train(target: str, schedule: Schedule, seed: int) -> tuple[Denoiser, Target,
     chapter = get("normal_2d")
     dataset = chapter.load("auto", None, seed)
     own = assemble(chapter, dataset, build(chapter, dataset, seed), {"target": target, "schedule": schedule})
-    settings = replace(chapter.budgets["quick"].training, steps=TRAINING)
+    settings = Settings(steps=TRAINING, batch=1024)
     source = Source(data=dataset.train)
     trainer = Trainer(own.network, own.loss, schedule, source, settings, make_accelerator("cpu", "float32"), seed)
     network, last = trainer.fit(), TRAINING // 10

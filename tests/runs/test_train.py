@@ -150,6 +150,20 @@ def test_ema_is_a_geometric_average_of_weights_and_buffers():
     assert average.weight.grad_fn is None
 
 
+def test_a_weight_that_two_layers_share_is_averaged_once():
+    def tied() -> torch.nn.Sequential:
+        network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+        network[1].weight = network[0].weight
+        return network
+
+    online, average = tied(), tied()
+    with torch.no_grad():
+        online[0].weight.fill_(1.0)
+        average[0].weight.fill_(0.0)
+    ema_update(average, online, 0.75)
+    assert torch.allclose(average[1].weight, torch.full((3, 3), 0.25))
+
+
 def test_the_learning_rate_rises_then_falls_to_zero():
     settings = Settings(steps=1000, batch=1, learning_rate=2.0, warmup=100)
     rates = [learning_rate_at(step, settings) for step in range(1000)]
