@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,7 @@ HEAD = SOLUTION[: SOLUTION.index(":\n") + 2]
 """The line with `def` and the pieces."""
 OWNER = Owner("the student called so", COURSE)
 RELEASES = Path(__file__).resolve().parents[2] / "exercises"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox():
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed on this machine")
-    yield
-    workers.done()
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def handed_in(code, typed="ada", course=COURSE, chapter=CHAPTER):

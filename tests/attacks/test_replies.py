@@ -158,8 +158,8 @@ def test_waiting_is_not_computing():
         time.sleep(0.8)
 
 
-def graded(sources: dict[str, str]) -> dict:
-    order = {"student": "s", "chapter": CHAPTER, "digest": "", "seed": 5, "seed_id": "", "isolation": "none"}
+def graded(sources: dict[str, str], isolation: str = "bubblewrap") -> dict:
+    order = {"student": "s", "chapter": CHAPTER, "digest": "", "seed": 5, "seed_id": "", "isolation": isolation}
     data = json.dumps(filled(SOME | sources)).encode()
     return workers.graded(order | {"data": data, "version": diffusion_lab.__version__})
 
@@ -171,7 +171,7 @@ def _done():
     workers.done()
 
 
-@pytest.mark.usefixtures("_done")
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("faults", [(RuntimeError("odd"), MemoryError(), RecursionError()), ("slow",)], ids=repr)
 def test_what_goes_wrong_while_answers_are_compared_is_that_submissions(faults, monkeypatch: pytest.MonkeyPatch):
     """A piece of it loses its points, and the others keep theirs."""
@@ -193,7 +193,7 @@ def test_what_goes_wrong_while_answers_are_compared_is_that_submissions(faults, 
     assert all(any(name in note for note in result["notes"]) for name in fault_in)
 
 
-@pytest.mark.usefixtures("_done")
+@pytest.mark.usefixtures("warm")
 def test_a_fault_that_the_references_own_answers_have_is_the_graders(monkeypatch: pytest.MonkeyPatch):
     def broken(asked, caller, seed):
         raise RuntimeError("a mistake of ours")
@@ -226,7 +226,7 @@ ODD = [
 def test_odd_replies_get_marks_like_any_other_wrong_answer(forged: str):
     # Whoever calls `globals` may need every line, so this one is run.
     body = f"import sys\nglobals()\nsys.modules['__main__']._reply = lambda returned: {forged}\n"
-    result = graded({EXERCISES[0].name: body + SOME[EXERCISES[0].name]})
+    result = graded({EXERCISES[0].name: body + SOME[EXERCISES[0].name]}, "none")
     assert result["state"] == "graded" and result["points"] == 0
 
 

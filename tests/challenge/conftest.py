@@ -17,9 +17,9 @@ def spiral():
 
 
 @pytest.fixture(scope="session")
-def walls(bubblewrap):
-    """Two sandboxes, for all tests of a process."""
-    with sandbox_of("bubblewrap") as sandbox, sandbox_of("bubblewrap") as home:
+def walls(sandbox):
+    """Two sandboxes, for all tests of a process: that of all others, and one more."""
+    with sandbox_of("bubblewrap") as home:
         yield sandbox, home
 
 

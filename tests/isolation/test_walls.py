@@ -380,6 +380,8 @@ def test_nothing_is_left_when_the_sandbox_closes(tmp_path: Path):
     assert SECRET not in done.stdout
 
 
-def test_limits_are_the_callers(tmp_path: Path):
-    with Sandbox(Limits(memory=100 << 20)) as small, small.open() as session, pytest.raises(Gone, match="memory"):
+def test_limits_are_the_callers(sandbox, monkeypatch: pytest.MonkeyPatch):
+    """Those that it has when a submission comes."""
+    monkeypatch.setattr(sandbox, "limits", Limits(memory=100 << 20))
+    with sandbox.open() as session, pytest.raises(Gone, match="memory"):
         session.run_cell("large", "x = b'x' * (300 << 20)\nimport time\ntime.sleep(3)")
