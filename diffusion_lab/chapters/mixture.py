@@ -78,7 +78,9 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=6),
-        "quick": Budget(Settings(steps=4000, batch=1024), samples=3000, sample_steps=50),
+        "quick": Budget(
+            Settings(steps=2800, batch=512, learning_rate=4e-3, ema_decay=0.998), samples=3000, sample_steps=50
+        ),
         "full": Budget(Settings(steps=20000, batch=2048), samples=10000, sample_steps=100),
     },
     denoise_log_snr=(3.0, 0.0, -2.0),

@@ -40,7 +40,9 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=10),
-        "quick": Budget(Settings(steps=4000, batch=1024), samples=2500, sample_steps=40),
+        "quick": Budget(
+            Settings(steps=3000, batch=512, learning_rate=4e-3, ema_decay=0.998), samples=2500, sample_steps=40
+        ),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=50),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),
