@@ -126,7 +126,11 @@ CHAPTER = Chapter(
     denoise_score=removal_score,
     budgets={
         "smoke": Budget(Settings(steps=15, batch=32), samples=50, sample_steps=5),
-        "quick": Budget(Settings(steps=750, batch=32, ema_decay=0.99), samples=250, sample_steps=30),
+        "quick": Budget(
+            Settings(steps=750, batch=16, learning_rate=0.016, ema_decay=0.99, optimizer="muon"),
+            samples=250,
+            sample_steps=30,
+        ),
         "full": Budget(
             Settings(steps=6000, batch=64, learning_rate=2e-3, ema_decay=0.999), samples=500, sample_steps=50
         ),
