@@ -184,13 +184,16 @@ def draw_points(mesh: Any, name: str, count: int, seed: int) -> tuple[np.ndarray
 
 def _require_whole(text: str, name: str) -> None:
     """See that all vertices and faces that the head of a file announces are there: `trimesh` takes what it finds."""
-    lines = [line.partition("#")[0].split() for line in text.splitlines()]
-    lines = [line for line in lines if line]
-    if not lines or not lines[0][0].upper().startswith(("OFF", "COFF")):
+    rows = text.splitlines()
+    if "#" in text:
+        rows = [row.partition("#")[0] for row in rows]
+    rows = [row for row in rows if row and not row.isspace()]  # of hundreds of thousands, only a few are taken apart
+    first = rows[0].split() if rows else [""]
+    if not first[0].upper().startswith(("OFF", "COFF")):
         raise DataError(f"{name} is no OFF file: it does not begin with OFF")
     # ModelNet has files whose counts follow in the same line, even without a space: OFF490 518 0
-    rest = [lines[0][0].upper().partition("OFF")[2], *lines[0][1:]]
-    counts, body = (rest, lines[1:]) if any(rest) else (lines[1] if len(lines) > 1 else [], lines[2:])
+    rest = [first[0].upper().partition("OFF")[2], *first[1:]]
+    counts, body = (rest, rows[1:]) if any(rest) else (rows[1].split() if len(rows) > 1 else [], rows[2:])
     try:
         vertices, faces = (int(word) for word in [word for word in counts if word][:2])
         if vertices < 0 or faces < 0:
@@ -199,8 +202,8 @@ def _require_whole(text: str, name: str) -> None:
         raise DataError(f"{name} does not say how many vertices and faces it has") from fault
     if not faces:
         raise DataError(f"{name} has no faces, only {vertices} vertices; points are drawn from faces")
-    found = len(body)
-    short = found == vertices + faces and body[-1][0].isdigit() and len(body[-1]) < int(body[-1][0]) + 1
+    found, last = len(body), body[-1].split() if body else [""]
+    short = found == vertices + faces and last[0].isdigit() and len(last) < int(last[0]) + 1
     if found < vertices + faces or short:
         raise DataError(
             f"{name} is truncated: it announces {vertices} vertices and {faces} faces, and has {found} lines of them"
