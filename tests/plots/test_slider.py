@@ -6,13 +6,16 @@ import base64
 import json
 from io import BytesIO
 
+import matplotlib
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from diffusion_lab.errors import PieceError
 from diffusion_lab.plots import Slider
-from diffusion_lab.plots.figure import finish, new_figure, styled
+from diffusion_lab.plots.figure import DPI, finish, new_figure, styled
+from diffusion_lab.plots.style import RC
 
 
 @styled
@@ -32,6 +35,31 @@ def test_its_pictures_are_webp_of_one_size(slider: Slider):
     pictures = [Image.open(BytesIO(frame)) for frame in slider.frames]
     assert {(picture.format, picture.size) for picture in pictures} == {("WEBP", (720, 360))}
     assert len({picture.tobytes() for picture in pictures}) == 3
+
+
+@styled
+def shaded():
+    figure = new_figure(6, 3)
+    figure.subplots().imshow(np.random.default_rng(0).random((30, 60)), interpolation="bicubic")
+    return finish(figure, "Clouds", "Soft clouds")
+
+
+def test_a_frame_is_what_matplotlib_saves_and_exact_where_that_is_smaller():
+    def saved(figure) -> Image.Image:
+        file = BytesIO()
+        with matplotlib.rc_context(RC):
+            figure.savefig(file, format="png", dpi=DPI)
+        return Image.open(file).convert("RGB")
+
+    flat, soft = saved(drawn(2)), saved(shaded())
+    frames = Slider([drawn(2), shaded()], ["flat", "soft"], "kind").frames
+    exact, close = (Image.open(BytesIO(frame)).convert("RGB") for frame in frames)
+    assert exact.tobytes() == flat.tobytes()
+    assert close.tobytes() != soft.tobytes()
+    assert max(ImageStat.Stat(ImageChops.difference(close, soft)).mean) < 4  # of 255
+    file = BytesIO()
+    soft.save(file, format="WEBP", lossless=True, method=6)
+    assert len(frames[1]) < file.tell()
 
 
 def test_its_page_is_whole_and_starts_where_it_should(slider: Slider):
