@@ -65,7 +65,9 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=20),
-        "quick": Budget(Settings(steps=6000, batch=1024), samples=5000, sample_steps=100),
+        "quick": Budget(
+            Settings(steps=4000, batch=512, learning_rate=4e-3, ema_decay=0.998), samples=5000, sample_steps=100
+        ),
         "full": Budget(Settings(steps=25000, batch=2048), samples=10000, sample_steps=200),
     },
     denoise_log_snr=(5.0, 2.0, -1.0),
