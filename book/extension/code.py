@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import subprocess
-import sys
 import textwrap
 import tokenize
+
+from ruff import find_ruff_bin
 
 COLUMNS = 76
 
@@ -41,8 +43,9 @@ def narrow(source: str, columns: int = COLUMNS) -> str:
     return _wrapped_comments(source, columns).strip("\n")
 
 
+@functools.cache
 def _formatted(source: str, columns: int) -> str:
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", str(columns), "-"]
+    command = [find_ruff_bin(), "format", "--isolated", "--line-length", str(columns), "-"]
     done = subprocess.run(command, input=source, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise ValueError(f"ruff cannot format this code: {done.stderr.strip()}")
