@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import subprocess
 import textwrap
 import tokenize
 
-from ruff.__main__ import find_ruff_bin
+from ruff import find_ruff_bin
 
 COLUMNS = 76
 
@@ -42,6 +43,7 @@ def narrow(source: str, columns: int = COLUMNS) -> str:
     return _wrapped_comments(source, columns).strip("\n")
 
 
+@functools.cache
 def _formatted(source: str, columns: int) -> str:
     command = [find_ruff_bin(), "format", "--isolated", "--line-length", str(columns), "-"]
     done = subprocess.run(command, input=source, capture_output=True, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 
@@ -12,6 +13,8 @@ from book_source import ROOT, pages
 from diffusion_lab.cli import app
 
 PAGES = pages()
+# Made once: typer makes its commands anew each time that it is asked.
+course_commands = functools.cache(lambda: typer.main.get_command(app))
 SHOWN = re.compile(
     r"^[ >]*```(?:\{commands\} )?(?:sh|shell|bash|console|powershell)\n(.*?)^[ >]*```", re.MULTILINE | re.DOTALL
 )
@@ -33,7 +36,7 @@ def fault(words: list[str]) -> str | None:
     if words[0] == "python":
         script = next((word for word in words[1:] if word.endswith(".py")), None)
         return None if script is None or (ROOT / script).is_file() else f"no script {script}"
-    command, rest = typer.main.get_command(app), words[1:]
+    command, rest = course_commands(), words[1:]
     while rest and hasattr(command, "commands"):
         if rest[0] not in command.commands:
             return f"no command {rest[0]}"
@@ -44,7 +47,7 @@ def fault(words: list[str]) -> str | None:
 
 def test_the_page_of_commands_has_them_all():
     """Each command and each option of `run`, so that a new one is not forgotten there."""
-    group = typer.main.get_command(app)
+    group = course_commands()
     named = {words[1] for words in commands(PAGES["commands"].text) if len(words) > 1 and words[0] == "diffusion-lab"}
     assert set(group.commands) - named == set()
     options = {name for option in group.commands["run"].params for name in option.opts if name.startswith("--")}

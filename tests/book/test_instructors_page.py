@@ -7,12 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 from book_source import BOOK, pages, read
-from test_book_commands import SHOWN
+from test_book_commands import SHOWN, course_commands
 
 import diffusion_lab
-from diffusion_lab.cli import app
 from diffusion_lab.cli.grading import INTERRUPTED, NOT_ALL_GRADED, Isolation
 from diffusion_lab.errors import LabError
 from diffusion_lab.grading.classroom import records
@@ -43,7 +41,7 @@ def shown(program: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("words", shown("diffusion-lab"), ids=" ".join)
 def test_a_command_is_taken_by_the_commands_own_parser(words: list[str]):
-    group = typer.main.get_command(app)
+    group = course_commands()
     group.commands[words[0]].make_context(words[0], words[1:])  # raises where it is not
 
 
@@ -58,7 +56,7 @@ def test_nbgrader_has_its_commands():
 
 
 def test_every_option_of_grade_is_explained():
-    options = {name for option in typer.main.get_command(app).commands["grade"].params for name in option.opts}
+    options = {name for option in course_commands().commands["grade"].params for name in option.opts}
     assert [name for name in options if name.startswith("--") and name not in TEXT] == []
     assert all(f"| `{kind.value}`" in TEXT for kind in Isolation)
 
