@@ -317,7 +317,7 @@ def waited_for(condition, seconds: float = 120.0):
 
 @pytest.mark.slow
 def test_a_worker_of_a_cluster_is_killed_and_no_mark_is_lost(tmp_path: Path):
-    expected = hand_in(tmp_path, 24)
+    expected = hand_in(tmp_path, 10)
     place = tmp_path / "scheduler.json"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     dask = [sys.executable, "-m", "dask"]

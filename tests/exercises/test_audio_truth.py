@@ -245,6 +245,7 @@ def test_each_slot_does_what_the_chapter_does():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_pieces_run_the_chapter():
     """On the learner's schedule the chapter's own loss and step give the same samples, up to rounding in bfloat16."""
     slots = NOTEBOOK.slots({name: item.reference for name, item in library().items()})

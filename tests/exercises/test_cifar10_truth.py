@@ -175,6 +175,7 @@ def test_each_slot_does_what_the_chapter_does():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_pieces_run_the_chapter():
     """The same method as the chapter's: samples differ by rounding, in bfloat16 where it is used."""
     slots = NOTEBOOK.slots({name: item.reference for name, item in library().items()})

@@ -103,6 +103,7 @@ def test_pairs_are_as_many_as_a_maximum_matching_has():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_chapter_runs_on_the_pieces():
     report = run_chapter("heartbeats", budget="smoke", source="bundled", **own_slots())
     assert len(report.scores) == 4 and all(np.isfinite(score.value) for score in report.scores)

@@ -179,6 +179,7 @@ def test_each_slot_does_what_the_chapter_does():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_pieces_run_the_chapter():
     """The same method on the same levels as the chapter's: samples differ by rounding, in bfloat16 where it is used."""
     own = run_chapter("mnist", budget="smoke", source="bundled", device="cpu", **NOTEBOOK.slots(OWN))

@@ -93,6 +93,7 @@ def test_the_distance_is_the_metrics():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_chapter_runs_on_the_references():
     report = run_chapter(
         "points", budget="smoke", source="bundled", **NOTEBOOK.slots({n: i.reference for n, i in library().items()})

@@ -83,6 +83,7 @@ def test_hidden_bands_are_those_of_least_squares():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_the_chapter_runs_on_the_references():
     own = {name: item.reference for name, item in library().items()}
     report = run_chapter("satellite", budget="smoke", source="bundled", **NOTEBOOK.slots(own))

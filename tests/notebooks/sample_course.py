@@ -87,7 +87,7 @@ class Course:
         self.solution.write_bytes(content(source(self.notebook)))
         self.settings = configuration(ROOT / CONFIGURATION, root)
         # Short only where a loop is meant, because everything else may take long on a busy machine.
-        self.settings.Execute.timeout_func = lambda cell: 5 if "while True" in cell.source else 120
+        self.settings.Execute.timeout_func = lambda cell: 3 if "while True" in cell.source else 120
         application = Application(config=self.settings)
         application.log.setLevel(logging.ERROR)
         self.api = NbGraderAPI(parent=application, log_level=logging.ERROR)

@@ -136,6 +136,7 @@ def test_a_budget_brings_its_own_network_and_its_checkpoint_knows(budget, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 @pytest.mark.parametrize("name", [name for name in (*NAMES, *BEYOND) if name != "satellite"])  # has a file of its own
 def test_every_chapter_runs_on_what_is_bundled(name, tmp_path):
     report = run_chapter(name, budget="smoke", source="auto" if name in GENERATED else "bundled", out=tmp_path)

@@ -151,6 +151,7 @@ def test_the_seconds_of_the_autoencoder_are_told_apart(smoke):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_made_once")
 def test_a_checkpoint_brings_its_autoencoder(smoke, tmp_path):
     assert smoke.source == "bundled" and smoke.samples.isfinite().all()
     assert all(Path(smoke.files[name]).exists() for name in ("samples", "denoising", "restored"))
