@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +12,8 @@ from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util import logging
+
+from diffusion_lab.plots.slider import encoded, exact_may_have
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,11 @@ def to_webp(picture: Image.Image, file: Path) -> None:
     """The same picture in half the bytes or less: to the last bit, unless soft shading makes that far heavier."""
     if file.is_file():
         return
-    exact, close = BytesIO(), BytesIO()
-    picture.convert("RGB").save(exact, format="WEBP", lossless=True, method=4)
-    picture.convert("RGB").save(close, format="WEBP", quality=90, method=4)
-    far_heavier = exact.tell() > 1.5 * close.tell()
-    file.write_bytes((close if far_heavier else exact).getvalue())
+    picture = picture.convert("RGB")
+    close = encoded(picture, quality=90, method=4)
+    most = 1.5 * len(close)
+    exact = encoded(picture, lossless=True, method=4) if exact_may_have(picture, most) else b""
+    file.write_bytes(exact if exact and len(exact) <= most else close)
 
 
 def finish_pictures(app: Sphinx, name: str, template: str, context: dict, document: nodes.document | None) -> None:
