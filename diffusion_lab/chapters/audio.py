@@ -115,8 +115,8 @@ CHAPTER = Chapter(
     network={"width": 32, "patch": 8, "levels": 5},
     labelled=True,
     drop_labels=0.1,
-    # For a well trained network: this scale and the spacing brought the shipped one's Fréchet distance from 18.7 down
-    # to 5.9. After a minute of training they stretch errors as well, and the distance is larger with them.
+    # This scale and the spacing brought the shipped network's Fréchet distance from 18.7 down to 5.9. Guidance
+    # stretches errors as well: a network that has learned too little is farther off with it.
     guidance=2.0,
     precision="bfloat16",
     require=require_labelled_sounds,
