@@ -198,6 +198,12 @@ def test_no_cell_failed_or_complained(built: Path, name: str):
     assert page(built, name).select(".output.stderr, .output.traceback, .cell_output .stderr, .problematic") == []
 
 
+def test_what_a_cell_prints_is_one_box(built: Path):
+    """A kernel hands over what it prints in one part or in several, as time falls."""
+    apart = ".output.stream:not(.stderr) + .output.stream:not(.stderr)"
+    assert [name for name in contents() if page(built, name).select(apart)] == []
+
+
 def test_no_page_asks_another_host(built: Path):
     """Scripts, styles and pictures are files of the book; links that a reader follows may lead away."""
     for name in contents():
