@@ -27,9 +27,7 @@ CHAPTER = Chapter(
     floor=exact_floor,
     budgets={
         "smoke": Budget(Settings(steps=100, batch=256), samples=500, sample_steps=20),
-        "quick": Budget(
-            Settings(steps=2000, batch=1024, learning_rate=4e-3, ema_decay=0.998), samples=5000, sample_steps=200
-        ),
+        "quick": Budget(Settings(steps=4000, batch=1024), samples=5000, sample_steps=200),
         "full": Budget(Settings(steps=20000, batch=2048), samples=20000, sample_steps=500),
     },
     denoise_log_snr=(3.0, 0.0, -3.0),
