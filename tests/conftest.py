@@ -112,6 +112,12 @@ def bundled_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "_function", kept)
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run whose figures nobody looks at; drawing them takes longer than a training at smoke budget."""
+    monkeypatch.setattr("diffusion_lab.chapters.figures.draw_figures", lambda *_: {})
+
+
 @pytest.fixture(scope="session")
 def bubblewrap() -> None:
     """The program that makes the walls. Where the continuous check has none, that is a fault."""

@@ -141,6 +141,7 @@ def test_audit_is_a_table_and_exits_1_on_a_gap(monkeypatch):
     assert call("audit", "1").exit_code == 0
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_takes_own_pieces_and_says_which(make_notebook, tmp_path):
     path = make_notebook({"alpha_bar": WRONG, "ddpm_step": "def ddpm_step(*a):\n    raise NotImplementedError()"})
     result = call("run", "normal_1d", "--budget", "smoke", "--pieces", path, "--out", tmp_path / "runs")

@@ -17,12 +17,6 @@ def made_once(bundled_made_once: None) -> None:
 
 
 @pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a run whose figures nobody looks at; drawing them takes longer than a training at smoke budget."""
-    monkeypatch.setattr("diffusion_lab.chapters.figures.draw_figures", lambda *_: {})
-
-
-@pytest.fixture
 def make_trainer():
     """A trainer of a small MLP on 2-D normal data; keyword arguments replace its parts."""
 
