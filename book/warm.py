@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -69,6 +70,8 @@ def serve(door: socket.socket) -> None:
             try:
                 become_kernel(order)
                 status = 0
+            except Exception:
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -82,4 +85,5 @@ if __name__ == "__main__":
         door.bind(sys.argv[1])
         door.listen()
         print("ready", flush=True)
+        os.dup2(2, 1)  # the build reads this one line; kernels must not fill the pipe, nor hold it open
         serve(door)
