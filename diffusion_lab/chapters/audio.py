@@ -116,7 +116,7 @@ CHAPTER = Chapter(
     labelled=True,
     drop_labels=0.1,
     # This scale and the spacing brought the shipped network's Fréchet distance from 18.7 down to 5.9. Guidance
-    # stretches errors as well: a network that has learned too little is farther off with it.
+    # stretches errors as well: a network that has learned too little can be farther off with it.
     guidance=2.0,
     precision="bfloat16",
     require=require_labelled_sounds,
