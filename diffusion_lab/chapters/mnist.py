@@ -41,7 +41,7 @@ CHAPTER = Chapter(
             judge_epochs=2,
         ),
         "full": Budget(
-            Settings(steps=2500, batch=128, learning_rate=2e-3, ema_decay=0.998),
+            Settings(steps=6000, batch=64, learning_rate=0.016, ema_decay=0.998, optimizer="muon"),
             samples=2000,
             sample_steps=30,
             judge_epochs=2,
