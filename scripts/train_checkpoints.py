@@ -84,6 +84,7 @@ RECIPES = {
         "Sentences of at most eight words of a small grammar, in the word vectors that ship with the package: one for "
         "other vectors, such as GloVe's, could make nothing of its samples where those are not on disk.",
         source="bundled",
+        training=Settings(steps=2000, batch=64, learning_rate=1e-3, ema_decay=0.995),
         budget="quick",
         dtype=torch.float16,
     ),

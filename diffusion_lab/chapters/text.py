@@ -172,7 +172,9 @@ CHAPTER = Chapter(
     budgets={
         "smoke": Budget(Settings(steps=30, batch=64), samples=100, sample_steps=10),
         "quick": Budget(
-            Settings(steps=2000, batch=64, learning_rate=1e-3, ema_decay=0.995), samples=1000, sample_steps=50
+            Settings(steps=1000, batch=64, learning_rate=0.008, ema_decay=0.99, optimizer="muon"),
+            samples=1000,
+            sample_steps=50,
         ),
         "full": Budget(
             Settings(steps=10000, batch=256, learning_rate=1e-3, ema_decay=0.999), samples=1000, sample_steps=200
