@@ -25,7 +25,7 @@ import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from s
 # isort: split
 import torch
 
-from diffusion_lab.chapters import NAMES, get
+from diffusion_lab.chapters import BEYOND, NAMES, get
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.pieces import assemble
@@ -177,7 +177,9 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("choices", nargs="+")
-    parser.add_argument("--chapter", choices=[name for name in NAMES if get(name).latent is None], default="mnist")
+    parser.add_argument(
+        "--chapter", choices=[name for name in (*NAMES, *BEYOND) if get(name).latent is None], default="mnist"
+    )
     parser.add_argument("--budget", default="quick", help="what `now` means, and how many samples are drawn")
     parser.add_argument("--source", choices=("real", "bundled", "auto"), default="real")
     parser.add_argument("--seconds", type=float, default=110, help="processor seconds of training")
