@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import runpy
+from functools import partial
 
 import pytest
 from test_repository import ROOT
 
+from diffusion_lab.chapters import get
+from diffusion_lab.errors import LabError
+
+BENCHMARK = str(ROOT / "benchmarks" / "choices.py")
+
 
 @pytest.fixture(scope="module")
 def choice():
-    return runpy.run_path(str(ROOT / "benchmarks" / "choices.py"), run_name="choices")["choice"]
+    return partial(runpy.run_path(BENCHMARK, run_name="choices")["choice"], budget=get("mnist").budgets["quick"])
 
 
 @pytest.mark.parametrize(
@@ -23,8 +28,6 @@ def choice():
         ("learning_rate=x", "learning_rate must be a number, got 'x'"),
         ("batch=0", "batch must be a whole number of at least 1, got 0"),
         ("optimizer=sgd", "optimizer must be one of adamw, muon, got 'sgd'"),
-        ("width=17", "width of a U-Net must be a multiple of 16"),
-        ("patch=5", "image height 28 cannot be cut"),
         ("step=foo", "step must be one of .*ddim.*, got 'foo'"),
         ("spacing=foo", "spacing must be one of uniform, log_snr, karras, got 'foo'"),
         ("sample_steps=0", "sample_steps must be at least 1, got 0"),
@@ -32,14 +35,30 @@ def choice():
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused_at_once(choice, text, message):
-    with pytest.raises(argparse.ArgumentTypeError, match=message):
+    with pytest.raises(LabError, match=message):
         choice(f"learning_rate=0.004 {text}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("width=17", "--source", "bundled"), "width of a U-Net must be a multiple of 16"),
+        (("patch=5", "--source", "bundled"), "image height 28 cannot be cut"),
+        (("now", "--budget", "gpu"), "there is no budget 'gpu'"),
+    ],
+)
+def test_what_a_chapter_cannot_have_is_refused_before_training(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["choices.py", *arguments])
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    with pytest.raises(SystemExit):
+        runpy.run_path(BENCHMARK, run_name="__main__")
+    assert message in capsys.readouterr().err
+
+
 def test_a_choice_changes_what_it_names_and_nothing_else(choice):
-    old, new = choice("old"), choice("optimizer=muon batch=32 depth=2 step=ddim guidance=1")
-    assert (old.training.optimizer, old.training.batch, old.drawing) == ("adamw", 64, {})
-    assert (new.training.optimizer, new.training.batch) == ("muon", 32)
-    assert new.network == {**old.network, "depth": 2}
-    assert new.drawing == {"step": "ddim", "guidance": 1.0}
-    assert new.training.learning_rate == old.training.learning_rate
+    now, new = choice("now"), choice("optimizer=adamw batch=64 depth=2 step=ddim guidance=1")
+    assert now.training == get("mnist").budgets["quick"].training
+    assert (now.network, now.drawing) == ({}, {})
+    assert (new.training.optimizer, new.training.batch) == ("adamw", 64)
+    assert new.training.learning_rate == now.training.learning_rate
+    assert (new.network, new.drawing) == ({"depth": 2}, {"step": "ddim", "guidance": 1.0})
