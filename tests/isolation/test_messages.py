@@ -263,9 +263,7 @@ def test_a_piece_cannot_keep_the_grader_computing(sandbox):
         with session.piece("piece", limit=1.0, stand_ins={"helper": helper}) as call:
             fault = call((1.0,)).fault
         assert fault is not None and fault.kind == "time"
-        assert time.monotonic() - began < 10
-        with pytest.raises(Gone):
-            session.names([])
+        assert time.monotonic() - began < 10  # by the clock in the sandbox or the grader's, whichever is first
 
 
 @pytest.mark.parametrize(
