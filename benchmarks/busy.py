@@ -3,9 +3,9 @@
     python benchmarks/busy.py [--digits 64] [--steps 10] [--rounds 3]
 
 PyTorch's threads wait for each other at the end of every operation. By default they spin, which is quick as long as
-every thread has a core; the package asks for `OMP_WAIT_POLICY=passive`, where they sleep. Each way of waiting is tried
-in processes of its own, which take turns, because OpenMP reads the setting once. The busy programs are this script's
-own: they count, one core each.
+every thread has a core; the package asks for `OMP_WAIT_POLICY=passive`, where they sleep. Between the two is a short
+spin, after which they sleep. Each way of waiting is tried in processes of its own, which take turns, because OpenMP
+reads the setting once. The busy programs are this script's own: they count, one core each.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from rich.progress import track
 WAYS = {
     "PyTorch's own way, spinning": {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "300000"},
     "passive, as the package asks": {},
+    "a short spin": {"GOMP_SPINCOUNT": "10000"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 COUNTING = "while True: pass"
 
 
 def measured(digits: int, steps: int) -> dict[str, float]:
-    """Seconds to draw digits with the shipped network, and milliseconds of a training step of images and of points."""
+    """Seconds to draw digits with the shipped network, and milliseconds of training steps of images and of points."""
     import torch
 
     from diffusion_lab import losses, open_checkpoint, schedules, targets
@@ -45,9 +46,10 @@ def measured(digits: int, steps: int) -> dict[str, float]:
     shipped.draw(digits, steps)
     found = {"digits, s": time.perf_counter() - began}
     generator = torch.Generator().manual_seed(0)
-    for name, shape, batch, precision, options, count in (
-        ("step of images, ms", (1, 28, 28), 128, "bfloat16", {"width": 32}, 6),
-        ("step of points, ms", (2,), 1024, "float32", {"width": 128, "depth": 4}, 60),
+    for name, shape, batch, optimizer, precision, options, count in (
+        ("step of 128 images, ms", (1, 28, 28), 128, "adamw", "bfloat16", {"width": 32}, 6),
+        ("step of 32 images with Muon, ms", (1, 28, 28), 32, "muon", "bfloat16", {"width": 32}, 12),
+        ("step of points, ms", (2,), 1024, "adamw", "float32", {"width": 128, "depth": 4}, 60),
     ):
         times: list[float] = []
         trainer = Trainer(
@@ -55,7 +57,7 @@ def measured(digits: int, steps: int) -> dict[str, float]:
             losses.prediction_loss(targets.v),
             schedules.cosine(),
             Source(torch.randn((2048, *shape), generator=generator)),
-            Settings(steps=count, batch=batch),
+            Settings(steps=count, batch=batch, optimizer=optimizer),
             make_accelerator("cpu", precision),
         )
         trainer.fit(on_step=lambda done, loss, times=times: times.append(time.perf_counter()))
