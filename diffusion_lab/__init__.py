@@ -11,9 +11,13 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# PyTorch's threads wait for each other by spinning, and beside any other busy program that makes everything ten times
-# slower. OpenMP reads this once, when PyTorch is loaded, so `diffusion_lab` is imported before it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# PyTorch's threads wait for each other at the end of every operation. If they sleep at once, waking them takes longer
+# than most operations; if they spin for long, they keep the processors from other programs. So they spin for a moment,
+# which GNU's OpenMP counts in looks and LLVM's in milliseconds. Both read this once, when PyTorch is loaded, so
+# `diffusion_lab` is imported before it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("KMP_BLOCKTIME", "1")
 
 _HOME = {
     "run_chapter": "diffusion_lab.chapters",
@@ -45,6 +49,7 @@ _MODULES = (
     "samplers",
     "schedules",
     "targets",
+    "threads",
     "times",
     "train",
 )

@@ -83,7 +83,7 @@ class Report:
         return {**json.loads(json.dumps(light)), "scores": [score.as_dict() for score in self.scores], **verdict}
 
     def comparable(self) -> dict[str, Any]:
-        """The part that the same seed gives again on the same machine: all but the seconds and the files."""
+        """What the same seed gives again on the same machine with as many threads: no seconds, no files."""
         return {key: value for key, value in self.as_dict().items() if key not in ("seconds", "files")}
 
     def save(self, path: Path) -> Path:

@@ -2,8 +2,9 @@
 
 The loop owns all randomness. It draws the batch, the times, the noise and the dropped labels from one generator, and
 hands them to a loss that is a pure function. What a network draws by itself, as dropout does, has a seed of its own at
-each step. Two runs with the same seed on the same machine are equal, also when one
-of them was interrupted and resumed.
+each step. Two runs with the same seed, machine and number of threads are equal, also
+when one of them was interrupted and resumed. The loop lets the number of threads follow what other programs leave;
+OMP_NUM_THREADS fixes it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from diffusion_lab import threads
 from diffusion_lab.checkpoints import load_tensors, load_weights, save_tensors
 from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.devices import own_randomness
@@ -203,6 +205,7 @@ class Trainer:
         # Ten times a run, and only between steps: a state in the middle of one could not be continued exactly.
         save_every = max(1, self.settings.steps // 10)
         for step in range(len(self.losses), self.settings.steps):
+            threads.follow()
             # A seed for each step, not a state to carry along: so a resumed run needs no more than its number.
             with own_randomness(self.accelerator.device, self._seed_of(step)):
                 self.losses.append(self._step(step))

@@ -29,6 +29,7 @@ BEYOND = {"slots": {"data", "networks", "chapters"}, "inputs": {"data"}}
 TOP = {
     "plots",
     "devices",
+    "threads",
     "train",
     "checkpoints",
     "chapters",

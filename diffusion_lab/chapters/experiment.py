@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lab import denoisers, samplers
+from diffusion_lab import denoisers, samplers, threads
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.pieces import Pieces
 from diffusion_lab.data import Dataset
@@ -129,6 +129,7 @@ class Experiment:
         blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
         drawn = []
         for number, rows in enumerate(blocks):
+            threads.follow()
             device = self.accelerator.device
             own = [None if c is None else c[rows].to(device) for c in (labels, mask)]
             with self.accelerator.autocast(), own_randomness(device, self.seed + number):

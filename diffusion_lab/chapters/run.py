@@ -61,7 +61,8 @@ def run_chapter(
     Args:
         name: a chapter's name or number, such as "spiral" or 6.
         variant: another method for the same data, where the chapter has one.
-        seed: the source of all randomness: the same seed gives the same report on the same machine.
+        seed: the source of all randomness: the same seed gives the same report on the same machine with as many
+            threads (see `diffusion_lab.threads`).
         budget: "smoke" (seconds; the scores mean nothing), "quick" or "full"; chapter 7 also has "gpu".
         training: how long and how fast to train, in place of what the budget says about it.
         source: "real", "bundled", or "auto": real data where they are on disk.
