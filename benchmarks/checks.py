@@ -13,7 +13,7 @@ import argparse
 import multiprocessing
 import time
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch

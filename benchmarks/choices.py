@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from statistics import mean, stdev
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch

@@ -27,6 +27,8 @@ OWN = ("the chapter's sampler, 100 evaluations", GUIDED, "ddim", "uniform", 50)
 WAYS = [
     OWN,
     ("the chapter's own, 60 evaluations", GUIDED, "ddim", "uniform", 30),
+    ("second order, 30 evaluations", GUIDED, "dpmpp_2m", "karras", 15),
+    ("second order, 24 evaluations", GUIDED, "dpmpp_2m", "uniform", 12),
     ("100 evaluations without guidance", 1.0, "ddim", "uniform", 100),
     ("the chapter's sampler, guided", GUIDED, "ddim", "uniform", 5),
     ("without guidance", 1.0, "ddim", "uniform", 10),

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import soundfile

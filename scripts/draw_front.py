@@ -12,7 +12,7 @@ import io
 import math
 from pathlib import Path
 
-import diffusion_lab  # before torch, whose threads it keeps from spinning
+import diffusion_lab  # before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch

@@ -1,4 +1,4 @@
-"""What every test shares: the folder of real data, quiet pictures, one thread for each parallel worker, and walls."""
+"""What every test shares: the folder of real data, quiet pictures, one thread for each process, and walls."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # Both are read when a library is first imported, so they are set before any test module is.
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests run side by side, and equal runs are equal to the last digit only with equally many threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # On a busy machine drawing an example may take a second, which says nothing about the code under test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

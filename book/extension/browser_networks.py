@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning
+import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from spinning long
 
 # isort: split
 import torch
