@@ -19,6 +19,8 @@ Denoiser = Callable[[Tensor, Level], Prediction]
 
 Guide = Callable[[Tensor, Tensor, float], Tensor]
 """(conditional, unconditional, scale) -> guided, each (B, *S)."""
+EVERYWHERE = (0.0, 1.0)
+"""The guidance interval that is the whole path, from data to noise."""
 
 LEAST_ALPHA = 1e-3
 """From this share of data on, x0 can be found from x and eps: an error of eps counts sigma / alpha times in x0."""
@@ -73,17 +75,35 @@ def self_conditioned(network: Callable[..., Tensor], target: Target, cond: dict 
     return denoise
 
 
-def guided(conditional: Denoiser, unconditional: Denoiser, scale: float, rule: Guide | None = None) -> Denoiser:
+def guided(
+    conditional: Denoiser,
+    unconditional: Denoiser,
+    scale: float,
+    rule: Guide | None = None,
+    interval: tuple[float, float] = EVERYWHERE,
+) -> Denoiser:
     """Classifier-free guidance: unconditional + scale (conditional - unconditional) (Ho & Salimans 2022, equation 6).
 
     Their weight w is scale - 1: scale 0 ignores the condition, 1 is the conditional model, more sharpens it.
 
     Args:
         rule: another way to combine the two guesses of eps; x0 is then the one that agrees with x and the new eps.
+        interval: the first and the last time of guidance (Kynkäänniemi et al. 2024, equation 5, in times and not in
+            noise levels). Where all of a batch lies outside, only the conditional model is asked.
     """
 
     def denoise(x: Tensor, level: Level) -> Prediction:
-        with_condition, without = conditional(x, level), unconditional(x, level)
+        with_condition = conditional(x, level)
+        inside = (interval[0] <= level.t) & (level.t <= interval[1])
+        if not bool(inside.any()):
+            return with_condition
+        both = combined(x, level, with_condition)
+        if bool(inside.all()):
+            return both
+        return Prediction(*(torch.where(inside, g, c) for g, c in zip(both, with_condition, strict=True)))
+
+    def combined(x: Tensor, level: Level, with_condition: Prediction) -> Prediction:
+        without = unconditional(x, level)
         if rule is None:
             return Prediction(*(u + scale * (c - u) for c, u in zip(with_condition, without, strict=True)))
         eps = rule(with_condition.eps, without.eps, scale)

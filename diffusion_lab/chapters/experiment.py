@@ -55,9 +55,13 @@ class Experiment:
     sample_mask: Tensor | None = None
     trajectory: Trajectory | None = None
     evaluations: int = 0
-    """Network calls for each sample, guidance counted twice."""
+    """Network calls for each sample; a guided step has two."""
+    asked_again: int = 0
+    """Calls without the condition, for guidance, since the experiment was opened."""
     guidance: float = None  # type: ignore[assignment] - the chapter's, where the caller gives none
     """The guidance scale of samples; 1 is the conditional network alone."""
+    guidance_interval: tuple[float, float] = denoisers.EVERYWHERE
+    """The first and the last time at which samples are guided."""
     classes: tuple[str, ...] = ()
     """What the network's labels mean; those of the data, unless it was trained on other data."""
     distilled: int = 0
@@ -94,7 +98,12 @@ class Experiment:
         if labels is not None and self.guidance != 1.0:
             nobody = torch.full_like(labels, len(self.classes))
             without = denoisers.from_network(self.network, target, {**cond, "labels": nobody})
-            denoise = denoisers.guided(denoise, without, self.guidance, self.pieces.guide)
+
+            def asked_again(x: Tensor, level: Level) -> Any:
+                self.asked_again += 1
+                return without(x, level)
+
+            denoise = denoisers.guided(denoise, asked_again, self.guidance, self.pieces.guide, self.guidance_interval)
         if self.pieces.polish is not None:
             denoise = denoisers.with_x0(denoise, self.pieces.polish)
         return denoise
@@ -130,6 +139,7 @@ class Experiment:
         drawn = []
         for number, rows in enumerate(blocks):
             threads.follow()
+            before = self.asked_again
             device = self.accelerator.device
             own = [None if c is None else c[rows].to(device) for c in (labels, mask)]
             with self.accelerator.autocast(), own_randomness(device, self.seed + number):
@@ -147,10 +157,9 @@ class Experiment:
                 )
             drawn.append(x.float().cpu() if x.is_floating_point() else x.cpu())
             if number == 0:
+                self.evaluations = trajectory.evaluations + self.asked_again - before
                 seen = None if mask is None else mask[: KEPT[self.kind]]
                 self.trajectory = replace(trajectory, states=[visible(state, seen) for state in trajectory.states])
-                doubled = labels is not None and self.guidance != 1.0
-                self.evaluations = trajectory.evaluations * (2 if doubled else 1)
         self.sample_labels, self.sample_mask = labels, mask
         self.samples = self.decode(visible(torch.cat(drawn), mask))
         return self.samples

@@ -17,6 +17,7 @@ from diffusion_lab.chapters.run import budget_of, judges, network_for
 from diffusion_lab.checkpoints import load_tensors, load_weights
 from diffusion_lab.data import Dataset
 from diffusion_lab.data.own_data import OwnData
+from diffusion_lab.denoisers import EVERYWHERE
 from diffusion_lab.devices import make_accelerator
 from diffusion_lab.errors import CheckpointError, LabError, PieceError
 from diffusion_lab.times import SPACINGS, Spacing
@@ -52,6 +53,7 @@ def open_checkpoint(
     device: str = "auto",
     seed: int = 0,
     guidance: float | None = None,
+    guidance_interval: tuple[float, float] = EVERYWHERE,
     spacing: str | Spacing = "",
     own: OwnData | None = None,
     **pieces: Any,
@@ -68,6 +70,7 @@ def open_checkpoint(
         name: the chapter that the checkpoint must belong to; "" accepts any that a path leads to.
         source: "real" or "bundled"; "" takes what the checkpoint was trained on.
         guidance: the guidance scale of samples; by default the chapter's.
+        guidance_interval: the first and the last time at which they are guided, from 0 (data) to 1 (noise).
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
             `diffusion_lab.times`; "" takes the schedule's own.
         own: where the data of your own are that it was trained on, if they have moved.
@@ -77,8 +80,9 @@ def open_checkpoint(
     Raises:
         CheckpointError: for an unreadable file, another chapter, missing pieces or weights that do not fit, and
             without a path where no network ships for the chapter.
-        PieceError: for guidance in a chapter without labels, for a spacing that there is not, and for guidance, a
-            spacing or a step of its own with a distilled network.
+        PieceError: for guidance in a chapter without labels, for an interval that ends before it begins or leaves 0 to
+            1, for a spacing that there is not, and for guidance, a spacing or a step of its own with a distilled
+            network.
     """
     if path is None and not name:
         raise CheckpointError('say which: `open_checkpoint("runs/spiral/checkpoint.safetensors")`, or `name="spiral"`')
@@ -102,9 +106,9 @@ def open_checkpoint(
         raise CheckpointError(f"{path} was trained with pieces of its own; give them again: {', '.join(missing)}")
     if "own" in settings:
         chapter, dataset = _own_data(chapter, settings["own"], own, path)
-    _check_guidance(chapter, guidance)
+    _check_guidance(chapter, guidance, guidance_interval)
     if student is not None:
-        _check_student(path, student, guidance, spacing, pieces)
+        _check_student(path, student, guidance, guidance_interval, spacing, pieces)
         guidance, spacing, pieces = 1.0, "uniform", {**pieces, "step": "ddim"}
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
@@ -138,6 +142,7 @@ def open_checkpoint(
         network,
         judges(),
         guidance=guidance,
+        guidance_interval=guidance_interval,
         classes=classes,
         distilled=0 if student is None else student["steps"],
         trained_on=trained_name,
@@ -174,20 +179,30 @@ def _spacing(spacing: str | Spacing) -> Spacing:
     return SPACINGS[spacing]
 
 
-def _check_guidance(chapter: Chapter, guidance: float | None) -> None:
-    if guidance is None:
+def _check_guidance(chapter: Chapter, guidance: float | None, interval: tuple[float, float]) -> None:
+    if guidance is None and interval == EVERYWHERE:
         return
     if not chapter.labelled:
         raise PieceError(f"chapter '{chapter.name}' has no labels, so its samples cannot be guided")
-    if not 0 <= guidance < float("inf"):
+    if guidance is not None and not 0 <= guidance < float("inf"):
         raise PieceError(f"the guidance scale must be a number of at least 0, got {guidance:g}")
+    if not 0 <= interval[0] < interval[1] <= 1:
+        raise PieceError(
+            f"the guidance interval must be two times between 0 and 1, the smaller one first, got {interval[0]:g} and "
+            f"{interval[1]:g}"
+        )
 
 
 def _check_student(
-    path: Path, student: dict[str, Any], guidance: float | None, spacing: str | Spacing, pieces: dict[str, Any]
+    path: Path,
+    student: dict[str, Any],
+    guidance: float | None,
+    interval: tuple[float, float],
+    spacing: str | Spacing,
+    pieces: dict[str, Any],
 ) -> None:
     """See that a student is asked for nothing but what it was taught."""
-    if guidance not in (None, 1.0):
+    if guidance not in (None, 1.0) or interval != EVERYWHERE:
         inside = student["guidance"]
         raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
     for what, given in (("spacing", spacing), ("sampler", pieces.get("step"))):

@@ -65,6 +65,7 @@ def draw(
         "dataset": experiment.dataset.name,
         "trained_on": experiment.trained_on,
         "guidance": experiment.guidance,
+        "guidance_interval": experiment.guidance_interval,
         "evaluations": experiment.evaluations,
         "seed": experiment.seed,
     }

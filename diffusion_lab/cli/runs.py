@@ -265,6 +265,10 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale, where there are labels; 1 is none.", min=0)
     ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float],
+        typer.Option(help="Guide only between these two times: 0 is data, 1 is noise.", metavar="FROM TO"),
+    ] = (0.0, 1.0),
     sampler: Annotated[str, typer.Option(help="ddpm, ddim, euler, heun or dpmpp_2m; by default the chapter's.")] = "",
     spacing: Annotated[
         str, typer.Option(help="Where its steps lie: uniform, log_snr or karras; by default the schedule's.")
@@ -291,7 +295,7 @@ def sample(
         folder = results_folder(out, name, own)
         bar = progress.add_task(name, total=1, what="loading")
         options = {"data_root": data_root, "seed": seed, "device": device.value, "guidance": guidance, "own": own}
-        options |= {"spacing": spacing} | ({"step": sampler} if sampler else {})
+        options |= {"guidance_interval": guidance_interval, "spacing": spacing} | ({"step": sampler} if sampler else {})
         experiment, which = samples.open_network(name, checkpoint, folder, **options)
         number = samples.label_of(experiment, label) if label else None
         notes = experiment.dataset.notes

@@ -78,6 +78,30 @@ def test_guidance_pushes_past_the_mode_and_narrows(scale: float, mean: float, st
     np.testing.assert_allclose(out[::20, 0].numpy(), solution.y[:, -1], atol=5e-3)
 
 
+@pytest.mark.parametrize(("time", "expected"), [(0.1, 1.0), (0.2, 4.0), (0.5, 4.0), (0.8, 4.0), (0.9, 1.0)])
+def test_outside_the_interval_only_the_conditional_model_is_asked(time: float, expected: float):
+    asked = []
+
+    def unconditional(x: torch.Tensor, level: Level) -> Prediction:
+        asked.append(float(level.t))
+        return BOTH.denoise(x, level)
+
+    x, level = draws(9, 1), schedules.cosine().at(torch.tensor(time, dtype=torch.float64))
+    found = denoisers.guided(MODE.denoise, unconditional, 4.0, interval=(0.2, 0.8))(x, level)
+    for value, other in zip(found, denoisers.guided(MODE.denoise, BOTH.denoise, expected)(x, level), strict=True):
+        torch.testing.assert_close(value, other)
+    assert asked == ([time] if expected == 4.0 else [])
+
+
+def test_each_of_a_batch_is_guided_by_its_own_time():
+    x, times = draws(4, 1), torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64)
+    denoise = denoisers.guided(MODE.denoise, BOTH.denoise, 4.0, interval=(0.2, 0.8))
+    together = denoise(x, Level(*(value[:, None] for value in schedules.cosine().at(times))))
+    for i, time in enumerate(times):
+        for value, alone in zip(together, denoise(x[i : i + 1], schedules.cosine().at(time)), strict=True):
+            torch.testing.assert_close(value[i : i + 1], alone)
+
+
 def test_ancestral_sampling_answers_less_to_guidance():
     schedule = schedules.cosine()
     guided = denoisers.guided(MODE.denoise, BOTH.denoise, 4.0)

@@ -147,6 +147,8 @@ def test_a_student_takes_no_other_guidance(tmp_path):
     path = save_tensors(tmp_path / "student.safetensors", tensors, {**settings, "distilled": taught})
     with pytest.raises(PieceError, match=r"was distilled with guidance 1\.5 inside it, and takes no other one"):
         open_checkpoint(path, guidance=2.0)
+    with pytest.raises(PieceError, match=r"takes no other one"):
+        open_checkpoint(path, guidance_interval=(0.2, 0.8))
 
 
 @pytest.mark.parametrize("chapter", ["text", "games"])

@@ -133,6 +133,15 @@ def test_guidance_changes_samples_and_one_is_the_network_alone(nothing_on_disk):
     assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[1], drawn[2])
 
 
+def test_a_guidance_interval_saves_evaluations(nothing_on_disk):
+    part = open_checkpoint(name="mnist", guidance_interval=(0.3, 0.7))
+    some = part.draw(2, 5)
+    whole = open_checkpoint(name="mnist")
+    all_guided = whole.draw(2, 5)
+    assert whole.evaluations == 10 and 5 < part.evaluations < 10
+    assert not torch.equal(some, all_guided)
+
+
 def test_spacing_and_sampler_by_name():
     experiment = open_checkpoint(name="spiral", spacing="karras", step="heun")
     assert experiment.draw(2, 3).shape == (2, 2) and experiment.evaluations == 5
@@ -196,6 +205,12 @@ def test_denoise_works_without_a_run_and_without_the_data(tmp_path):
         (["spiral", "--label", "0"], "chapter 'spiral' has no labels"),
         (["spiral", "--guidance", "2"], "its samples cannot be guided"),
         (["mnist", "--guidance", "inf"], "the guidance scale must be"),
+        (
+            ["mnist", "--guidance-interval", "0.8", "0.2"],
+            "two times between 0 and 1, the smaller one first, got 0.8 and",
+        ),
+        (["mnist", "--guidance-interval", "0", "2"], "two times between 0 and 1"),
+        (["spiral", "--guidance-interval", "0.2", "0.8"], "its samples cannot be guided"),
         (["mnist", "--spacing", "even"], "the spacings are uniform"),
         (["mnist", "--sampler", "dpm"], "ddim"),
     ],
