@@ -143,7 +143,7 @@ def _examine(probe: LossProbe) -> Iterator[Finding | Learned]:
                       "data and noise.", "factor of the noise", 0.0, float(path.sigma[-1]), PAGE)  # fmt: skip
         yield Learned(None, None)
         return
-    if probe.count > 1 and float(a.max() - a.min()) < 1e-7 and float(path.alpha.std()) > 1e-9:
+    if probe.count > 1 and float(a.max() - a.min()) < 1e-6 and float(path.alpha.std()) > 1e-9:
         yield Finding("one-time-for-all", PIECE, "All samples of a batch have the same noise level. Draw or look up "
                       "one for each.", "different levels in a batch", 1, len(probe.t.unique()), TIME_PAGE)  # fmt: skip
         yield Learned(None, None)
