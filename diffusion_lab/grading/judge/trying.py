@@ -29,7 +29,7 @@ PASSES, FAILS, NEITHER = "passes", "fails", "neither"
 TWICE_AT_ONCE = 3
 """Right and wrong pieces, so many of each, that come twice in the first round."""
 HALF = 0.5
-"""The share of the mistakes that is so gross that to catch it earns nothing."""
+"""The share of the pieces for which a right verdict earns nothing: half the mistakes are gross, and a coin gets half."""
 LOW = 0.5
 """The share of its points that a naive check stays below."""
 MOST_UNWRITTEN = 6
@@ -172,7 +172,7 @@ def _points(task: CheckTask, tried: Sequence[_Tried], outcomes: Sequence[Outcome
         of_part = [one for one in tried if one.part == part]
         shares[part] = sum(one.all_are(wanted) for one in of_part) / max(len(of_part), 1)
     tells = shares[LISTED] >= HALF and any(one.all_are(PASSES) for one in tried if one.part == ALARMS)
-    for part in (LISTED, HIDDEN):
+    for part in shares:
         shares[part] = max(0.0, (shares[part] - HALF) / (1 - HALF))
     steady = all(o.passed for o in outcomes if o.part == TWICE)
     shares[TWICE] = float(steady)
