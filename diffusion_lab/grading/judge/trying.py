@@ -29,7 +29,7 @@ PASSES, FAILS, NEITHER = "passes", "fails", "neither"
 TWICE_AT_ONCE = 3
 """Right and wrong pieces, so many of each, that come twice in the first round."""
 HALF = 0.5
-"""The share of the pieces for which a right verdict earns nothing: half the mistakes are gross, and a coin gets half."""
+"""Right verdicts on this share of the pieces earn nothing: half of the mistakes are gross, and a coin gets half."""
 LOW = 0.5
 """The share of its points that a naive check stays below."""
 MOST_UNWRITTEN = 6
