@@ -1,6 +1,6 @@
 """What other programs on the machine cost: drawing digits and training steps alone, and beside other busy programs.
 
-    python benchmarks/busy.py [--seconds 3] [--rounds 3]
+    python benchmarks/busy.py [--seconds 4] [--rounds 3]
 
 PyTorch's threads wait for each other at the end of every operation. The package lets them spin for a moment before they
 sleep, and takes as many of them as the other programs leave processors for (`diffusion_lab/threads.py`). This is tried
@@ -110,14 +110,16 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help="measure in this process, and print JSON")
     parser.add_argument("--train", action="store_true", help="train in this process until it is killed")
     options = parser.parse_args()
+    if options.rounds < 1 or not options.seconds > 0:
+        parser.error(f"--rounds must be at least 1 and --seconds above 0, got {options.rounds} and {options.seconds:g}")
     if options.one:
         print(json.dumps(measured(options.seconds)))
         return
     while options.train:
         measured(options.seconds)
     runs: dict[tuple[str, str], list[dict[str, float]]] = {}
-    todo = [(way, others) for _ in range(options.rounds) for others in BESIDE for way in WAYS]
-    for way, others in track(todo, console=Console(stderr=True)):
+    turns = [(way, others) for others in BESIDE for way in WAYS] * options.rounds
+    for way, others in track(turns, console=Console(stderr=True)):
         runs.setdefault((way, others), []).append(beside(BESIDE[others], WAYS[way], options.seconds))
     columns = list(next(iter(runs.values()))[0])
     print(f"| threads | beside | {' | '.join(columns)} |\n| --- | --- |{' ---: |' * len(columns)}")

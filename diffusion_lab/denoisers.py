@@ -88,19 +88,9 @@ def guided(
 
     Args:
         rule: another way to combine the two guesses of eps; x0 is then the one that agrees with x and the new eps.
-        interval: the first and the last time of guidance (Kynkäänniemi et al. 2024, equation 5, in times and not in
-            noise levels). Where all of a batch lies outside, only the conditional model is asked.
+        interval: the first and the last time of guidance (Kynkäänniemi et al. 2024, who give it in noise levels). Where
+            all of a batch lies outside, only the conditional model is asked.
     """
-
-    def denoise(x: Tensor, level: Level) -> Prediction:
-        with_condition = conditional(x, level)
-        inside = (interval[0] <= level.t) & (level.t <= interval[1])
-        if not bool(inside.any()):
-            return with_condition
-        both = combined(x, level, with_condition)
-        if bool(inside.all()):
-            return both
-        return Prediction(*(torch.where(inside, g, c) for g, c in zip(both, with_condition, strict=True)))
 
     def combined(x: Tensor, level: Level, with_condition: Prediction) -> Prediction:
         without = unconditional(x, level)
@@ -111,6 +101,16 @@ def guided(
             return Prediction((x - level.sigma * eps) / level.alpha, eps)
         # In pure noise both guesses of eps are x itself, and only those of x0 differ.
         return Prediction(rule(with_condition.x0, without.x0, scale), eps)
+
+    def denoise(x: Tensor, level: Level) -> Prediction:
+        with_condition = conditional(x, level)
+        inside = (interval[0] <= level.t) & (level.t <= interval[1])
+        if not bool(inside.any()):
+            return with_condition
+        both = combined(x, level, with_condition)
+        if bool(inside.all()):
+            return both
+        return Prediction(*(torch.where(inside, g, c) for g, c in zip(both, with_condition, strict=True)))
 
     return denoise
 

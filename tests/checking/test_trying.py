@@ -9,6 +9,7 @@ from diffusion_lab.exercises import notebook
 from diffusion_lab.exercises.catalogue import CHAPTERS, LABS
 from diffusion_lab.exercises.checks import ALARMS, HIDDEN, LISTED, TWICE, CheckTask
 from diffusion_lab.grading.judge import LocalCaller, check, told
+from diffusion_lab.grading.judge.calling import Returned
 
 TASKS = {task.name: task for lab in LABS for task in notebook(lab).exercises if isinstance(task, CheckTask)}
 STEP = TASKS["check_ddpm_step"]
@@ -41,6 +42,25 @@ def test_thorough_is_full_and_naive_is_low(name):
 def test_one_verdict_for_all_earns_nothing(always):
     verdict = marks(QUICK, always)
     assert verdict.points == 0 and verdict.state == "failed" and "every piece" in told(verdict)
+
+
+def test_to_be_right_as_often_as_a_coin_earns_nothing():
+    """Half of the right pieces passed and half of the mistakes caught, each time the same, as a lucky coin might."""
+    task = TASKS["check_convert"]
+    half = [[answer.function for answer in part][::2] for part in (task.right, task.listed, task.hidden)]
+    seen_as = [{task.piece(function) for function in functions} for functions in half]
+    assert set.union(*seen_as), "pieces are the functions themselves, so they can be told apart here"
+
+    def caller(arguments, **_):
+        function = arguments[0].function
+        right = function in {task.piece(answer.function) for answer in task.right}
+        lucky = any(function in part for part in seen_as)
+        return Returned(value=lucky == right)
+
+    verdict = check(task, caller)
+    facts = verdict.facts
+    assert 0 < facts["alarms"] < facts["right"] and 0 < facts["caught"] < facts["wrong"]
+    assert verdict.points <= 1, "what is left is for saying the same twice"
 
 
 def test_each_way_to_fail_counts():
