@@ -23,7 +23,8 @@ from diffusion_lab.challenge.inside import CALLS, course_code, pieces_code
 from diffusion_lab.challenge.rules import ChallengeError, Rules
 from diffusion_lab.chapters.run import OnStep, silent
 from diffusion_lab.data import Dataset
-from diffusion_lab.grading.isolation import Gone, ProcessGone
+from diffusion_lab.grading.isolation import Gone
+from diffusion_lab.grading.judge import ProcessGone
 
 CELL = 60.0
 """Seconds for an entry's code to be read, imports among them."""

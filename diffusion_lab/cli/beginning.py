@@ -39,11 +39,15 @@ def _told(placed: list[Placed], folder: Path, update: bool) -> list[str]:
     by_state = {state: [one for one in placed if one.state == state] for state in ("written", "unchanged")}
     lines = []
     if written := by_state["written"]:
-        lines.append(f"{len(written)} notebooks of release {__version__} are now in {folder}")
+        are = "is" if len(written) == 1 else "are"
+        lines.append(f"{_counted(len(written), 'notebook')} of release {__version__} {are} now in {folder}")
     if unchanged := by_state["unchanged"]:
+        them, were = ("it", "was") if len(unchanged) == 1 else ("them", "were")
         answers = sum(len(one.answers) for one in unchanged)
-        work = f", with {_answers(answers)} of yours in them" if answers else ""
-        lines.append(f"{len(unchanged)} notebooks of this release were there already{work}; they are as they were")
+        work = f", with {_counted(answers, 'answer')} of yours in {them}" if answers else ""
+        lines.append(
+            f"{_counted(len(unchanged), 'notebook')} of this release {were} there already{work}, and not touched"
+        )
     for one in placed:
         if one.state == "unreadable":
             lines.append(f"{one.path} is left as it is: {one.fault}")
@@ -66,15 +70,15 @@ def _of_another_release(one: Placed) -> list[str]:
     from diffusion_lab import __version__
 
     release = f"release {one.release}" if one.release else "a release that it does not name"
-    answers = f", with {_answers(len(one.answers))} of yours" if one.answers else ""
+    answers = f", with {_counted(len(one.answers), 'answer')} of yours" if one.answers else ""
     what = "; ".join(one.changes)
     if one.earlier is not None:
         return [f"{one.path}: now of release {__version__}{answers}; the one of {release} is {one.earlier}"]
     return [f"{one.path}: made for {release}{answers}. Release {__version__} has: {what}"]
 
 
-def _answers(count: int) -> str:
-    return f"{count} answer{'' if count == 1 else 's'}"
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _command(*words: object) -> str:

@@ -16,6 +16,7 @@ from diffusion_lab.grading.judge import (
     Caller,
     Fault,
     LocalCaller,
+    ProcessGone,
     Verdict,
     check,
     kept_waiting,
@@ -177,7 +178,7 @@ class _Run:
                 except Gone as gone:
                     self.late = self.late or "time" in gone.why
                     self.left_out.add(cell.name)
-                    self.faults[cell.name] = Fault("time", "ProcessGone", gone.why)
+                    self.faults[cell.name] = ProcessGone("time", "ProcessGone", gone.why)
                     self.notes.append(f"running '{cell.name}': {gone.why}")
                     self.close()
                     break

@@ -14,7 +14,6 @@ _HOME = {
     "SandboxError": "session",
     "Session": "session",
     "Gone": "replies",
-    "ProcessGone": "replies",
     "memory_bounded": "remote",
     "lent": "groups",
     "printable": "wire",

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diffusion_lab.exercises.boxes import MOST_ENTRIES, SIZES, Answer, BlackBox, leaves, moderate
 from diffusion_lab.grading.isolation import wire
-from diffusion_lab.grading.isolation.replies import LATE, Gone, ProcessGone, returned_of
-from diffusion_lab.grading.judge.calling import FAR, Fault, Returned, kept_waiting
+from diffusion_lab.grading.isolation.replies import LATE, Gone, returned_of
+from diffusion_lab.grading.judge.calling import FAR, Fault, ProcessGone, Returned, kept_waiting
 
 SLOW = 0.5
 """Seconds of a call from which on it is asked whether others kept it from running."""

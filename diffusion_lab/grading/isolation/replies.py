@@ -21,10 +21,6 @@ class Gone(Exception):
         self.why = why
 
 
-class ProcessGone(Fault):
-    """The fault of a call whose process is gone. No reply makes one, whatever the exception in it is called."""
-
-
 def returned_of(reply: Mapping[str, Any]) -> Returned:
     """What a call gave, from a reply that may hold anything: what is not of its kind is left out."""
     gradients, modified = reply.get("gradients"), reply.get("modified")

@@ -13,6 +13,7 @@ _HOME = {
     "Verdict": "checking",
     "VISIBLE_SEED": "checking",
     "Fault": "calling",
+    "ProcessGone": "calling",
     "Caller": "calling",
     "LocalCaller": "calling",
     "runnable": "calling",

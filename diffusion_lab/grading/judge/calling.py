@@ -53,6 +53,10 @@ class Fault:
     """The student's own line, with its number."""
 
 
+class ProcessGone(Fault):
+    """The fault of a call whose process is gone. No reply makes one, whatever the exception in it is called."""
+
+
 @dataclass(frozen=True)
 class Returned:
     """What one call gave."""

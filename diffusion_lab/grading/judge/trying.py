@@ -19,7 +19,7 @@ from diffusion_lab.exercises.boxes import BlackBox
 from diffusion_lab.exercises.checks import ALARMS, HIDDEN, LISTED, TWICE, CheckTask
 from diffusion_lab.exercises.record import RightAnswer, WrongAnswer
 from diffusion_lab.grading.judge.auditing import Audit
-from diffusion_lab.grading.judge.calling import Caller, Fault, LocalCaller, Returned
+from diffusion_lab.grading.judge.calling import Caller, Fault, LocalCaller, ProcessGone, Returned
 from diffusion_lab.grading.judge.checking import VISIBLE_SEED, Outcome, Verdict, without_points
 from diffusion_lab.grading.judge.comparing import Difference, kind_of
 from diffusion_lab.grading.judge.diagnosing import Idea
@@ -67,7 +67,7 @@ def check(task: CheckTask, caller: Caller, seed: int = VISIBLE_SEED) -> Verdict:
         unwritten += fault is not None and fault.kind == "not written"
         if number + 1 == unwritten == MOST_UNWRITTEN:  # a library may raise the same error about one odd piece
             return without_points(task, "not written")
-        if fault is not None and (fault.kind == "time" or fault.name == "ProcessGone"):
+        if fault is not None and (fault.kind == "time" or isinstance(fault, ProcessGone)):
             stopped = fault
             break  # the others would take as long
         verdict, why = judged(task, returned)
