@@ -2,8 +2,10 @@
 
     python benchmarks/training_step.py [--compile]
 
-Prints Markdown, measured in one process: the pieces of a step as shares of the whole, and steps of chapter 5's network
-with one of its choices undone at a time, beside what was predicted before (bfloat16: read from the first table).
+Prints Markdown, measured in one process: the pieces of a step as shares of the whole; how near steps of chapter 5 come
+to the rate at which this machine multiplies matrices; and steps of its network with one of its choices undone at a
+time, beside what was predicted before (bfloat16: read from the first table). ATEN_CPU_CAPABILITY=avx2 and
+ONEDNN_MAX_CPU_ISA=AVX2 make a newer processor work like one that has only AVX2.
 --compile adds what `torch.compile` gains in a step and what it takes first; it needs a C++ compiler.
 """
 
@@ -19,9 +21,10 @@ import diffusion_lab  # noqa: F401 - before torch, whose threads it keeps from s
 # isort: split
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion_lab import losses, schedules, targets
-from diffusion_lab.devices import make_accelerator
+from diffusion_lab.devices import fast_bfloat16, make_accelerator
 from diffusion_lab.networks import build_network, count_parameters, describe
 from diffusion_lab.train import Settings, Source, Trainer
 
@@ -70,14 +73,16 @@ def milliseconds(action: Callable[[], object], seconds: float = 4.0) -> float:
     return (time.perf_counter() - began) / count * 1e3
 
 
-def trainer_of(network: nn.Module, shape: tuple[int, ...], batch: int, precision: str) -> Trainer:
+def trainer_of(
+    network: nn.Module, shape: tuple[int, ...], batch: int, precision: str, optimizer: str = "adamw"
+) -> Trainer:
     """A trainer on random data, in the middle of a long training."""
     return Trainer(
         network=network,
         loss=losses.prediction_loss(targets.v),
         schedule=schedules.cosine(),
         source=Source(torch.randn(4096, *shape)),
-        settings=Settings(steps=10**6, batch=batch),
+        settings=Settings(steps=10**6, batch=batch, optimizer=optimizer),
         accelerator=make_accelerator("cpu", precision),
     )
 
@@ -105,6 +110,28 @@ def pieces() -> None:
             f"| {batch / whole * 1e3:,.0f} |",
             flush=True,
         )
+
+
+def rates() -> None:
+    """Print the rate of steps beside that of a product of two matrices of 1024 x 1024, counted the same way."""
+    print("| precision | batch | optimizer | step, ms | GFLOP | GFLOP/s | of a product | share |")
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    known = ["float32", "bfloat16"] if fast_bfloat16(torch.device("cpu")) else ["float32"]
+    for precision in known:
+        a, b = torch.randn(2, 1024, 1024, dtype=getattr(torch, precision))
+        product = 2 * 1.024**3 / milliseconds(lambda a=a, b=b: a @ b) * 1e3
+        for batch, optimizer in ((128, "adamw"), (128, "muon"), (32, "muon")):
+            trainer = trainer_of(build_network((1, 28, 28), **IMAGE), (1, 28, 28), batch, precision, optimizer)
+            step = milliseconds(lambda trainer=trainer: trainer._step(1000))
+            with FlopCounterMode(display=False) as counted:
+                trainer._step(1000)
+            work = counted.get_total_flops() / 1e9
+            rate = work / step * 1e3
+            print(
+                f"| {precision} | {batch} | {optimizer} | {step:.1f} | {work:.1f} | {rate:.0f} | {product:.0f} "
+                f"| {rate / product:.0%} |",
+                flush=True,
+            )
 
 
 def turns(trainers: dict[str, Trainer], rounds: int = 12, steps: int = 8) -> dict[str, float]:
@@ -148,8 +175,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
     options = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads\n")
+    processor = torch.backends.cpu.get_cpu_capability()
+    print(f"{torch.get_num_threads()} threads, {processor}, bfloat16: {fast_bfloat16(torch.device('cpu'))}\n")
     pieces()
+    print()
+    rates()
     print()
     choices()
     if options.compile:

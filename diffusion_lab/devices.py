@@ -16,8 +16,9 @@ def fast_bfloat16(device: torch.device) -> bool:
     """Whether this device multiplies bfloat16 matrices faster than float32 ones."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    # Without these instructions bfloat16 is emulated, slower than float32.
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    # Without these instructions bfloat16 is emulated, slower than float32. ATEN_CPU_CAPABILITY can forbid them.
+    allowed = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return device.type == "cpu" and allowed and torch.cpu._is_avx512_bf16_supported()
 
 
 def make_accelerator(device: str = "auto", precision: str = "float32"):
