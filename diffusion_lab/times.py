@@ -73,6 +73,24 @@ def log_snr_density(uniforms: Tensor, schedule: Timeline) -> Tensor:
     return schedule.time_at(low + (high - low) * uniforms)
 
 
+def mixed_density(first: Density, second: Density, share: float = 0.5) -> Density:
+    """This share of the times by the first density, and the others by the second.
+
+    Raises:
+        PieceError: for a share outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise PieceError(f"the share of the first density must be above 0 and below 1, got {share:g}")
+
+    def density(uniforms: Tensor, schedule: Timeline) -> Tensor:
+        # Both parts of [0, 1) are stretched to all of it, so uniforms that are spread evenly stay so in each.
+        ours = uniforms < share
+        within = torch.where(ours, uniforms / share, (uniforms - share) / (1 - share))
+        return torch.where(ours, first(within, schedule), second(within, schedule))
+
+    return density
+
+
 def _normal_quantile(uniforms: Tensor) -> Tensor:
     # A uniform of exactly 0 would be -inf; one in 2^-53 of the mass is clipped.
     return torch.special.ndtri(uniforms.double().clamp(1e-16, 1 - 1e-16))

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from diffusion_lab import losses, samplers, schedules, targets
+from dataclasses import replace
+
+from diffusion_lab import losses, samplers, schedules, targets, times
 from diffusion_lab.chapters.chapter import Budget, Chapter
 from diffusion_lab.chapters.images import Thresholds, image_scores, own_images
 from diffusion_lab.chapters.readiness import require_images
-from diffusion_lab.data import load
+from diffusion_lab.data import Dataset, load
 from diffusion_lab.denoisers import dynamic_threshold
 from diffusion_lab.exact import FiniteSet
+from diffusion_lab.schedules import Schedule
 from diffusion_lab.train import Settings
+
+
+def schedule_of(dataset: Dataset) -> Schedule:
+    """Linear betas that end in pure noise, trained mostly where pictures take shape.
+
+    Half of the times that are uniform in t lie below a log-SNR of -2.3, where min-SNR weights hardly count them. So
+    most are drawn as for EDM instead, around a log-SNR of 1.2; the rest keep the noisiest levels in view.
+    """
+    density = times.mixed_density(times.log_normal_density(-0.6, 1.2), times.uniform_density, share=0.85)
+    return replace(schedules.zero_terminal_linear(), density=density)
+
 
 CHAPTER = Chapter(
     number=7,
     name="cifar10",
     title="CIFAR-10",
-    method="zero terminal SNR, v with min-SNR weights, DDIM, dynamic thresholding",
+    method="zero terminal SNR, v with min-SNR weights, DPM-Solver++(2M), dynamic thresholding",
     load=lambda source, root, seed: load("cifar10", source=source, root=root, seed=seed),
     # Exact for the training images and nothing else: on held-out ones the network, which generalises, is nearer.
     exact=lambda dataset: FiniteSet(dataset.train),
-    schedule=lambda dataset: schedules.zero_terminal_linear(),
+    schedule=schedule_of,
     target=targets.v,
     loss=lambda target, schedule, dataset: losses.prediction_loss(target, losses.min_snr_weight(5.0)),
-    step=lambda dataset: samplers.ddim(),
+    # At equal evaluations DDIM is twice as far from photographs: guided, 25 of its steps leave detail out.
+    step=lambda dataset: samplers.dpmpp_2m(),
     network={"width": 32, "levels": 3},
     labelled=True,
     drop_labels=0.1,

@@ -23,6 +23,7 @@ DENSITIES = {
     "logit normal": times.logit_normal_density(0.3, 1.2),
     "log normal": times.log_normal_density(),
     "log-SNR": times.log_snr_density,
+    "mixed": times.mixed_density(times.log_normal_density(), times.uniform_density, 0.85),
 }
 SPACINGS = {
     "uniform": times.uniform_spacing,
@@ -89,6 +90,30 @@ def test_log_snr_density(name: str):
     low, high = schedule.log_snr_range()
     log_snr = schedule.log_snr(times.log_snr_density(UNIFORMS, schedule))
     assert kstest(log_snr.numpy(), "uniform", args=(low, high - low)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
+def test_mixed_density(share: float):
+    """Its distribution function is the weighted sum of both; the share is exact where uniforms are spread evenly."""
+    schedule = ALL["cosine"]
+    low, high = schedule.log_snr_range()
+    mixed = times.mixed_density(times.log_snr_density, times.uniform_density, share)
+
+    def distribution(t: np.ndarray) -> np.ndarray:
+        even_in_log_snr = (high - schedule.log_snr(torch.from_numpy(t)).numpy()) / (high - low)
+        even_in_t = (t - schedule.t_min) / (schedule.t_max - schedule.t_min)
+        return share * even_in_log_snr + (1 - share) * even_in_t
+
+    assert kstest(mixed(UNIFORMS, schedule).numpy(), distribution).pvalue > 0.01
+    even = (torch.arange(400, dtype=torch.float64) + 0.5) / 400
+    ends = times.mixed_density(lambda u, s: torch.zeros_like(u), lambda u, s: torch.ones_like(u), share)
+    assert float(ends(even, schedule).mean()) == pytest.approx(1 - share)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, math.nan])
+def test_a_mixture_has_a_share_of_both(share: float):
+    with pytest.raises(PieceError, match="above 0 and below 1, got"):
+        times.mixed_density(times.uniform_density, times.log_snr_density, share)
 
 
 def test_own_densities():
