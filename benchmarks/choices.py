@@ -3,8 +3,9 @@
     python benchmarks/choices.py now "optimizer=adamw learning_rate=0.002 batch=64" [--seconds 110] [--seeds 0 1 2]
     python benchmarks/choices.py now "batch=32 guidance=3" --chapter audio --budget full --samples 500
 
-A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training, of the
-network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step, spacing). The training steps are
+A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training and the
+density of its times, of the network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step,
+spacing). The training steps are
 timed first, in turns and by processor time, and the fastest turn counts, so that a busy machine does not decide. Each
 choice then gets as many steps as fit into the seconds, on one thread: 110 of these are about 60 s on two cores. The
 same seed gives the same start and the same noise. Networks are compared by the loss on held-out data, which has the
@@ -35,10 +36,16 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.metrics import Score
 from diffusion_lab.networks import build_network
 from diffusion_lab.samplers import STEPS
-from diffusion_lab.times import SPACINGS
+from diffusion_lab.times import SPACINGS, log_normal_density, log_snr_density, logit_normal_density, uniform_density
 from diffusion_lab.train import Settings, Trainer
 
 NETWORK = ("width", "depth", "patch", "levels")
+DENSITIES = {
+    "uniform": uniform_density,
+    "log_snr": log_snr_density,
+    "logit_normal": logit_normal_density(),
+    "log_normal": log_normal_density(),
+}
 DRAWING = {"guidance": float, "sample_steps": int, "step": str, "spacing": str}
 
 
@@ -50,11 +57,13 @@ class Choice:
     training: Settings
     network: dict
     drawing: dict
+    density: str = ""
+    """Of `DENSITIES`; the schedule's own where it is empty."""
 
     @property
     def key(self) -> str:
         """What decides the trained network, but for the seed."""
-        return f"{self.training} {self.network}"
+        return f"{self.training} {self.network} {self.density}"
 
 
 def choice(text: str, budget: Budget) -> Choice:
@@ -65,7 +74,7 @@ def choice(text: str, budget: Budget) -> Choice:
     """
     now = budget.training
     training = {f.name: type(getattr(now, f.name)) for f in fields(Settings) if f.name != "steps"}
-    kinds = {**training, **dict.fromkeys(NETWORK, int), **DRAWING}
+    kinds = {**training, **dict.fromkeys(NETWORK, int), **DRAWING, "density": str}
     given = {}
     for change in () if text == "now" else text.split():
         name, equals, value = change.partition("=")
@@ -81,12 +90,15 @@ def choice(text: str, budget: Budget) -> Choice:
     for name, known in (("step", STEPS), ("spacing", SPACINGS)):
         if drawing.get(name, next(iter(known))) not in known:
             raise LabError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
+    density = given.get("density", "")
+    if density and density not in DENSITIES:
+        raise LabError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
     if drawing.get("sample_steps", 1) < 1:
         raise LabError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")
     if not math.isfinite(drawing.get("guidance", 1)):
         raise LabError(f"guidance must be finite, got {drawing['guidance']}")
     settings = replace(now, **{name: value for name, value in given.items() if name in training})
-    return Choice(text, settings, network, drawing)
+    return Choice(text, settings, network, drawing, density)
 
 
 class Study:
@@ -107,10 +119,13 @@ class Study:
             **{**chapter.network, **made.network},
         )
         pieces = assemble(chapter, data, network, {})
+        schedule = pieces.schedule
+        if made.density:
+            schedule = replace(schedule, density=DENSITIES[made.density])
         return Trainer(
             network=network,
             loss=pieces.loss,
-            schedule=pieces.schedule,
+            schedule=schedule,
             source=source_of(chapter, data, pieces),
             settings=replace(made.training, steps=steps),
             accelerator=self.accelerator,

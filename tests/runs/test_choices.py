@@ -30,6 +30,7 @@ def choice():
         ("optimizer=sgd", "optimizer must be one of adamw, muon, got 'sgd'"),
         ("step=foo", "step must be one of .*ddim.*, got 'foo'"),
         ("spacing=foo", "spacing must be one of uniform, log_snr, karras, got 'foo'"),
+        ("density=foo", "density must be one of uniform, log_snr, logit_normal, log_normal, got 'foo'"),
         ("sample_steps=0", "sample_steps must be at least 1, got 0"),
         ("guidance=nan", "guidance must be finite, got nan"),
     ],
@@ -53,6 +54,13 @@ def test_what_a_chapter_cannot_have_is_refused_before_training(arguments, messag
     with pytest.raises(SystemExit):
         runpy.run_path(BENCHMARK, run_name="__main__")
     assert message in capsys.readouterr().err
+
+
+def test_a_density_makes_another_network(choice):
+    """The key decides what is trained once and scored in several ways."""
+    assert choice("density=uniform").density == "uniform"
+    assert len({choice(text).key for text in ("now", "density=uniform", "density=log_snr")}) == 3
+    assert choice("density=uniform guidance=2").key == choice("density=uniform").key
 
 
 def test_a_choice_changes_what_it_names_and_nothing_else(choice):
