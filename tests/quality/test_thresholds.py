@@ -29,7 +29,7 @@ Transformers train at night; the shipped one of games is scored by day.
 """
 SHIPPED_BY_DAY = ("mixture", "games")
 """Sampled and scored by day as a quick run is, with the shipped network: points in two dimensions, and tokens."""
-FEWER = {"mixture": 1000, "games": 2000}
+FEWER = {"normal_1d": 1000, "mixture": 1000, "games": 2000}
 """Samples with which it is tried that nothing wrong passes, and that what is right does: fewer where they take long."""
 
 
