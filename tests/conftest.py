@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker("slow")
-    items.sort(key=lambda item: LONGEST not in item.path.parents)
+    items.sort(key=lambda item: LONGEST != item.path.parent)
     skip_without_real_data(items)
 
 

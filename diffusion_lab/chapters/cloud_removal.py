@@ -24,17 +24,29 @@ IMAGES, DRAWS = 32, 4
 """The mean of several draws is scored: one alone shows a ground that may be, and is further from the one that is."""
 
 
-def filled_in(experiment: Experiment, images: Tensor, hidden: Tensor, labels: Tensor | None, draws: int) -> Tensor:
+def linear_guess(experiment: Experiment, images: Tensor, hidden: Tensor) -> Tensor:
+    """Images (N, C, H, W) whose `hidden` pixels (H, W) are the best linear guess from those around."""
+    return kriging(images, hidden, *image_covariance(images_of(experiment.dataset).train[:FITTED]))
+
+
+def filled_in(
+    experiment: Experiment,
+    images: Tensor,
+    hidden: Tensor,
+    labels: Tensor | None,
+    draws: int,
+    linear: Tensor | None = None,
+) -> Tensor:
     """The mean (N, C, H, W) of `draws` images that agree with images (N, C, H, W) outside `hidden` (H, W).
 
     In the space of an autoencoder a latent pixel counts as known where neither its patch nor a neighbour has a cloud.
-    There the clouds are first filled with the linear guess, since the encoder has to read something.
+    There the clouds are first filled with the linear guess, since the encoder has to read something: `linear`, where it
+    is known already.
     """
     net = experiment.dataset.info.get("autoencoder")
     known, seen = images, ~hidden
     if net is not None:
-        train = images_of(experiment.dataset).train
-        known = net.encode(kriging(images, hidden, *image_covariance(train[:FITTED])))
+        known = net.encode(linear_guess(experiment, images, hidden) if linear is None else linear)
         cloudy = F.max_pool2d(hidden[None, None].float(), net.patch)
         seen = F.max_pool2d(cloudy, 3, 1, 1)[0, 0] == 0
     device, generator = experiment.accelerator.device, experiment.generator("clouds")
@@ -67,8 +79,8 @@ def clouds_removed(experiment: Experiment) -> Any:
         known = experiment.classes == data.classes  # labels of other data mean nothing to the network
         labels = data.test_labels[rows] if known else torch.full((len(rows),), len(experiment.classes))
     hidden = cloud_mask(images.shape[-1], SHARE, experiment.generator("cloud"))
-    drawn = filled_in(experiment, images, hidden, labels, 1)
-    linear = kriging(images, hidden, *image_covariance(data.train[:FITTED]))
+    linear = linear_guess(experiment, images, hidden)
+    drawn = filled_in(experiment, images, hidden, labels, 1, linear)
     errors = {
         f"RMSE under clouds, {name}": [float((x - images)[..., hidden].square().mean().sqrt())]
         for name, x in (("one draw", drawn), ("linear guess", linear))
@@ -83,8 +95,8 @@ def cloud_removal(experiment: Experiment, most: float) -> Score:
     data = images_of(experiment.dataset)
     images, labels = data.test[:IMAGES], data.test_labels[:IMAGES] if experiment.chapter.labelled else None
     hidden = cloud_mask(images.shape[-1], SHARE, experiment.generator("cloud"))
-    linear = kriging(images, hidden, *image_covariance(data.train[:FITTED]))
-    drawn = filled_in(experiment, images, hidden, labels, DRAWS)
+    linear = linear_guess(experiment, images, hidden)
+    drawn = filled_in(experiment, images, hidden, labels, DRAWS, linear)
     value, floor = (float((x - images)[..., hidden].square().mean().sqrt()) for x in (drawn, linear))
     note = f"a fifth of each image hidden, the mean of {DRAWS} draws; the floor is the best linear guess (kriging)"
     return Score("RMSE of pixels under clouds", value, floor, most * floor, note=note)

@@ -38,8 +38,11 @@ def test_wrong_answers_are_named_and_right_ones_accepted(exercise: Exercise):
     assert audit(exercise, seeds=SEEDS[:1]).gaps == ()
 
 
-@pytest.mark.slow
-@every
+@pytest.mark.parametrize(
+    "exercise",
+    [pytest.param(i, marks=pytest.mark.nightly if i.name in TRAINED else pytest.mark.slow) for i in EXERCISES],
+    ids=[f"{item.chapter}-{item.name}" for item in EXERCISES],
+)
 def test_they_are_on_cases_that_count_for_marks(exercise: Exercise):
     assert audit(exercise, seeds=SEEDS[1:2]).gaps == ()
 

@@ -245,6 +245,7 @@ def test_run_with_the_references_is_nearly_the_chapters_own(variant: str):
     """The same method; over 60 steps of a network in bfloat16 a last digit may change a token here and there."""
     arguments = {"variant": variant, "budget": "smoke", "source": "bundled", "device": "cpu"}
     own, default = run_chapter("games", **arguments, **VARIANTS[variant](OWN)), run_chapter("games", **arguments)
+    assert default.variant == variant and default.samples.shape[1] == 9
     assert {"loss", "step", "average"} <= set(own.own_pieces)
     assert own.final_loss == pytest.approx(default.final_loss, rel=1e-3)
     assert float((own.samples != default.samples).double().mean()) < 0.05

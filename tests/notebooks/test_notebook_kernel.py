@@ -25,7 +25,7 @@ def printed(outputs: list) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
-@pytest.mark.parametrize("chapter", ["normal_1d", "mnist"])
+@pytest.mark.parametrize("chapter", ["normal_1d", pytest.param("mnist", marks=pytest.mark.nightly)])
 def test_a_solved_notebook_runs_from_the_top(chapter: str):
     found = executed(SOLUTIONS, chapter)
     outputs = [output for cell in found.values() for output in cell]

@@ -29,7 +29,7 @@ Transformers train at night; the shipped one of games is scored by day.
 """
 SHIPPED_BY_DAY = ("mixture", "games")
 """Sampled and scored by day as a quick run is, with the shipped network: points in two dimensions, and tokens."""
-FEWER = {"games": 2000}
+FEWER = {"normal_1d": 1000, "mixture": 1000, "games": 2000}
 """Samples with which it is tried that nothing wrong passes, and that what is right does: fewer where they take long."""
 
 
@@ -102,16 +102,16 @@ def failed(experiment) -> list[str]:
 @pytest.mark.parametrize(
     "name", [n if n in BY_DAY else pytest.param(n, marks=pytest.mark.nightly) for n in (*NAMES, *BEYOND)]
 )
-def test_a_quick_run_passes_and_what_is_wrong_does_not(name, tmp_path):
-    all_is_well(name, run_chapter(name, budget="quick", source="auto", out=tmp_path))
+def test_a_quick_run_passes_and_what_is_wrong_does_not(name):
+    all_is_well(name, run_chapter(name, budget="quick", source="auto"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PART_BY_DAY)
-def test_two_thirds_of_a_quick_run_pass_and_what_is_wrong_does_not(name, tmp_path):
+def test_two_thirds_of_a_quick_run_pass_and_what_is_wrong_does_not(name):
     training = get(name).budgets["quick"].training
     part = replace(training, steps=training.steps * 2 // 3)
-    all_is_well(name, run_chapter(name, training=part, budget="quick", source="auto", out=tmp_path))
+    all_is_well(name, run_chapter(name, training=part, budget="quick", source="auto"))
 
 
 def all_is_well(name, report):

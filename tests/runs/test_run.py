@@ -146,19 +146,12 @@ def test_every_chapter_runs_on_what_is_bundled(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["uniform", "bits"])
-def test_the_variants_of_games_run(variant):
-    report = run_chapter("games", variant=variant, budget="smoke")
-    assert report.variant == variant and report.samples.shape[1] == 9
-
-
-@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     "name",
     [
-        *("mnist", "cifar10", "heartbeats", "points", "satellite"),
-        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("audio", "text")),
+        *("heartbeats", "points"),
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("mnist", "cifar10", "audio", "text", "satellite")),
     ],
 )
 def test_every_chapter_with_real_data_runs_on_them(name, tmp_path, real_data_folder):
