@@ -16,13 +16,16 @@ from diffusion_lab.train import Settings
 
 
 def schedule_of(dataset: Dataset) -> Schedule:
-    """Linear betas that end in pure noise, trained mostly where pictures take shape.
+    """Linear betas that end in pure noise. With photographs, most training times are where their details take shape.
 
-    Half of the times that are uniform in t lie below a log-SNR of -2.3, where min-SNR weights hardly count them. So
-    most are drawn as for EDM instead, around a log-SNR of 1.2; the rest keep the noisiest levels in view.
+    Half of the times that are uniform in t lie below a log-SNR of -2.3, where min-SNR weights hardly count them. For
+    photographs most are drawn as for EDM instead, around a log-SNR of 1.2; the rest keep the noisiest levels in view.
+    Generated shapes are flat: all about them is decided in the noise, and such times made them worse.
     """
-    density = times.mixed_density(times.log_normal_density(-0.6, 1.2), times.uniform_density, share=0.85)
-    return replace(schedules.zero_terminal_linear(), density=density)
+    whole = schedules.zero_terminal_linear()
+    if dataset.source == "bundled":
+        return whole
+    return replace(whole, density=times.mixed_density(times.log_normal_density(-0.6, 1.2), whole.density, share=0.85))
 
 
 CHAPTER = Chapter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import scipy.linalg
@@ -13,7 +14,8 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from diffusion_lab import betas, denoisers, losses, metrics, samplers, schedules, targets
-from diffusion_lab.chapters import run_chapter
+from diffusion_lab.chapters import get, run_chapter
+from diffusion_lab.data import load
 from diffusion_lab.exact import Gaussian
 from diffusion_lab.exercises import library
 from diffusion_lab.exercises.cifar10 import NOTEBOOK
@@ -177,11 +179,25 @@ def test_each_slot_does_what_the_chapter_does():
 @pytest.mark.slow
 @pytest.mark.usefixtures("bundled_made_once")
 def test_the_pieces_run_the_chapter():
-    """The chapter's method, with DDIM and uniform times: samples differ by rounding, in bfloat16 where it is used."""
+    """The chapter's method, with DDIM: samples differ by rounding, in bfloat16 where it is used."""
     slots = NOTEBOOK.slots({name: item.reference for name, item in library().items()})
     own = run_chapter("cifar10", budget="smoke", source="bundled", device="cpu", **slots)
-    plain = {"schedule": schedules.zero_terminal_linear(), "step": "ddim"}
-    usual = run_chapter("cifar10", budget="smoke", source="bundled", device="cpu", **plain)
+    usual = run_chapter("cifar10", budget="smoke", source="bundled", device="cpu", step="ddim")
     assert own.final_loss == pytest.approx(usual.final_loss, rel=1e-3)
     assert float((own.samples - usual.samples).abs().mean()) < 0.005
     assert set(own.own_pieces) == set(slots)
+
+
+def test_photographs_are_trained_where_their_details_take_shape_and_shapes_are_not():
+    """Quantiles of log-SNR in training against those of its normal part; every noisiest level still comes up."""
+    uniforms = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    shapes, whole = load("cifar10", source="bundled"), schedules.zero_terminal_linear()
+    photographs = replace(shapes, source="real")
+    ours, plain = (get("cifar10").schedule(data) for data in (photographs, shapes))
+    torch.testing.assert_close(plain.density(uniforms, plain), whole.density(uniforms, whole))
+    normal = ours.log_snr(ours.density(uniforms[:85_000], ours))
+    assert float(normal.quantile(0.5)) == pytest.approx(1.2, abs=0.01)
+    assert float(normal.quantile(0.8413)) == pytest.approx(1.2 + 2.4, abs=0.02)
+    rest = ours.density(uniforms[85_000:], ours)
+    assert float(rest.max()) == 1.0 and float(rest.mean()) == pytest.approx(0.5, abs=0.01)
+    torch.testing.assert_close(ours.at(uniforms).alpha, whole.at(uniforms).alpha)
