@@ -18,7 +18,7 @@ from diffusion_lab.train import Settings
 def schedule_of(dataset: Dataset) -> Schedule:
     """Linear betas that end in pure noise. With photographs, most training times are where their details take shape.
 
-    Half of the times that are uniform in t lie below a log-SNR of -2.3, where min-SNR weights hardly count them. For
+    Half of the times that are uniform in t lie below a log-SNR of -2.5, where min-SNR weights hardly count them. For
     photographs most are drawn as for EDM instead, around a log-SNR of 1.2; the rest keep the noisiest levels in view.
     Generated shapes are flat: all about them is decided in the noise, and such times made them worse.
     """
