@@ -5,12 +5,11 @@
 
 A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training and the
 density of its times, of the network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step,
-spacing). The training steps are
-timed first, in turns and by processor time, and the fastest turn counts, so that a busy machine does not decide. Each
-choice then gets as many steps as fit into the seconds, on one thread: 110 of these are about 60 s on two cores. The
-same seed gives the same start and the same noise. Networks are compared by the loss on held-out data, which has the
-least luck in it, and by the chapter's own scores of its own samples. Needs real data on disk, or `--source bundled`;
-DIFFUSION_LAB_DATA says where.
+spacing). The training steps are timed first, in turns and by processor time, and the fastest turn counts, so that a
+busy machine does not decide. Each choice then gets as many steps as fit into the seconds, on one thread: 110 of these
+are about 60 s on two cores. The same seed gives the same start and the same noise. Networks are compared by the loss on
+held-out data, which has the least luck in it, and by the chapter's own scores of its own samples. Needs real data on
+disk, or `--source bundled`; DIFFUSION_LAB_DATA says where.
 """
 
 from __future__ import annotations

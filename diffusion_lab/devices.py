@@ -13,8 +13,6 @@ import torch
 from diffusion_lab.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
 GAIN = 1.2
 """How many times as fast bfloat16 must be to be worth its rounding."""
 
@@ -33,8 +31,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 def bfloat16_gain(side: int = 256, turns: int = 9) -> float:
     """How many times as fast a product of bfloat16 matrices is as one of float32 ones, on one thread of this processor.
 
-    Processors with the same instructions differ: some are twice as fast with them, others half as fast, because the
-    units that would make up for the conversions are missing or hidden from a virtual machine. It takes some 10 ms.
+    Processors with the same instructions differ: some are faster with them, and others take twice as long. Measuring
+    takes a few hundredths of a second.
     """
     threads = torch.get_num_threads()
     best = {torch.float32: math.inf, torch.bfloat16: math.inf}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.parts.cifar10_images import OnStep, agreement, detail, generate, judge_of
+from experiments.parts.cifar10_images import OnStep, detail, judge_of
+from experiments.parts.cifar10_sampling import STEPPED, STEPPERS, drawn_row
 
 import diffusion_lab
-from diffusion_lab import samplers
-from diffusion_lab.metrics import frechet_distance
 
-STEPPERS = {"DDIM": samplers.ddim(), "DPM-Solver++(2M)": samplers.dpmpp_2m()}
-WAYS = [("DDIM", 1.0, 50), *((name, 1.5, steps) for name in STEPPERS for steps in (5, 10, 25))]
+WAYS = [("DDIM", 1.0, 50), *((name, 1.5, n) for name in ("DDIM", "DPM-Solver++(2M)") for n in (5, 10, 25))]
 """Sampler, guidance scale and steps; a guided step costs two evaluations."""
-DRAWN = 500
 
 
 def run(on_step: OnStep) -> dict[str, Any]:
@@ -25,30 +22,11 @@ def run(on_step: OnStep) -> dict[str, Any]:
     rows = []
     for name, scale, steps in WAYS:
         on_step("guided samplers", len(rows), len(WAYS))
-        drawn, labels, evaluations = generate(
-            experiment.network,
-            experiment.pieces.schedule,
-            experiment.accelerator,
-            count=DRAWN,
-            scale=scale,
-            step=STEPPERS[name],
-            steps=steps,
-        )
-        drawn = drawn.clamp(-1, 1)
-        rows.append(
-            {
-                "sampler": name,
-                "scale": scale,
-                "steps": steps,
-                "evaluations": evaluations,
-                "agreement": agreement(judge, drawn, labels),
-                "detail": detail(drawn),
-                "frechet": frechet_distance(judge.features(drawn), held_out),
-            }
-        )
+        row = drawn_row(experiment, judge, held_out, step=STEPPERS[name][0], scale=scale, steps=steps)
+        rows.append({"sampler": name, "scale": scale, "steps": steps, **row})
     return {
         "data": images.name,
-        "samples": DRAWN,
+        "samples": STEPPED,
         "judge_accuracy": judge.accuracy,
         "photographs_detail": detail(images.test),
         "samplers": rows,

@@ -107,9 +107,10 @@ def test_work_is_never_touched(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "02_normal_2d" / "02_normal_2d.ipynb").unlink()
     before = contents(tmp_path)
-    for arguments in ((), ("--update",)):
+    for arguments, said in (((), "1 notebook of release"), (("--update",), "already, with 1 answer of yours in them")):
         done = start(tmp_path, *arguments)
         assert done.exit_code == 0, done.output
+        assert said in done.stdout
         after = contents(tmp_path)
         assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"02_normal_2d/02_normal_2d.ipynb"}

@@ -71,26 +71,23 @@ def compare_samplers(
     for name, (step, steps_for) in STEPPERS.items():
         for budget in BUDGETS:
             on_step("samplers", len(rows), len(STEPPERS) * len(BUDGETS))
-            images, labels, evaluations = generate(
-                experiment.network,
-                experiment.pieces.schedule,
-                experiment.accelerator,
-                count=STEPPED,
-                step=step,
-                steps=steps_for(budget),
-            )
-            images = images.clamp(-1, 1)
-            rows.append(
-                {
-                    "sampler": name,
-                    "budget": budget,
-                    "evaluations": evaluations,
-                    "agreement": agreement(judge, images, labels),
-                    "detail": detail(images),
-                    "frechet": frechet_distance(judge.features(images), held_out),
-                }
-            )
+            row = drawn_row(experiment, judge, held_out, step=step, steps=steps_for(budget))
+            rows.append({"sampler": name, "budget": budget, **row})
     return rows
+
+
+def drawn_row(experiment: Any, judge: FeatureClassifier, held_out: Tensor, **drawing: Any) -> dict[str, Any]:
+    """What the judge says of images drawn like this, see `generate`, and the evaluations that each took."""
+    images, labels, evaluations = generate(
+        experiment.network, experiment.pieces.schedule, experiment.accelerator, count=STEPPED, **drawing
+    )
+    images = images.clamp(-1, 1)
+    return {
+        "evaluations": evaluations,
+        "agreement": agreement(judge, images, labels),
+        "detail": detail(images),
+        "frechet": frechet_distance(judge.features(images), held_out),
+    }
 
 
 def fill(experiment: Any, on_step: OnStep) -> list[dict[str, Any]]:
