@@ -5,11 +5,12 @@
 
 A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training and the
 density of its times, of the network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step,
-spacing). The training steps are timed first, in turns and by processor time, and the fastest turn counts, so that a
-busy machine does not decide. Each choice then gets as many steps as fit into the seconds, on one thread: 110 of these
-are about 60 s on two cores. The same seed gives the same start and the same noise. Networks are compared by the loss on
-held-out data, which has the least luck in it, and by the chapter's own scores of its own samples. Needs real data on
-disk, or `--source bundled`; DIFFUSION_LAB_DATA says where.
+spacing). `density=log_normal:-0.6:1.2:0.85` draws 85 % of the times by `log_normal_density(-0.6, 1.2)` and the others
+evenly; without the last number all are drawn so. The training steps are timed first, in turns and by processor time,
+and the fastest turn counts, so that a busy machine does not decide. Each choice then gets as many steps as fit into the
+seconds, on one thread: 110 of these are about 60 s on two cores. The same seed gives the same start and the same noise.
+Networks are compared by the loss on held-out data, which has the least luck in it, and by the chapter's own scores of
+its own samples. Needs real data on disk, or `--source bundled`; DIFFUSION_LAB_DATA says where.
 """
 
 from __future__ import annotations
@@ -35,7 +36,15 @@ from diffusion_lab.errors import LabError
 from diffusion_lab.metrics import Score
 from diffusion_lab.networks import build_network
 from diffusion_lab.samplers import STEPS
-from diffusion_lab.times import SPACINGS, log_normal_density, log_snr_density, logit_normal_density, uniform_density
+from diffusion_lab.times import (
+    SPACINGS,
+    Density,
+    log_normal_density,
+    log_snr_density,
+    logit_normal_density,
+    mixed_density,
+    uniform_density,
+)
 from diffusion_lab.train import Settings, Trainer
 
 NETWORK = ("width", "depth", "patch", "levels")
@@ -57,7 +66,7 @@ class Choice:
     network: dict
     drawing: dict
     density: str = ""
-    """Of `DENSITIES`; the schedule's own where it is empty."""
+    """What `density_of` reads; the schedule's own where it is empty."""
 
     @property
     def key(self) -> str:
@@ -90,14 +99,35 @@ def choice(text: str, budget: Budget) -> Choice:
         if drawing.get(name, next(iter(known))) not in known:
             raise LabError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
     density = given.get("density", "")
-    if density and density not in DENSITIES:
-        raise LabError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
+    if density:
+        density_of(density)
     if drawing.get("sample_steps", 1) < 1:
         raise LabError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")
     if not math.isfinite(drawing.get("guidance", 1)):
         raise LabError(f"guidance must be finite, got {drawing['guidance']}")
     settings = replace(now, **{name: value for name, value in given.items() if name in training})
     return Choice(text, settings, network, drawing, density)
+
+
+def density_of(text: str) -> Density:
+    """One of `DENSITIES` by its name, or log_normal:MEAN:STD[:SHARE], where the other times are uniform.
+
+    Raises:
+        LabError: for another text, naming what is accepted; for a share outside (0, 1).
+    """
+    if text in DENSITIES:
+        return DENSITIES[text]
+    name, *parts = text.split(":")
+    try:
+        mean, std, *share = (float(part) for part in parts)
+        readable = name == "log_normal" and len(share) <= 1 and math.isfinite(mean) and 0 < std < math.inf
+    except ValueError:
+        readable = False
+    if not readable:
+        accepted = f"one of {', '.join(DENSITIES)}, or log_normal:MEAN:STD[:SHARE] with a STD above 0"
+        raise LabError(f"density must be {accepted}, got {text!r}")
+    gathered = log_normal_density(mean, std)
+    return mixed_density(gathered, uniform_density, share[0]) if share else gathered
 
 
 class Study:
@@ -120,7 +150,7 @@ class Study:
         pieces = assemble(chapter, data, network, {})
         schedule = pieces.schedule
         if made.density:
-            schedule = replace(schedule, density=DENSITIES[made.density])
+            schedule = replace(schedule, density=density_of(made.density))
         return Trainer(
             network=network,
             loss=pieces.loss,

@@ -30,7 +30,13 @@ def choice():
         ("optimizer=sgd", "optimizer must be one of adamw, muon, got 'sgd'"),
         ("step=foo", "step must be one of .*ddim.*, got 'foo'"),
         ("spacing=foo", "spacing must be one of uniform, log_snr, karras, got 'foo'"),
-        ("density=foo", "density must be one of uniform, log_snr, logit_normal, log_normal, got 'foo'"),
+        ("density=foo", "density must be one of uniform, log_snr, logit_normal, log_normal, or .*, got 'foo'"),
+        ("density=log_normal:1", "density must be .*log_normal:MEAN:STD.*, got 'log_normal:1'"),
+        ("density=log_normal:1:x", "density must be .*, got 'log_normal:1:x'"),
+        ("density=log_normal:1:0", "a STD above 0, got 'log_normal:1:0'"),
+        ("density=log_normal:1:2:0.5:4", "density must be .*, got 'log_normal:1:2:0.5:4'"),
+        ("density=uniform:1:2", "density must be .*, got 'uniform:1:2'"),
+        ("density=log_normal:1:2:1.5", "the share of the first density must be above 0 and below 1, got 1.5"),
         ("sample_steps=0", "sample_steps must be at least 1, got 0"),
         ("guidance=nan", "guidance must be finite, got nan"),
     ],
@@ -59,7 +65,8 @@ def test_what_a_chapter_cannot_have_is_refused_before_training(arguments, messag
 def test_a_density_makes_another_network(choice):
     """The key decides what is trained once and scored in several ways."""
     assert choice("density=uniform").density == "uniform"
-    assert len({choice(text).key for text in ("now", "density=uniform", "density=log_snr")}) == 3
+    densities = ("log_normal", "log_normal:0:1", "log_normal:0:1:0.5")
+    assert len({choice(f"density={name}").key for name in densities} | {choice("now").key}) == 4
     assert choice("density=uniform guidance=2").key == choice("density=uniform").key
 
 
