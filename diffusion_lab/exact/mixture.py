@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ class Mixture:
             raise PieceError(f"weights must be positive and sum to 1, got {weights.tolist()}")
         self.weights, self.means, self.covs = weights, means, covs
         self.parts = [Gaussian(mean, cov) for mean, cov in zip(means, covs, strict=True)]
+        # All components at once: one by one, most of the time goes into calls on small tensors.
+        self._axes = torch.stack([part.axes for part in self.parts])  # (K, D, D)
+        self._variances = torch.stack([part.variances for part in self.parts])[:, None]  # (K, 1, D)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, D) draws, float32, in random order."""
@@ -37,30 +40,40 @@ class Mixture:
             x[which == k] = part.sample(int((which == k).sum()), generator)
         return x
 
-    def _joint(self, x: Tensor, level: Level) -> Tensor:
-        """log (weights[k] p_k(x)), (B, K)."""
-        densities = torch.stack([part.log_density(x, level) for part in self.parts], dim=-1)
-        return densities + self.weights.to(x).log()
+    def _along_axes(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """Each component's x - alpha mean in its eigenbasis (K, B, D), the variances there, and the axes (K, D, D).
+
+        The variances are (K, B, D), or (K, 1, D) at one level for all.
+        """
+        axes, variances, means = (values.to(x) for values in (self._axes, self._variances, self.means[:, None]))
+        variance = level.alpha**2 * variances + level.sigma**2
+        return (x - level.alpha * means) @ axes, variance, axes
+
+    def _joint(self, z: Tensor, variance: Tensor) -> Tensor:
+        """log (weights[k] p_k(x)), (K, B)."""
+        densities = -0.5 * (z**2 / variance + torch.log(2 * math.pi * variance)).sum(dim=-1)
+        return densities + self.weights.to(z).log()[:, None]
 
     def responsibilities(self, x: Tensor, level: Level) -> Tensor:
         """The probability of each component given x at that level, (B, K) (Bishop 2006, equation 9.23)."""
-        return torch.softmax(self._joint(x, level), dim=-1)
+        z, variance, _ = self._along_axes(x, level)
+        return torch.softmax(self._joint(z, variance), dim=0).T
 
     def log_density(self, x: Tensor, level: Level) -> Tensor:
         """log p_t(x) in nats, (B,)."""
-        return torch.logsumexp(self._joint(x, level), dim=-1)
+        z, variance, _ = self._along_axes(x, level)
+        return torch.logsumexp(self._joint(z, variance), dim=0)
 
     def denoise(self, x: Tensor, level: Level) -> Prediction:
         """E[x0 | x] and E[eps | x], (B, D): the components' answers, averaged by their responsibilities."""
-        shares = self.responsibilities(x, level)
-        predictions = [part.denoise(x, level) for part in self.parts]
-        return Prediction(*(_average(shares, values) for values in zip(*predictions, strict=True)))
+        z, variance, axes = self._along_axes(x, level)
+        shares = torch.softmax(self._joint(z, variance), dim=0)
+        pull = shares[..., None] * (z / variance)  # (K, B, D)
+        from_means = ((level.alpha * self._variances.to(x) * pull) @ axes.mT).sum(dim=0)
+        return Prediction(shares.T @ self.means.to(x) + from_means, level.sigma * (pull @ axes.mT).sum(dim=0))
 
     def score(self, x: Tensor, level: Level) -> Tensor:
         """The gradient of the log-density at x, (B, D)."""
-        return _average(self.responsibilities(x, level), [part.score(x, level) for part in self.parts])
-
-
-def _average(shares: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """K values (B, D) each, averaged by their shares (B, K)."""
-    return (shares.unsqueeze(-1) * torch.stack(list(values), dim=-2)).sum(dim=-2)
+        z, variance, axes = self._along_axes(x, level)
+        shares = torch.softmax(self._joint(z, variance), dim=0)
+        return -((shares[..., None] * (z / variance)) @ axes.mT).sum(dim=0)
