@@ -154,7 +154,8 @@ def to_webp(figure: LabFigure) -> tuple[bytes, tuple[int, int]]:
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     figure.set_dpi(dpi)
-    soft = encoded(picture, quality=85, method=6)
+    # At 85, more thorough methods take three times as long and save a hundredth.
+    soft = encoded(picture, quality=85, method=4)
     files = [encoded(picture, lossless=True, method=6), soft] if exact_may_have(picture, len(soft)) else [soft]
     return min(files, key=len), picture.size
 
