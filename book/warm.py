@@ -31,8 +31,13 @@ LOADED = (
     "matplotlib.backends.backend_agg",
     "matplotlib_inline.backend_inline",
     "myst_nb",
+    "sklearn.model_selection",
+    "torch._dynamo",  # the first optimizer of a process loads it
 )
-"""What nearly every page imports, with what each of them imports. None draws a random number or starts a thread."""
+"""What nearly every page imports, or a few do and it takes half a second or more, with what each of them imports.
+
+None draws a random number or starts a thread.
+"""
 
 
 def become_kernel(order: dict[str, Any]) -> None:
