@@ -72,7 +72,8 @@ RECIPES = {
         "Scenes of 32x32 pixels with the colours and the layout of their class. Ships, lorries, horses and faces of "
         "dogs can be made out; details are smeared, and many an object is none.",
         source="real",
-        # The weights that ship were trained before the chapter's times gathered where details take shape.
+        # What ships was trained before the chapter's times gathered where details take shape. After so many steps the
+        # two do not differ: 2.58 with even times, 2.68 with the chapter's.
         training=Settings(steps=4500, batch=128, learning_rate=1.5e-3, ema_decay=0.999),
         dtype=torch.float16,
     ),
