@@ -49,7 +49,7 @@ VALUES = st.recursive(
 )
 FIELDS = (
     "value", "fault", "gradients", "modified", "graph", "mode_kept", "printed", "names", "all", "tried", "ended",
-    "stand_in", "arguments", "vector",
+    "left", "stand_in", "arguments", "vector",
 )  # fmt: skip
 
 

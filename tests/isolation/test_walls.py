@@ -176,6 +176,25 @@ def test_what_one_submission_leaves_the_next_one_does_not_find(sandbox):
         assert said(second, "raise ValueError(torch.allclose(torch.ones(1), torch.zeros(1)))") == "ValueError: False"
 
 
+@pytest.mark.parametrize(
+    ("work", "left"),
+    [
+        ("pass", False),
+        ("waiter = threading.Thread(target=time.sleep, args=(0.01,)); waiter.start(); waiter.join()", False),
+        ("subprocess.run(['true'])", False),
+        ("threading.Thread(target=time.sleep, args=(30,), daemon=True).start()", True),
+        ("os.fork() or time.sleep(30)", True),
+    ],
+    ids=["nothing", "a thread that has ended", "a program that has ended", "a thread", "a process"],
+)
+def test_what_a_piece_leaves_running_is_told(session, work: str, left: bool):
+    """The next piece must not be charged for it, so it gets a process of its own."""
+    assert said(session, f"import os, subprocess, threading, time\ndef piece():\n    {work}\n    return 1") == ""
+    with session.piece("piece") as call:
+        assert call(()).value == 1
+    assert session.left is left
+
+
 def test_after_a_piece_the_usual_dtype_and_the_students_own_functions_are_back(session):
     source = (
         "def helper():\n    return 1\ndef piece():\n    torch.set_default_dtype(torch.float64)\n    return helper()"

@@ -128,7 +128,7 @@ class _Run:
             self.late = self.late or "time" in gone.why
             self.close()
             return without_points(exercise, "missing", f"It could not be called: {gone.why}.")
-        if self.session is not None and self.session.lost:
+        if self.session is not None and (self.session.lost or self.session.left):
             self.close()
         used = sorted(caller.used)
         if used:

@@ -38,6 +38,8 @@ class Session:
         self._why, self._heard, self._counted = "", "", 0.0
         self.tried: set[str] = set()
         """What of this package its code has tried to import or open. Only who hides it well can keep it from here."""
+        self.left = False
+        """Whether a piece said that what it had started still runs. It might be counted against the next one."""
 
     def __enter__(self) -> Session:
         return self
@@ -88,6 +90,7 @@ class Session:
                 with contextlib.suppress(Gone):
                     reply = self.ask({"op": "end"}, PATIENCE)
                     self._note_tried(reply)
+                    self.left = self.left or reply.get("left") is True
                     if reply.get("ended") is not True:
                         self.lose("it broke the protocol")
 

@@ -21,6 +21,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -200,9 +201,21 @@ def _serve(talk: socket.socket) -> None:
             wire.send(talk, {"names": there, "all": _defined(space), "tried": tried})
         elif message["op"] == "piece":
             stand_ins = {name: _StandIn(talk, name) for name in message["stand_ins"]}
+            threads = threading.active_count()
             with _replaced(space, stand_ins), usual_settings():
                 _serve_piece(talk, space[message["name"]], message["driver"])
-            wire.send(talk, {"ended": True, "tried": tried})
+            left = threading.active_count() > threads or _has_children()
+            wire.send(talk, {"ended": True, "tried": tried, "left": left})
+
+
+def _has_children() -> bool:
+    """Whether processes that were started here still run. Those that have ended are cleared away."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
