@@ -99,7 +99,7 @@ def choice(text: str, budget: Budget) -> Choice:
         if drawing.get(name, next(iter(known))) not in known:
             raise LabError(f"{name} must be one of {', '.join(known)}, got {drawing[name]!r}")
     density = given.get("density", "")
-    if density:
+    if "density" in given:
         density_of(density)
     if drawing.get("sample_steps", 1) < 1:
         raise LabError(f"sample_steps must be at least 1, got {drawing['sample_steps']}")

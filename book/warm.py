@@ -34,7 +34,7 @@ LOADED = (
     "sklearn.model_selection",
     "torch._dynamo",  # the first optimizer of a process loads it
 )
-"""What nearly every page imports, or a few do and it takes half a second or more, with what each of them imports.
+"""What nearly every page imports, and what takes half a second or more and several pages import, with all it imports.
 
 None draws a random number or starts a thread.
 """

@@ -64,16 +64,19 @@ class Mixture:
         z, variance, _ = self._along_axes(x, level)
         return torch.logsumexp(self._joint(z, variance), dim=0)
 
-    def denoise(self, x: Tensor, level: Level) -> Prediction:
-        """E[x0 | x] and E[eps | x], (B, D): the components' answers, averaged by their responsibilities."""
+    def _pulls(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """The responsibilities (K, B), each component's part of minus the score along its axes (K, B, D), and these."""
         z, variance, axes = self._along_axes(x, level)
         shares = torch.softmax(self._joint(z, variance), dim=0)
-        pull = shares[..., None] * (z / variance)  # (K, B, D)
+        return shares, shares[..., None] * (z / variance), axes
+
+    def denoise(self, x: Tensor, level: Level) -> Prediction:
+        """E[x0 | x] and E[eps | x], (B, D): the components' answers, averaged by their responsibilities."""
+        shares, pull, axes = self._pulls(x, level)
         from_means = ((level.alpha * self._variances.to(x) * pull) @ axes.mT).sum(dim=0)
         return Prediction(shares.T @ self.means.to(x) + from_means, level.sigma * (pull @ axes.mT).sum(dim=0))
 
     def score(self, x: Tensor, level: Level) -> Tensor:
         """The gradient of the log-density at x, (B, D)."""
-        z, variance, axes = self._along_axes(x, level)
-        shares = torch.softmax(self._joint(z, variance), dim=0)
-        return -((shares[..., None] * (z / variance)) @ axes.mT).sum(dim=0)
+        _, pull, axes = self._pulls(x, level)
+        return -(pull @ axes.mT).sum(dim=0)

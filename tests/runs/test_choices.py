@@ -31,6 +31,8 @@ def choice():
         ("step=foo", "step must be one of .*ddim.*, got 'foo'"),
         ("spacing=foo", "spacing must be one of uniform, log_snr, karras, got 'foo'"),
         ("density=foo", "density must be one of uniform, log_snr, logit_normal, log_normal, or .*, got 'foo'"),
+        ("density=", "density must be .*, got ''"),
+        ("density=log_normal:nan:1", "density must be .*, got 'log_normal:nan:1'"),
         ("density=log_normal:1", "density must be .*log_normal:MEAN:STD.*, got 'log_normal:1'"),
         ("density=log_normal:1:x", "density must be .*, got 'log_normal:1:x'"),
         ("density=log_normal:1:0", "a STD above 0, got 'log_normal:1:0'"),
