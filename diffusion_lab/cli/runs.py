@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,7 @@ from diffusion_lab.cli.own import (
     VectorsOption,
     own_data,
 )
+from diffusion_lab.cli.side_by_side import fitting, in_words, side_by_side
 from diffusion_lab.cli.terminal import (
     BudgetName,
     ChapterName,
@@ -39,7 +42,6 @@ from diffusion_lab.cli.terminal import (
     first_process,
     mistakes_told,
     new_table,
-    of_file,
     progress_bars,
     say,
 )
@@ -82,6 +84,10 @@ def run(
         str,
         typer.Option(help="Another network, where it takes the data: mlp, unet, dit, uvit, mixer, transformer or set."),
     ] = "",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Chapters at once, with `all`. By default as processors and memory allow.", min=1),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[
         Path | None,
@@ -107,7 +113,7 @@ def run(
     with mistakes_told():
         from rich.markup import escape
 
-        from diffusion_lab.chapters import BEYOND, NAMES, get, results_folder, run_chapter
+        from diffusion_lab.chapters import BEYOND, NAMES, get, results_folder
 
         several = {"all": NAMES, "beyond": BEYOND}
         names = several.get(chapter) or (get(chapter, variant).name,)
@@ -120,64 +126,86 @@ def run(
         for name in names if network and choice is not None else ():
             if "network" in choice.slots(name):
                 raise SourceError("the network of --pieces and the one of --network cannot both be taken: give one")
-    reports: list[Report] = []
+    options = {
+        "variant": variant,
+        "seed": seed,
+        "budget": budget.value,
+        "source": source.value,
+        "data_root": data_root,
+        "own": own,
+        "device": device.value,
+        "out": out,
+        "resume": resume,
+    } | ({"network": network} if network else {})
+    began = time.monotonic()
+    reports: dict[str, Report] = {}
     failures: dict[str, str] = {}
     with progress_bars() as progress:
-        for name in names:
-            bar = progress.add_task(name, total=1, what="starting")
+        bars = {}
 
-            def on_step(what: str, done: int, total: int, bar=bar) -> None:
-                progress.update(bar, completed=done, total=total, what=what)
+        def on_step(name: str, what: str, done: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=1, what="starting")
+            progress.update(bars[name], completed=done, total=total, what=what)
 
-            def on_note(note: str, name=name) -> None:
-                if first_process():
-                    line = f"note on the data of chapter '{name}': {note}"
-                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        def on_note(name: str, note: str) -> None:
+            if first_process():
+                line = f"note on the data of chapter '{name}': {note}"
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-            try:
-                with _in_their_place(choice, name) as slots:
-                    if network:
-                        slots = {**slots, "network": network}
-                    report = run_chapter(
-                        name,
-                        variant=variant,
-                        seed=seed,
-                        budget=budget.value,
-                        source=source.value,
-                        data_root=data_root,
-                        own=own,
-                        device=device.value,
-                        out=out,
-                        resume=resume,
-                        on_step=on_step,
-                        on_note=on_note,
-                        **slots,
-                    )
-            except (LabError, OSError) as error:
-                if isinstance(error, OSError) and error.filename is None:
-                    raise
-                failures[name] = of_file(error) if isinstance(error, OSError) else str(error)
-                progress.update(bar, what="failed")
+        for name, result in _results(names, options, choice, jobs, on_step, on_note):
+            if isinstance(result, str):
+                failures[name] = result
+                on_step(name, "failed", 0, 1)
                 continue
-            reports.append(report)
-            verdict = "done" if not report.judged else "passed" if report.passed else "not passed"
-            progress.update(bar, completed=1, total=1, what=f"{verdict}, {report.seconds['total']:.0f} s")
+            reports[name] = result
+            verdict = "done" if not result.judged else "passed" if result.passed else "not passed"
+            on_step(name, f"{verdict}, {result.seconds['total']:.0f} s", 1, 1)
     if reports:
         results = out if own is None else results_folder(out, names[0], own)
-        say(results_table(reports, console().width))
-        for report in reports if choice is not None else ():
+        in_order = [reports[name] for name in names if name in reports]
+        say(results_table(in_order, console().width, time.monotonic() - began))
+        for report in in_order if choice is not None else ():
             from diffusion_lab.grading.notebook import comparison
 
             typer.echo(f"\n{report.number} {report.title}\n{comparison(report)}")
         if budget is BudgetName.smoke:
             say("A smoke run proves that everything is connected. Its scores mean nothing.")
         say(f"Reports, checkpoints and figures are under {escape(str(results))}/")
-    for name, error in failures.items():
-        typer.echo(f"error in chapter '{name}': {error}", err=True)
+    for name in names:
+        if name in failures:
+            typer.echo(f"error in chapter '{name}': {failures[name]}", err=True)
     if failures:
         raise typer.Exit(2)
-    if any(report.judged and not report.passed for report in reports):
+    if any(report.judged and not report.passed for report in reports.values()):
         raise typer.Exit(1)
+
+
+def _results(
+    names: Sequence[str],
+    options: dict[str, Any],
+    choice: Choice | None,
+    jobs: int | None,
+    on_step: Callable[[str, str, int, int], None],
+    on_note: Callable[[str, str], None],
+) -> Iterator[tuple[str, Report | str]]:
+    """Each chapter with its report, or why there is none: several at once, or with own pieces in their order."""
+    from diffusion_lab.chapters import run_chapter
+
+    if choice is None and len(names) > 1:
+        jobs = fitting(len(names)) if jobs is None else min(jobs, len(names))
+        if jobs > 1:
+            yield from side_by_side(names, options, jobs, on_step, on_note)
+            return
+    for name in names:
+        on_step(name, "starting", 0, 1)
+        told = {"on_step": partial(on_step, name), "on_note": partial(on_note, name)}
+        try:
+            with _in_their_place(choice, name) as slots:
+                result = run_chapter(name, **{**slots, **options}, **told)
+        except (LabError, OSError) as error:
+            result = in_words(error)
+        yield name, result
 
 
 def _own_pieces(path: Path, names: Sequence[str], variant: str, unchecked: bool) -> Choice:
@@ -214,8 +242,10 @@ WIDE = 120
 """From this many columns on, the table of results has all its columns."""
 
 
-def results_table(reports: list[Report], width: int):
+def results_table(reports: list[Report], width: int, seconds: float | None = None):
     """Chapter, data, network, seconds, and the first score of each report beside its floor and threshold.
+
+    `seconds` is what they took together, which is less than their sum where they ran side by side.
 
     On a terminal of fewer than `WIDE` columns the network and the floor are left to report.json.
     """
@@ -236,7 +266,7 @@ def results_table(reports: list[Report], width: int):
     for column in table.columns:
         column.no_wrap = column.header not in ("data", "network", "metric")
     if all(report.judged for report in reports):
-        total = sum(report.seconds["total"] for report in reports)
+        total = sum(report.seconds["total"] for report in reports) if seconds is None else seconds
         table.caption = f"{total:.0f} s together. A chapter has passed when all scores in its report.json have."
     return table
 
@@ -266,9 +296,13 @@ def sample(
         float | None, typer.Option(help="Guidance scale, where there are labels; 1 is none.", min=0)
     ] = None,
     guidance_interval: Annotated[
-        tuple[float, float],
-        typer.Option(help="Guide only between these two times: 0 is data, 1 is noise.", metavar="FROM TO"),
-    ] = (0.0, 1.0),
+        tuple[float, float] | None,
+        typer.Option(
+            help="Guide only between these two times: 0 is data, 1 is noise. By default the chapter's, and the whole "
+            "way with --guidance.",
+            metavar="FROM TO",
+        ),
+    ] = None,
     sampler: Annotated[str, typer.Option(help="ddpm, ddim, euler, heun or dpmpp_2m; by default the chapter's.")] = "",
     spacing: Annotated[
         str, typer.Option(help="Where its steps lie: uniform, log_snr or karras; by default the schedule's.")

@@ -106,7 +106,7 @@ def test_one_failing_chapter_does_not_stop_the_others(monkeypatch, tmp_path):
         return whole(name, **options)
 
     monkeypatch.setattr(chapters, "run_chapter", some_fail)
-    result = call("run", "all", "--budget", "smoke", "--out", tmp_path)
+    result = call("run", "all", "--budget", "smoke", "--jobs", 1, "--out", tmp_path)
     assert result.exit_code == 2
     assert "error in chapter 'games': games is not here" in result.stderr
     assert (tmp_path / "normal_1d" / "report.json").exists()
