@@ -4,13 +4,14 @@
     python benchmarks/choices.py now "batch=32 guidance=3" --chapter audio --budget full --samples 500
 
 A choice is `now`, which is what the chapter's budget has, or what it changes of that: settings of training and the
-density of its times, of the network (width, depth, patch, levels), and of drawing (guidance, sample_steps, step,
-spacing). `density=log_normal:-0.6:1.2:0.85` draws 85 % of the times by `log_normal_density(-0.6, 1.2)` and the others
-evenly; without the last number all are drawn so. The training steps are timed first, in turns and by processor time,
-and the fastest turn counts, so that a busy machine does not decide. Each choice then gets as many steps as fit into the
-seconds, on one thread: 110 of these are about 60 s on two cores. The same seed gives the same start and the same noise.
-Networks are compared by the loss on held-out data, which has the least luck in it, and by the chapter's own scores of
-its own samples. Needs real data on disk, or `--source bundled`; DIFFUSION_LAB_DATA says where.
+density of its times, of the network (width, depth, patch, levels), and of drawing (guidance, guidance_interval, step,
+spacing, sample_steps). `guidance_interval=0.2:0.9` guides between these two times. `density=log_normal:-0.6:1.2:0.85`
+draws 85 % of the training times by `log_normal_density(-0.6, 1.2)` and the others evenly; without the last number all
+are drawn so. The training steps are timed first, in turns and by processor time, and the fastest turn counts, so that a
+busy machine does not decide. Each choice then gets as many steps as fit into the seconds, on one thread: 110 of these
+are about 60 s on two cores. The same seed gives the same start and the same noise. Networks are compared by the loss on
+held-out data, which has the least luck in it, and by the chapter's own scores of its own samples. Needs real data on
+disk, or `--source bundled`; DIFFUSION_LAB_DATA says where.
 """
 
 from __future__ import annotations
@@ -54,7 +55,25 @@ DENSITIES = {
     "logit_normal": logit_normal_density(),
     "log_normal": log_normal_density(),
 }
-DRAWING = {"guidance": float, "sample_steps": int, "step": str, "spacing": str}
+
+
+def interval_of(text: str) -> tuple[float, float]:
+    """FROM:TO, the two times between which samples are guided.
+
+    Raises:
+        LabError: for another text, and for times out of order or outside of 0 to 1.
+    """
+    try:
+        first, last = (float(part) for part in text.split(":"))
+        readable = 0 <= first < last <= 1
+    except ValueError:
+        readable = False
+    if not readable:
+        raise LabError(f"guidance_interval must be FROM:TO, two times between 0 and 1, got {text!r}")
+    return first, last
+
+
+DRAWING = {"guidance": float, "guidance_interval": interval_of, "sample_steps": int, "step": str, "spacing": str}
 
 
 @dataclass(frozen=True)
@@ -208,6 +227,7 @@ class Study:
             network,
             judges(),
             guidance=drawing.get("guidance"),
+            guidance_interval=drawing.get("guidance_interval"),
         )
         experiment.draw(steps=drawing.get("sample_steps"))
         return self.chapter.evaluate(experiment)[:2]

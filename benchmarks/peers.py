@@ -14,7 +14,7 @@ images score. Packages are set up as their own examples do it:
   channel, digits padded to 32x32 because its U-Net halves the side three times.
 - smalldiffusion: its Fashion-MNIST example (ch 64, DDPM schedule, AdamW 7e-4), but with batches of 128: of its own
   1,024 a laptop's processor would see a handful in five minutes. EMA 0.99.
-- ours: chapter 5 with as many steps as fit the time; guided, two evaluations a step.
+- ours: chapter 5 with as many steps as fit the time; guided, at most two evaluations a step.
 
 Needs MNIST on disk; DIFFUSION_LAB_DATA says where.
 """

@@ -62,7 +62,7 @@ RECIPES = {
     "mixture": TOY,
     "normal_nd": TOY,
     "mnist": Recipe(
-        "Digits of 28x28 pixels in the style of MNIST. About one in sixty is no digit or not the one asked for.",
+        "Digits of 28x28 pixels in the style of MNIST. About one in seventy is no digit or not the one asked for.",
         source="real",
         training=Settings(steps=12_000, batch=128, learning_rate=2e-3, ema_decay=0.9995),
         dtype=torch.float16,
@@ -90,7 +90,11 @@ RECIPES = {
         budget="quick",
         dtype=torch.float16,
     ),
-    "games": Recipe("Boards of tic-tac-toe, without regard to whose move it is.", budget="quick"),
+    "games": Recipe(
+        "Boards of tic-tac-toe, without regard to whose move it is.",
+        training=Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995),
+        budget="quick",
+    ),
     "heartbeats": Recipe(
         "Four seconds of two leads, around a beat of one of three classes, from a model of the heart and from no "
         "patient. Its samples train nobody to read an electrocardiogram, and what it takes for noise may be a finding.",

@@ -19,6 +19,10 @@ from diffusion_lab.chapters.images import judge_of
 from diffusion_lab.metrics import beat_features, floor_of, frechet_distance, random_rows
 
 NAMES = ("mnist", "heartbeats")
+TEACHERS = {"mnist": {"guidance": 1.25, "step": "ddim", "spacing": "uniform"}, "heartbeats": {}}
+"""How the teachers draw. A student learns less from one that is guided for a while only, as chapter 5 guides."""
+MANY = {"mnist": 30, "heartbeats": 50}
+"""The steps with which a teacher draws well."""
 TEACHER_STEPS = 16
 HALVING = replace(TRAINING, steps=300)
 COUNTS = (4, 2, 1)
@@ -55,7 +59,7 @@ def score(experiment: Experiment, steps: int, distance: Callable[[Tensor], float
 def study(name: str, on_step: OnStep, kept: Callable[[str, dict[str, Any]], None] = lambda kind, row: None):
     """All rows of one chapter; `kept` is called with each as soon as it is there."""
     # One learned part, measured once: without the exact answer, which nothing here asks for.
-    teacher = open_checkpoint(name=name)
+    teacher = open_checkpoint(name=name, **TEACHERS[name])
     teacher = replace(
         teacher, chapter=replace(teacher.chapter, exact=None), budget=replace(teacher.budget, judge_epochs=2)
     )
@@ -79,16 +83,17 @@ def study(name: str, on_step: OnStep, kept: Callable[[str, dict[str, Any]], None
             name,
             steps=min(COUNTS),
             teacher_steps=TEACHER_STEPS,
+            guidance=TEACHERS[name].get("guidance"),
             training=HALVING,
             out=folder,
             on_step=on_step,
             on_stage=stage,
         )
     # The same even steps of DDIM without distillation, guided as the student has learned it, and not.
-    for steps in (*reversed(COUNTS), TEACHER_STEPS, teacher.budget.sample_steps):
-        on_step("teacher", steps, teacher.budget.sample_steps)
+    for steps in (*reversed(COUNTS), TEACHER_STEPS, MANY[name]):
+        on_step("teacher", steps, MANY[name])
         plain = replace(as_student(teacher, steps), guidance=teacher.guidance)
-        keep("teacher", score(plain if steps != teacher.budget.sample_steps else teacher, steps, distance))
+        keep("teacher", score(plain if steps != MANY[name] else teacher, steps, distance))
         if steps in COUNTS and teacher.guidance != 1.0:
             keep("unguided", score(replace(plain, guidance=1.0), steps, distance))
     generator = torch.Generator().manual_seed(1)

@@ -46,7 +46,7 @@ def run(on_step: OnStep) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in experiment.network.parameters()),
         "steps": STEPS,
         "samples": SAMPLES,
-        "guidance": experiment.chapter.guidance,
+        "guidance": 1.5,
         "brightness_std": float(brightness(images.train).std()),
         "ladder": rows,
         "denoising": denoising(experiment, normal, on_step),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import diffusion_lab
-from diffusion_lab import losses, samplers, targets
+from diffusion_lab import losses, samplers, schedules, targets
 from diffusion_lab.denoisers import clip, evaluating, from_network, guided, modules_of, with_x0
 from diffusion_lab.exact import FiniteSet
 from diffusion_lab.metrics import FeatureClassifier, cached_classifier, confidence, frechet_distance, random_rows
@@ -102,7 +102,7 @@ def draw(
     generator = torch.Generator().manual_seed(seed)
     classes = len(experiment.dataset.classes)
     labels = torch.arange(count) % classes
-    shape, schedule = tuple(experiment.dataset.train.shape[1:]), experiment.pieces.schedule
+    shape, schedule = tuple(experiment.dataset.train.shape[1:]), schedules.cosine()  # its even times
     images, evaluations = [], 0
     for block in labels.split(500):
         denoiser, each = from_network(network, targets.v, {"labels": block}), 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffusion_lab.chapters.latent import Latent
 from diffusion_lab.chapters.own import TakesOwn
 from diffusion_lab.data import Dataset
+from diffusion_lab.denoisers import EVERYWHERE
 from diffusion_lab.discrete import DiscreteProcess
 from diffusion_lab.losses import Loss, prediction_loss
 from diffusion_lab.metrics import Score
@@ -78,6 +79,8 @@ class Chapter:
     """The discrete process, where the network predicts tokens."""
     labelled: bool = False
     guidance: float = 1.0
+    guidance_interval: tuple[float, float] = EVERYWHERE
+    """The first and the last time at which samples are guided."""
     drop_labels: float = 0.0
     self_condition: bool = False
     polish: Callable[[Dataset], Callable[[Tensor], Tensor]] | None = None

@@ -44,7 +44,8 @@ CHAPTER = Chapter(
     network={"width": 32, "levels": 3},
     labelled=True,
     drop_labels=0.1,
-    guidance=1.5,
+    # At 1.5 the network that ships is no nearer and less often of the class asked for, and a shorter training farther.
+    guidance=1.75,
     polish=lambda dataset: dynamic_threshold,
     precision="bfloat16",
     require=require_images,

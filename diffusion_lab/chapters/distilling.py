@@ -56,7 +56,7 @@ def distill(
         steps: of the last student; `teacher_steps` is this times 2, 4, 8, ...
         teacher_steps: even steps of DDIM that the teacher takes.
         checkpoint: the teacher; None for the network that ships with the package.
-        guidance: the teacher's guidance scale; None for the chapter's.
+        guidance: the teacher's guidance scale, the whole way; None for the chapter's, in the chapter's interval.
         training: of each halving.
         out: the folder for results.
         on_step: progress.

@@ -22,7 +22,7 @@ from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
 BLOCK = 250
-"""How many images, sounds or sentences are sampled at once; 500 leave the cache of a laptop and take longer each."""
+"""How many images, sounds, sentences or boards are sampled at once; 500 leave a laptop's cache and take longer each."""
 KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
@@ -60,7 +60,7 @@ class Experiment:
     """Calls without the condition, for guidance, since the experiment was opened."""
     guidance: float = None  # type: ignore[assignment] - the chapter's, where the caller gives none
     """The guidance scale of samples; 1 is the conditional network alone."""
-    guidance_interval: tuple[float, float] = denoisers.EVERYWHERE
+    guidance_interval: tuple[float, float] = None  # type: ignore[assignment] - the same
     """The first and the last time at which samples are guided."""
     classes: tuple[str, ...] = ()
     """What the network's labels mean; those of the data, unless it was trained on other data."""
@@ -71,6 +71,8 @@ class Experiment:
 
     def __post_init__(self):
         self.guidance = self.chapter.guidance if self.guidance is None else self.guidance
+        if self.guidance_interval is None:
+            self.guidance_interval = self.chapter.guidance_interval
         self.classes = self.classes or self.dataset.classes
         self.trained_on = self.trained_on or self.dataset.name
         if self.chapter.exact is not None:
@@ -134,7 +136,7 @@ class Experiment:
         n, steps = n or self.budget.samples, steps or self.budget.sample_steps
         generator = self.generator("samples")
         labels, mask = self._conditions(n, generator, labels)
-        block = n if self.kind in ("points", "board") else BLOCK
+        block = n if self.kind == "points" else BLOCK
         blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
         drawn = []
         for number, rows in enumerate(blocks):

@@ -147,7 +147,9 @@ def for_own_boards(chapter: Chapter, dataset: Dataset) -> dict[str, Any]:
 BUDGETS = {
     "smoke": Budget(Settings(steps=60, batch=128), samples=500, sample_steps=16),
     "quick": Budget(
-        Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995), samples=8000, sample_steps=48
+        Settings(steps=1500, batch=128, learning_rate=5e-3, ema_decay=0.995, optimizer="muon"),
+        samples=8000,
+        sample_steps=48,
     ),
     "full": Budget(Settings(steps=8000, batch=512, learning_rate=3e-3), samples=50000, sample_steps=128),
 }
@@ -196,6 +198,13 @@ BITS = replace(
     step=lambda dataset: samplers.ddim(eta=1.0),
     loss=lambda target, schedule, dataset: losses.prediction_loss(target),
     network={"kind": "mlp", "width": 256, "depth": 4},
+    # Muon's products of square matrices do not shrink with the batch, and those of this network are large.
+    budgets={
+        **BUDGETS,
+        "quick": replace(
+            BUDGETS["quick"], training=Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995)
+        ),
+    },
     floor=None,
     decode=lambda bits: bits_to_board(bits)[0],
 )

@@ -53,7 +53,7 @@ def open_checkpoint(
     device: str = "auto",
     seed: int = 0,
     guidance: float | None = None,
-    guidance_interval: tuple[float, float] = EVERYWHERE,
+    guidance_interval: tuple[float, float] | None = None,
     spacing: str | Spacing = "",
     own: OwnData | None = None,
     **pieces: Any,
@@ -70,7 +70,8 @@ def open_checkpoint(
         name: the chapter that the checkpoint must belong to; "" accepts any that a path leads to.
         source: "real" or "bundled"; "" takes what the checkpoint was trained on.
         guidance: the guidance scale of samples; by default the chapter's.
-        guidance_interval: the first and the last time at which they are guided, from 0 (data) to 1 (noise).
+        guidance_interval: the first and the last time at which they are guided, from 0 (data) to 1 (noise); by default
+            the chapter's, and everywhere with a guidance scale of your own.
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of
             `diffusion_lab.times`; "" takes the schedule's own.
         own: where the data of your own are that it was trained on, if they have moved.
@@ -110,6 +111,8 @@ def open_checkpoint(
     if student is not None:
         _check_student(path, student, guidance, guidance_interval, spacing, pieces)
         guidance, spacing, pieces = 1.0, "uniform", {**pieces, "step": "ddim"}
+    if guidance is not None and guidance_interval is None:
+        guidance_interval = EVERYWHERE
     if chapter.process is not None and isinstance(pieces.get("step"), str):
         raise PieceError(f"the network of chapter '{chapter.name}' predicts tokens, and samplers by name need numbers")
     if "own" not in settings:
@@ -179,14 +182,14 @@ def _spacing(spacing: str | Spacing) -> Spacing:
     return SPACINGS[spacing]
 
 
-def _check_guidance(chapter: Chapter, guidance: float | None, interval: tuple[float, float]) -> None:
-    if guidance is None and interval == EVERYWHERE:
+def _check_guidance(chapter: Chapter, guidance: float | None, interval: tuple[float, float] | None) -> None:
+    if guidance is None and interval is None:
         return
     if not chapter.labelled:
         raise PieceError(f"chapter '{chapter.name}' has no labels, so its samples cannot be guided")
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise PieceError(f"the guidance scale must be a number of at least 0, got {guidance:g}")
-    if not 0 <= interval[0] < interval[1] <= 1:
+    if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
         raise PieceError(
             f"the guidance interval must be two times between 0 and 1, the smaller one first, got {interval[0]:g} and "
             f"{interval[1]:g}"
@@ -197,12 +200,12 @@ def _check_student(
     path: Path,
     student: dict[str, Any],
     guidance: float | None,
-    interval: tuple[float, float],
+    interval: tuple[float, float] | None,
     spacing: str | Spacing,
     pieces: dict[str, Any],
 ) -> None:
     """See that a student is asked for nothing but what it was taught."""
-    if guidance not in (None, 1.0) or interval != EVERYWHERE:
+    if guidance not in (None, 1.0) or interval not in (None, EVERYWHERE):
         inside = student["guidance"]
         raise PieceError(f"{path} was distilled with guidance {inside:g} inside it, and takes no other one")
     for what, given in (("spacing", spacing), ("sampler", pieces.get("step"))):

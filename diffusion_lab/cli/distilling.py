@@ -30,7 +30,8 @@ def distill(
         Path | None, typer.Option(help="The teacher, a checkpoint of a run; by default the network that ships.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="The teacher's guidance scale; by default the chapter's.", min=0)
+        float | None,
+        typer.Option(help="The teacher's guidance scale, the whole way; by default as the chapter guides.", min=0),
     ] = None,
     training_steps: Annotated[int, typer.Option(help="Training steps of each halving.", min=1)] = 600,
     data_root: RootOption = None,

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import connection
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lab.cli.terminal import of_file
@@ -77,14 +76,11 @@ def side_by_side(
     (`diffusion_lab.threads`). Reports come without samples and without the experiment.
     """
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    queue = context.SimpleQueue()  # what is put into it is there at once, and so before the result
 
     def tell() -> None:
-        while True:
-            try:
-                what, *said = queue.get_nowait()
-            except Empty:
-                return
+        while not queue.empty():
+            what, *said = queue.get()
             (on_step if what == "step" else on_note)(*said)
 
     with ProcessPoolExecutor(jobs, context, _begin, (queue,)) as pool:

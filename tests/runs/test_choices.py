@@ -40,6 +40,8 @@ def choice():
         ("density=uniform:1:2", "density must be .*, got 'uniform:1:2'"),
         ("density=log_normal:1:2:1.5", "the share of the first density must be above 0 and below 1, got 1.5"),
         ("sample_steps=0", "sample_steps must be at least 1, got 0"),
+        ("guidance_interval=0.8:0.2", "guidance_interval must be FROM:TO, two times between 0 and 1, got '0.8:0.2'"),
+        ("guidance_interval=0.8", "guidance_interval must be FROM:TO, two times between 0 and 1, got '0.8'"),
         ("guidance=nan", "guidance must be finite, got nan"),
     ],
 )
@@ -73,9 +75,12 @@ def test_a_density_makes_another_network(choice):
 
 
 def test_a_choice_changes_what_it_names_and_nothing_else(choice):
-    now, new = choice("now"), choice("optimizer=adamw batch=64 depth=2 step=ddim guidance=1")
+    now, new = choice("now"), choice("optimizer=adamw batch=64 depth=2 step=ddim guidance=1 guidance_interval=0.2:0.8")
     assert now.training == get("mnist").budgets["quick"].training
     assert (now.network, now.drawing) == ({}, {})
     assert (new.training.optimizer, new.training.batch) == ("adamw", 64)
     assert new.training.learning_rate == now.training.learning_rate
-    assert (new.network, new.drawing) == ({"depth": 2}, {"step": "ddim", "guidance": 1.0})
+    assert (new.network, new.drawing) == (
+        {"depth": 2},
+        {"step": "ddim", "guidance": 1.0, "guidance_interval": (0.2, 0.8)},
+    )

@@ -128,18 +128,22 @@ def test_labels_and_guidance(nothing_on_disk):
 
 
 def test_guidance_changes_samples_and_one_is_the_network_alone(nothing_on_disk):
-    drawn = [open_checkpoint(name="mnist", guidance=scale).draw(2, 3) for scale in (1.0, 1.25, 4.0)]
-    assert torch.equal(open_checkpoint(name="mnist").draw(2, 3), drawn[1])
+    drawn = [open_checkpoint(name="mnist", guidance=scale).draw(2, 3) for scale in (1.0, 1.5, 4.0)]
     assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[1], drawn[2])
 
 
 def test_a_guidance_interval_saves_evaluations(nothing_on_disk):
-    part = open_checkpoint(name="mnist", guidance_interval=(0.3, 0.7))
-    some = part.draw(2, 5)
-    whole = open_checkpoint(name="mnist")
-    all_guided = whole.draw(2, 5)
-    assert whole.evaluations == 10 and 5 < part.evaluations < 10
-    assert not torch.equal(some, all_guided)
+    """The chapter guides in its interval; with a scale of one's own the whole way is guided, unless one says where."""
+    own = open_checkpoint(name="mnist")
+    scale, interval = own.chapter.guidance, own.chapter.guidance_interval
+    some = own.draw(2, 15)
+    assert own.guidance == scale and 15 < own.evaluations < 22
+    again = open_checkpoint(name="mnist", guidance=scale, guidance_interval=interval)
+    assert torch.equal(again.draw(2, 15), some)
+    whole = open_checkpoint(name="mnist", guidance=scale)
+    assert not torch.equal(whole.draw(2, 15), some) and whole.evaluations == 30
+    asked = open_checkpoint(name="mnist", guidance_interval=(0, 1))
+    assert asked.guidance == scale and torch.equal(asked.draw(2, 15), whole.samples)
 
 
 def test_spacing_and_sampler_by_name():

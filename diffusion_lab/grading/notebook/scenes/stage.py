@@ -20,6 +20,7 @@ from diffusion_lab.chapters import open_checkpoint
 from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.opening import shipped
 from diffusion_lab.checkpoints import load_tensors, load_weights
+from diffusion_lab.denoisers import EVERYWHERE
 from diffusion_lab.exercises import exercise, library, notebook
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.plots import Items, View
@@ -93,7 +94,9 @@ def sampled(name: str, count: int, steps: int, guidance: float | None = None) ->
             load_weights(network, load_tensors(path)[0], path)
             network = network.eval().requires_grad_(False)
         pieces = replace(run.pieces, **{slot: own[slot] for slot in DRAWING if slot in own})
-        run = replace(run, pieces=pieces, network=network, guidance=guidance or run.guidance)
+        run = replace(run, pieces=pieces, network=network)
+        if guidance is not None:
+            run = replace(run, guidance=guidance, guidance_interval=EVERYWHERE)
         return items(run, run.draw(count, steps))
 
     return play
