@@ -34,6 +34,7 @@ from diffusion_lab.chapters.experiment import Experiment
 from diffusion_lab.chapters.opening import SHIPPED, shipped
 from diffusion_lab.checkpoints import load_tensors, save_tensors
 from diffusion_lab.data.catalogue import ENTRIES
+from diffusion_lab.denoisers import EVERYWHERE
 from diffusion_lab.errors import LabError
 from diffusion_lab.files import write_atomically
 from diffusion_lab.report import Report
@@ -227,6 +228,7 @@ def measured(experiment: Experiment, on_step: Callable) -> dict[str, Any]:
         "sample_steps": experiment.budget.sample_steps,
         "evaluations": experiment.evaluations,
         "guidance": experiment.guidance if experiment.chapter.labelled else None,
+        "guidance_interval": list(experiment.guidance_interval),
         "scores": [score.as_dict() for score in experiment.chapter.evaluate(experiment)],
     }
 
@@ -235,7 +237,7 @@ def score_again(name: str, data_root: Path | None, on_step: Callable) -> Path:
     """Measure a shipped network again, by today's chapter on the data it was trained on, and write its card."""
     tensors, settings = load_tensors(path := shipped(name))
     experiment = open_checkpoint(path, source=settings["source"], data_root=data_root)
-    settings["card"].update(measured(experiment, on_step), score_before_storing=None)
+    settings["card"].update(measured(experiment, on_step), limits=RECIPES[name].limits, score_before_storing=None)
     save_tensors(path, tensors, settings)
     return write_atomically(path.with_suffix(".md"), model_card(settings).encode())
 
@@ -252,6 +254,8 @@ def model_card(settings: dict[str, Any]) -> str:
     known = {kind: training[key] for key, kind in kinds.items() if training[key] is not None}
     spent = ", ".join(f"{seconds / 60:.1f} minutes of {kind}" for kind, seconds in known.items())
     guidance = "" if card["guidance"] is None else f", guidance scale {card['guidance']:g}"
+    first, last = card.get("guidance_interval", EVERYWHERE)  # a card may be older than the interval
+    guidance += f" from t = {first:g} to {last:g}" if guidance and (first, last) != EVERYWHERE else ""
     floor = "" if training["loss_floor"] is None else f" (no network can go below {training['loss_floor']:.4g})"
     before = []
     if card["stored"] != "float32" and card["score_before_storing"] is not None:

@@ -44,6 +44,8 @@ class Budget:
     """How long the autoencoder is trained, in a chapter of latent diffusion."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `build_network` that replace the chapter's: more time affords a larger network."""
+    guidance: float | None = None
+    """The guidance scale, where it is not the chapter's: a network that has learned less needs more."""
 
 
 @dataclass(frozen=True)

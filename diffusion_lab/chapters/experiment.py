@@ -58,7 +58,7 @@ class Experiment:
     """Network calls for each sample; a guided step has two."""
     asked_again: int = 0
     """Calls without the condition, for guidance, since the experiment was opened."""
-    guidance: float = None  # type: ignore[assignment] - the chapter's, where the caller gives none
+    guidance: float = None  # type: ignore[assignment] - the budget's or the chapter's, where the caller gives none
     """The guidance scale of samples; 1 is the conditional network alone."""
     guidance_interval: tuple[float, float] = None  # type: ignore[assignment] - the same
     """The first and the last time at which samples are guided."""
@@ -70,7 +70,8 @@ class Experiment:
     """The name of the data that the network was trained on; those of `dataset`, unless the caller says otherwise."""
 
     def __post_init__(self):
-        self.guidance = self.chapter.guidance if self.guidance is None else self.guidance
+        if self.guidance is None:
+            self.guidance = self.chapter.guidance if self.budget.guidance is None else self.budget.guidance
         if self.guidance_interval is None:
             self.guidance_interval = self.chapter.guidance_interval
         self.classes = self.classes or self.dataset.classes

@@ -55,6 +55,7 @@ CHAPTER = Chapter(
             samples=500,
             sample_steps=25,  # DDIM, which a learner's run takes, needs them
             judge_epochs=2,
+            guidance=2.0,
         ),
         "full": Budget(
             Settings(steps=6000, batch=64, learning_rate=0.016, ema_decay=0.998, optimizer="muon"),

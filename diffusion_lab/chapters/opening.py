@@ -69,7 +69,7 @@ def open_checkpoint(
         path: a `checkpoint.safetensors` written by a run; None for a shipped network.
         name: the chapter that the checkpoint must belong to; "" accepts any that a path leads to.
         source: "real" or "bundled"; "" takes what the checkpoint was trained on.
-        guidance: the guidance scale of samples; by default the chapter's.
+        guidance: the guidance scale of samples; by default the chapter's, or its budget's.
         guidance_interval: the first and the last time at which they are guided, from 0 (data) to 1 (noise); by default
             the chapter's, and everywhere with a guidance scale of your own.
         spacing: where the sampler's times lie: "uniform", "log_snr", "karras", or a function of

@@ -50,7 +50,8 @@ def with_own_data(chapter: Chapter, own: OwnData, *, scored: bool = True) -> tup
         raise DataError(f"chapter '{chapter.name}' takes no {own.kind} of your own; {_others(chapter)}")
     dataset = takes.load(own)
     if not chapter.labelled or len(dataset.classes) < 2:
-        chapter = replace(chapter, labelled=False, drop_labels=0.0, guidance=1.0)
+        budgets = {name: replace(budget, guidance=None) for name, budget in chapter.budgets.items()}
+        chapter = replace(chapter, labelled=False, drop_labels=0.0, guidance=1.0, budgets=budgets)
     # The chapter's title may be the name of a public data set.
     chapter = replace(chapter, title=f"{own.kind.capitalize()} of your own", require=None, floor=None)
     chapter = replace(chapter, **takes.changes(chapter, dataset))

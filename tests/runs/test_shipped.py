@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,13 @@ def test_a_guidance_interval_saves_evaluations(nothing_on_disk):
     assert not torch.equal(whole.draw(2, 15), some) and whole.evaluations == 30
     asked = open_checkpoint(name="mnist", guidance_interval=(0, 1))
     assert asked.guidance == scale and torch.equal(asked.draw(2, 15), whole.samples)
+
+
+def test_a_network_that_has_learned_less_is_guided_more(nothing_on_disk):
+    full = open_checkpoint(name="mnist")
+    quick = full.chapter.budgets["quick"]
+    assert replace(full, budget=quick, guidance=None).guidance == quick.guidance > full.guidance
+    assert replace(full, budget=quick, guidance=3.0).guidance == 3.0
 
 
 def test_spacing_and_sampler_by_name():
