@@ -122,6 +122,10 @@ def run(
             raise LabError(f"--{own.kind} goes with one chapter, not with {chapter}")
         if own is not None and source is not SourceName.auto:
             raise LabError(f"--{own.kind} says which data to take; leave --source out")
+        if jobs is not None and chapter not in several:
+            raise LabError(f"--jobs goes with {' and '.join(several)}, not with one chapter")
+        if jobs is not None and pieces is not None:
+            raise LabError("chapters with your own pieces run one after the other; leave --jobs out")
         choice = None if pieces is None else _own_pieces(pieces, names, variant, unchecked)
         for name in names if network and choice is not None else ():
             if "network" in choice.slots(name):

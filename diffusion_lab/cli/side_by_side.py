@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lab.cli.terminal import of_file
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MEMORY = 2.5 * 2**30
 """Bytes of memory that a chapter may take."""
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where Linux says how much memory a container may take."""
 TOLD_EVERY = 0.25
 """Seconds between two looks at how far the chapters are."""
 GONE = (
@@ -41,17 +44,28 @@ def processors() -> int:
     return max(1, int(min(present, allowed())))
 
 
+def free_memory() -> float:
+    """Bytes that this process may still take, as the machine and its container say."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit, taken = ((CONTAINER / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(free, float(limit) - float(taken))
+    except (OSError, ValueError):  # no such file, or "max"
+        return free
+
+
 def fitting(chapters: int) -> int:
     """How many of so many chapters this machine runs at once: as its processors and its free memory allow.
 
     One after the other with a graphics card, which they would share, and under `accelerate launch`.
     """
-    import psutil
     import torch
 
     if torch.cuda.is_available() or torch.backends.mps.is_available() or "RANK" in os.environ:
         return 1
-    return max(1, min(chapters, processors(), int(psutil.virtual_memory().available / MEMORY)))
+    return max(1, min(chapters, processors(), int(free_memory() / MEMORY)))
 
 
 def in_words(error: LabError | OSError) -> str:
@@ -85,6 +99,8 @@ def side_by_side(
 
     with ProcessPoolExecutor(jobs, context, _begin, (queue,)) as pool:
         running = {pool.submit(_work, name, options): name for name in reversed(names)}
+        for name in list(running.values())[:jobs]:
+            on_step(name, "starting", 0, 1)
         try:
             while running:
                 ended = wait(running, TOLD_EVERY, FIRST_COMPLETED).done
