@@ -1,4 +1,4 @@
-"""A piece of a submission, called in the sandbox: what goes in and comes back, and what it leaves behind."""
+"""A piece of a submission, called in the sandbox: as it is called here, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -7,60 +7,13 @@ import torch
 from saying import said
 
 from diffusion_lab.exercises.probes import Probe
-from diffusion_lab.grading.judge.calling import Foreign, LocalCaller
+from diffusion_lab.grading.judge.calling import LocalCaller
 
 
 @pytest.fixture
 def session(sandbox):
     with sandbox.open() as opened:
         yield opened
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        ("(i for i in range(3))", "generator"),
-        ("object()", "object"),
-        ("__import__('numpy').zeros(3)", "NumPy ndarray"),
-        ("torch.zeros(3).as_subclass(type('T', (torch.Tensor,), {}))", "type T"),
-        ("torch.zeros(10**8)", "too large"),
-        ("torch.eye(3).to_sparse()", "layout"),
-        ("type('E', (), {'__eq__': lambda a, b: True, '__reduce__': lambda a: (print, ())})()", "type E"),
-        ("10**30", "53 bits"),
-        ("[[[[[[[[[[1]]]]]]]]]]", ""),
-        ("torch.nn.Linear(1, 1)", "type Linear"),
-    ],
-)
-def test_what_is_not_plain_data_comes_as_its_description(session, value: str, kind: str):
-    assert said(session, f"def piece(x):\n    return {value}") == ""
-    with session.piece("piece") as call:
-        found = call((1.0,)).value
-    while isinstance(found, list):
-        found = found[0]
-    assert isinstance(found, Foreign) and kind in found.kind
-
-
-def test_values_of_every_plain_kind_arrive_as_they_were(session):
-    values = (
-        1, -2.5, float("inf"), True, None, "text", torch.arange(6).reshape(2, 3), torch.tensor(1.5).double(),
-        torch.zeros(0, 3), torch.ones(2, dtype=torch.bool), torch.tensor([1j]), {"a": torch.ones(1)}, [1, (2.0,)],
-        torch.arange(12.0).reshape(3, 4).T, torch.arange(12.0)[::2],
-    )  # fmt: skip
-    assert (
-        said(session, "def piece(*values):\n    return values, [getattr(v, 'is_contiguous', bool)() for v in values]")
-        == ""
-    )
-    with session.piece("piece") as call:
-        back, contiguous = call(values).value
-    for sent, found in zip(values, back, strict=True):
-        assert type(sent) is type(found)
-        if isinstance(sent, torch.Tensor):
-            assert sent.dtype == found.dtype and torch.equal(sent, found)
-        elif isinstance(sent, dict):
-            assert torch.equal(sent["a"], found["a"])
-        else:
-            assert sent == found
-    assert contiguous[-2:] == [False, False]
 
 
 def test_a_call_in_the_sandbox_is_a_call_here(session):
