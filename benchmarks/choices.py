@@ -275,7 +275,8 @@ def main() -> None:
             scores[made.name].append(study.scores(network, made.drawing, seed, samples) if samples else [])
             found = ", ".join(f"{score.name} {score.value:.4g}" for score in scores[made.name][-1])
             print(f"{made.name}, seed {seed}: held-out loss {losses[made.name][-1]:.4g} {found}", flush=True)
-    print(f"\n{arguments.seconds:g} processor seconds, {len(arguments.seeds)} seeds, {precision}\n")
+    taken = "bfloat16" if study.accelerator.mixed_precision == "bf16" else "float32"  # asked for is not always taken
+    print(f"\n{arguments.seconds:g} processor seconds, {len(arguments.seeds)} seeds, {taken}\n")
     named = [score.name for score in scores[choices[0].name][0]]
     columns = ["a step, ms", "steps", "held-out loss", *named] + ["floor"] * bool(named)
     print("| choice | " + " | ".join(columns) + " |")

@@ -39,6 +39,13 @@ def allowed() -> float:
         return float("inf")
 
 
+def processors() -> int:
+    """How many processors this process may keep busy, as the system and its container say."""
+    own = psutil.Process()
+    present = len(own.cpu_affinity()) if hasattr(own, "cpu_affinity") else psutil.cpu_count() or 1
+    return max(1, int(min(present, allowed())))
+
+
 class Threads:
     """Keeps PyTorch at as many threads as there are free processors, and at no more than it began with.
 

@@ -98,3 +98,12 @@ def test_real_programs_are_seen(busy_machine: None, monkeypatch: pytest.MonkeyPa
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "quota", "count"), [(4, "max 100000", 4), (4, "250000 100000", 2), (1, "50000 100000", 1)]
+)
+def test_processors_are_those_of_the_process_and_its_container(monkeypatch, given, quota, count):
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(cpu_affinity=lambda: list(range(given))))
+    monkeypatch.setattr(threads, "QUOTA", SimpleNamespace(read_text=lambda: quota))
+    assert threads.processors() == count

@@ -86,7 +86,7 @@ def run(
     ] = "",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Chapters at once, with `all`. By default as processors and memory allow.", min=1),
+        typer.Option(help="Chapters at once, with all or beyond. By default as processors and memory allow.", min=1),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     pieces: Annotated[
@@ -246,11 +246,10 @@ WIDE = 120
 """From this many columns on, the table of results has all its columns."""
 
 
-def results_table(reports: list[Report], width: int, seconds: float | None = None):
+def results_table(reports: list[Report], width: int, seconds: float):
     """Chapter, data, network, seconds, and the first score of each report beside its floor and threshold.
 
     `seconds` is what they took together, which is less than their sum where they ran side by side.
-
     On a terminal of fewer than `WIDE` columns the network and the floor are left to report.json.
     """
     from rich.markup import escape
@@ -270,8 +269,7 @@ def results_table(reports: list[Report], width: int, seconds: float | None = Non
     for column in table.columns:
         column.no_wrap = column.header not in ("data", "network", "metric")
     if all(report.judged for report in reports):
-        total = sum(report.seconds["total"] for report in reports) if seconds is None else seconds
-        table.caption = f"{total:.0f} s together. A chapter has passed when all scores in its report.json have."
+        table.caption = f"{seconds:.0f} s together. A chapter has passed when all scores in its report.json have."
     return table
 
 

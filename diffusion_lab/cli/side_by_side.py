@@ -33,17 +33,6 @@ GONE = (
 )
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    import psutil
-
-    from diffusion_lab.threads import allowed
-
-    own = psutil.Process()
-    present = len(own.cpu_affinity()) if hasattr(own, "cpu_affinity") else psutil.cpu_count() or 1
-    return max(1, int(min(present, allowed())))
-
-
 def free_memory() -> float:
     """Bytes that this process may still take, as the machine and its container say."""
     import psutil
@@ -63,9 +52,11 @@ def fitting(chapters: int) -> int:
     """
     import torch
 
+    from diffusion_lab import threads
+
     if torch.cuda.is_available() or torch.backends.mps.is_available() or "RANK" in os.environ:
         return 1
-    return max(1, min(chapters, processors(), int(free_memory() / MEMORY)))
+    return max(1, min(chapters, threads.processors(), int(free_memory() / MEMORY)))
 
 
 def in_words(error: LabError | OSError) -> str:

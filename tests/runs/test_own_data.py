@@ -19,6 +19,7 @@ from diffusion_lab.chapters import get
 from diffusion_lab.chapters import images as judging
 from diffusion_lab.chapters import run as running
 from diffusion_lab.chapters.distilling import distill
+from diffusion_lab.chapters.own import with_own_data
 from diffusion_lab.checkpoints import load_tensors
 from diffusion_lab.cli import app
 from diffusion_lab.data import Dataset
@@ -215,6 +216,16 @@ def test_the_sizes_that_are_refused_are_those_that_no_network_takes(name, multip
     assert running.network_for(chapter, (3, 3 * multiple, 3 * multiple), 2, 0, budget)
     with pytest.raises(PieceError, match=f"divisible by {multiple}"):
         running.network_for(chapter, (3, 3 * multiple - 2, 3 * multiple - 2), 2, 0, budget)
+
+
+@pytest.mark.parametrize(("classes", "scale"), [(("cat", "dog"), 2.0), (("cat",), 1.0)])
+def test_pictures_without_classes_are_not_guided(tmp_path, classes, scale):
+    folder = write_pictures(tmp_path / "mine")
+    for name in {"cat", "dog"} - set(classes):
+        shutil.rmtree(folder / name)
+    chapter, _ = with_own_data(get("mnist"), OwnData("images", folder), scored=False)
+    budget = chapter.budgets["quick"]
+    assert (budget.guidance or chapter.guidance) == scale
 
 
 def test_a_network_that_was_not_trained_yet_is_named(tmp_path):

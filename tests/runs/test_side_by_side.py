@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from diffusion_lab import chapters, run_chapter
+from diffusion_lab import chapters, run_chapter, threads
 from diffusion_lab.cli import app, side_by_side
 
 
@@ -57,7 +57,7 @@ def test_nothing_runs_on_when_the_command_is_gone(how):
 )
 def test_as_many_at_once_as_the_machine_allows(monkeypatch, memory, cores, graphics, rank, jobs):
     monkeypatch.setattr(side_by_side, "free_memory", lambda: memory * 2**30)
-    monkeypatch.setattr(side_by_side, "processors", lambda: cores)
+    monkeypatch.setattr(threads, "processors", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: graphics)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.delenv("RANK", raising=False)
@@ -98,12 +98,12 @@ def test_two_chapters_side_by_side_are_the_runs_that_each_is_alone(monkeypatch, 
     done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     assert done.stdout.index("1 normal_1d") < done.stdout.index("2 normal_2d")
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         alone = run_chapter("normal_1d", budget="smoke").comparable()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     found = [json.loads((tmp_path / name / "report.json").read_text()) for name in names]
     assert {key: value for key, value in found[0].items() if key in alone} == alone
     assert found[1]["chapter"] == "normal_2d"
