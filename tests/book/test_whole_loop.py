@@ -48,6 +48,7 @@ def test_they_are_sixty_lines_at_most():
     assert sum(len([line for line in cell.splitlines() if line.strip()]) for cell in three_cells()) <= 60
 
 
+@pytest.mark.slow
 def test_the_loss_comes_down_to_the_floor(space):
     """Var[eps | x] = alpha^2 s^2 / (alpha^2 s^2 + sigma^2), averaged over the thousand levels."""
     kept = torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64).neg().add(1).cumprod(0)

@@ -153,6 +153,7 @@ def test_a_row_in_words_has_mean_and_spread_and_its_place():
     assert as_markdown([]) == ""
 
 
+@pytest.mark.slow
 def test_true_data_score_at_the_floor_and_copies_are_seen():
     """The truth itself, drawn anew, is the best that any entry can be; copies are seen."""
     data = load("spiral")

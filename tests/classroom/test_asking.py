@@ -71,6 +71,7 @@ def number_of(result: Result) -> tuple[OwnNumber, dict]:
     return task, next(item for item in result.exercises if item["name"] == task.name)
 
 
+@pytest.mark.slow
 def test_the_report_has_a_section_for_each_kind(class_of_three):
     text = report(LAB, class_of_three)
     headings = ("Checks written", "Bugs to find", "Numbers of one&#x27;s own", "Numbers of one's own")

@@ -112,6 +112,7 @@ def test_what_is_kept_is_not_graded_again(room: Classroom):
     assert not any(kept.values())
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_cases(room: Classroom):
     hand_in(room.course, 1)
     kept = []
@@ -148,6 +149,7 @@ def faulty(fault):
     return graded_with_a_fault
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pytest.MonkeyPatch):
     expected = hand_in(room.course, 3)
     course = room.course
@@ -169,6 +171,7 @@ def test_a_fault_of_the_grader_is_nobodys_zero(room: Classroom, monkeypatch: pyt
     assert again[0].seed_id == again[2].seed_id != again[1].seed_id
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_same_cases(room: Classroom):
     hand_in(room.course, 3)
 
@@ -184,6 +187,7 @@ def test_an_interrupted_run_goes_on_with_the_same_cases(room: Classroom):
     assert not seed_of(room.course).exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_graded_does_not_keep_the_cases(room: Classroom):
     hand_in(room.course, 2)
     put(room.course / "submitted", "*", filled(right()))

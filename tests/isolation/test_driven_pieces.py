@@ -133,6 +133,7 @@ def test_the_convolutional_network_draws_digits_without_the_package():
     assert nearest.mean() < (images - images.mean(dim=0)).flatten(1).norm(dim=1).mean()
 
 
+@pytest.mark.slow
 def test_what_optimizers_import_is_no_part_of_a_call():
     """An import that a time limit ends half way leaves PyTorch broken for the rest of the process."""
     code = (

@@ -40,6 +40,7 @@ def test_a_run_writes_report_checkpoint_and_figures(spiral):
     assert saved["seconds"]["total"] >= saved["seconds"]["training"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_report(spiral):
     report, _ = spiral
     again = run_chapter("spiral", budget="smoke", seed=2)

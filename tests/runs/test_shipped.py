@@ -163,6 +163,7 @@ def test_spacing_and_sampler_by_name():
         open_checkpoint(name="games", step="ddim")
 
 
+@pytest.mark.slow
 def test_labels_of_other_data_are_not_shown_to_the_network(nothing_on_disk, monkeypatch):
     experiment = open_checkpoint(name="cifar10")
     assert experiment.classes != experiment.dataset.classes
