@@ -21,8 +21,8 @@ from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
-BLOCK = 250
-"""How many images, sounds, sentences or boards are sampled at once; 500 leave a laptop's cache and take longer each."""
+BLOCK = 125
+"""How many images, sounds, sentences or boards are drawn at once; more leave a processor's cache and take longer."""
 KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
