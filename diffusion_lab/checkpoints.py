@@ -59,6 +59,7 @@ def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Pat
         raise CheckpointError(
             f"{path} does not fit the network {type(network).__name__}: "
             f"{len(missing)} weights missing {missing[:2]}, {len(extra)} unknown {extra[:2]}, "
-            f"{len(unlike)} of another shape {unlike[:2]}"
+            f"{len(unlike)} of another shape {unlike[:2]}. Was it trained with other pieces, or by another version of "
+            f"diffusion-lab, whose chapter had another network? Then train it again, or name another checkpoint"
         )
     network.load_state_dict(tensors)

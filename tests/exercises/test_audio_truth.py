@@ -60,6 +60,18 @@ def test_the_shifted_schedule_is_the_package_s(length):
     torch.testing.assert_close(1 - found, sigma**2)
 
 
+def test_most_times_in_training_are_where_there_is_little_noise():
+    """Quantiles of log-SNR of the normal part; the other fifth is even in t."""
+    uniforms = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    schedule = audio.shifted_cosine(SimpleNamespace(train=SPEECH))
+    near = schedule.log_snr(schedule.density(uniforms[:80_000], schedule))
+    assert float(near.quantile(0.5)) == pytest.approx(2.4, abs=0.01)
+    assert float(near.quantile(0.8413)) == pytest.approx(2.4 + 2.4, abs=0.02)
+    rest = schedule.density(uniforms[80_000:], schedule)
+    even = torch.linspace(schedule.t_min, schedule.t_max, len(rest), dtype=torch.float64)
+    torch.testing.assert_close(rest, even, atol=1e-4, rtol=0)
+
+
 def test_shifts_add_up():
     alpha_bar = turned(20)
     through = OWN["shift_log_snr"](OWN["shift_log_snr"](alpha_bar, 500, 2000), 3000, 500)
