@@ -135,15 +135,29 @@ def from_alpha_bar(alpha_bar: Tensor, name: str = "alpha_bar") -> Schedule:
     T = len(alpha_bar)
     with torch.inference_mode(False):  # a tensor made in inference mode could not be differentiated through later
         alphas = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])  # (T + 1,)
+    return Schedule(name, _Table(alphas), t_min=1 / T, density=placing.discrete_density(T))
 
-    def path(t: Tensor) -> tuple[Tensor, Tensor]:
+
+@dataclass(frozen=True)
+class _Table:
+    """alpha by straight lines between T + 1 discrete values, the first of them 1: a `Path`, and its inverse."""
+
+    alphas: Tensor
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        T = len(self.alphas) - 1
         position = t * T
         left = position.detach().floor().long().clamp(0, T - 1)
         weight = position - left
-        alpha = (1 - weight) * alphas[left] + weight * alphas[left + 1]
+        alpha = (1 - weight) * self.alphas[left] + weight * self.alphas[left + 1]
         return alpha, torch.sqrt((1 - alpha) * (1 + alpha))
 
-    return Schedule(name, path, t_min=1 / T, density=placing.discrete_density(T))
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        alpha = torch.sigmoid(log_snr).sqrt()
+        T = len(self.alphas) - 1
+        left = (torch.searchsorted(-self.alphas, -alpha) - 1).clamp(0, T - 1)
+        above, below = self.alphas[left], self.alphas[left + 1]
+        return (left + (above - alpha) / (above - below)) / T
 
 
 def from_betas(betas: Tensor, name: str = "betas") -> Schedule:

@@ -91,6 +91,19 @@ def mixed_density(first: Density, second: Density, share: float = 0.5) -> Densit
     return density
 
 
+def on_steps(density: Density, steps: int) -> Density:
+    """Each of the density's times moved up to the next of the `steps` discrete times 1/T, 2/T, ..., 1.
+
+    A table of betas or alpha_bar is a schedule at these times, and a loss written for it has been told of no other.
+    """
+
+    def moved(uniforms: Tensor, schedule: Timeline) -> Tensor:
+        # A time that is one of them already may have come out a rounding error later.
+        return torch.ceil(density(uniforms, schedule) * steps - 1e-9).clamp(1, steps) / steps
+
+    return moved
+
+
 def _normal_quantile(uniforms: Tensor) -> Tensor:
     # A uniform of exactly 0 would be -inf; one in 2^-53 of the mass is clipped.
     return torch.special.ndtri(uniforms.double().clamp(1e-16, 1 - 1e-16))

@@ -116,6 +116,25 @@ def test_a_mixture_has_a_share_of_both(share: float):
         times.mixed_density(times.uniform_density, times.log_snr_density, share)
 
 
+@pytest.mark.parametrize("name", list(DENSITIES))
+def test_a_density_on_discrete_steps(name: str):
+    """Only times of the table, the next one after what the density drew; each with all that falls to it."""
+    steps, schedule = 50, schedules.linear(50, 0.002, 0.4)
+    drawn = DENSITIES[name](UNIFORMS, schedule)
+    t = times.on_steps(DENSITIES[name], steps)(UNIFORMS, schedule)
+    table = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    assert torch.isin(t, table).all()
+    expected = table[np.searchsorted(table.numpy() + 1e-9, drawn.numpy())]
+    torch.testing.assert_close(t, expected)
+
+
+def test_a_time_of_the_table_stays_where_it_is():
+    """Also where it comes out a rounding error late, as 0.29 * 100 does."""
+    table = (torch.arange(100, dtype=torch.float64) + 1) / 100
+    assert (table * 100 > torch.arange(1, 101)).any()
+    assert torch.equal(times.on_steps(lambda u, s: table, 100)(table, schedules.linear(100)), table)
+
+
 def test_own_densities():
     """What each family of papers draws: betas the table's times, EDM a log-normal, NCSN log sigma uniform, flow t."""
     torch.testing.assert_close(

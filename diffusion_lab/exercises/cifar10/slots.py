@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffusion_lab import schedules
+from diffusion_lab.chapters.cifar10 import STEPS, TIMES_OF_SHAPES
 from diffusion_lab.exercises.normal_1d.slots import alpha_bar_of, averaging, discrete_loss
 from diffusion_lab.levels import Level, Prediction
 from diffusion_lab.samplers import Context
@@ -32,9 +34,11 @@ def slots(own: Mapping[str, Callable]) -> dict[str, Any]:
             x = (here.sqrt() * prediction.x0 + (1 - here).sqrt() * prediction.eps).to(x.dtype)
         return own["ddim_step"](x, here, there, prediction.eps, 0.0, torch.zeros_like(x))
 
-    table = own["rescale_zero_terminal_snr"](own["alpha_bar"](own["linear_betas"](1000, 1e-4, 0.02)).double())
+    table = own["rescale_zero_terminal_snr"](own["alpha_bar"](own["linear_betas"](STEPS, 1e-4, 0.02)).double())
+    # A learner has no real photographs as a rule; these times do them little harm.
+    schedule = replace(schedules.from_alpha_bar(table, "own"), density=TIMES_OF_SHAPES)
     return {
-        "schedule": schedules.from_alpha_bar(table, "own"),
+        "schedule": schedule,
         "loss": discrete_loss(loss),
         "step": step,
         "polish": lambda x0: own["dynamic_threshold"](x0, PERCENTILE),
