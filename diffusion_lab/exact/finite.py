@@ -32,8 +32,12 @@ class FiniteSet:
 
     @property
     def _block(self) -> int:
-        """How many samples are compared with all points at once: 2^24 distances, 128 MiB in float64."""
-        return max(1, 2**24 // len(self.points))
+        """How many samples are compared with all points at once: 2^18 distances, which stay in a processor's cache.
+
+        Products of fewer than 256 rows are slow, so 256 where there are many points, but no more than 2^24 distances,
+        128 MiB in float64.
+        """
+        return max(1, min(2**24, max(2**18, 256 * len(self.points))) // len(self.points))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, *S) draws."""

@@ -159,7 +159,7 @@ def test_finite_set_in_blocks():
     x = draws(7, 3)
     level = schedules.cosine().at(torch.linspace(0.1, 0.9, 7), like=x)
     finite, blocked = FiniteSet(POINTS, 0.2), FiniteSet(POINTS, 0.2)
-    blocked.points = range(2**24)  # its length alone sets the size of a block: here two samples
+    blocked.points = range(2**24)  # its length alone sets the size of a block: here one sample
     for whole, parts in zip(finite.denoise(x, level), blocked.denoise(x, level), strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
 
