@@ -40,7 +40,12 @@ def uniform_density(uniforms: Tensor, schedule: Timeline) -> Tensor:
 
 
 def discrete_density(steps: int) -> Density:
-    """One of the `steps` discrete times 1/T, 2/T, ..., 1, all equally likely; the last one included."""
+    """One of the `steps` discrete times 1/T, 2/T, ..., 1, all equally likely; the last one included.
+
+    Raises:
+        PieceError: for fewer steps than 1.
+    """
+    _require_steps(steps)
 
     def density(uniforms: Tensor, schedule: Timeline) -> Tensor:
         return (torch.floor(uniforms * steps) + 1).clamp(max=steps) / steps
@@ -95,13 +100,22 @@ def on_steps(density: Density, steps: int) -> Density:
     """Each of the density's times moved up to the next of the `steps` discrete times 1/T, 2/T, ..., 1.
 
     A table of betas or alpha_bar is a schedule at these times, and a loss written for it has been told of no other.
+
+    Raises:
+        PieceError: for fewer steps than 1.
     """
+    _require_steps(steps)
 
     def moved(uniforms: Tensor, schedule: Timeline) -> Tensor:
         # A time that is one of them already may have come out a rounding error later.
         return torch.ceil(density(uniforms, schedule) * steps - 1e-9).clamp(1, steps) / steps
 
     return moved
+
+
+def _require_steps(steps: int) -> None:
+    if steps < 1:
+        raise PieceError(f"discrete times need at least 1 step, got {steps}")
 
 
 def _normal_quantile(uniforms: Tensor) -> Tensor:

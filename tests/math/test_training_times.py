@@ -135,6 +135,13 @@ def test_a_time_of_the_table_stays_where_it_is():
     assert torch.equal(times.on_steps(lambda u, s: table, 100)(table, schedules.linear(100)), table)
 
 
+@pytest.mark.parametrize("make", [times.discrete_density, lambda steps: times.on_steps(times.uniform_density, steps)])
+@pytest.mark.parametrize("steps", [0, -3])
+def test_discrete_times_need_a_step(make, steps: int):
+    with pytest.raises(PieceError, match=f"at least 1 step, got {steps}"):
+        make(steps)
+
+
 def test_own_densities():
     """What each family of papers draws: betas the table's times, EDM a log-normal, NCSN log sigma uniform, flow t."""
     torch.testing.assert_close(
