@@ -22,7 +22,11 @@ from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
 BLOCK = 125
-"""How many images, sounds, sentences or boards are drawn at once; more leave a processor's cache and take longer."""
+"""How many images, sentences or boards are drawn at once; more leave a processor's cache and take longer."""
+BLOCKS = {"audio": 64}
+"""The same for larger data, by kind."""
+MANY = 1000
+"""How many at once where a step evaluates only the few that need it (`samplers.asks_itself`)."""
 KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
@@ -137,7 +141,8 @@ class Experiment:
         n, steps = n or self.budget.samples, steps or self.budget.sample_steps
         generator = self.generator("samples")
         labels, mask = self._conditions(n, generator, labels)
-        block = n if self.kind == "points" else BLOCK
+        few_asked = getattr(self.pieces.step, "asks_itself", False)
+        block = n if self.kind == "points" else MANY if few_asked else BLOCKS.get(self.kind, BLOCK)
         blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
         drawn = []
         for number, rows in enumerate(blocks):

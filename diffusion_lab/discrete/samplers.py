@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn import functional
 from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.discrete.process import DiscreteProcess, draw
 from diffusion_lab.levels import Level
-from diffusion_lab.samplers.loop import Context, Step
+from diffusion_lab.samplers.loop import Context, Step, asks_itself
 
 
 def token_denoiser(
@@ -36,12 +37,27 @@ def token_denoiser(
 
 
 def ancestral(process: DiscreteProcess) -> Step:
-    """Draw every cell of x_after from its posterior (D3PM, section 3); a revealed cell is never masked again."""
+    """Draw every cell of x_after from its posterior (D3PM, section 3); a revealed cell is never masked again.
 
-    def step(x: Tensor, now: Level, after: Level, p_x0: Tensor, context: Context) -> Tensor:
-        return draw(process.posterior(x, p_x0, now, after), context.uniform(x))
+    With masks most steps leave most boards as they are, and when a cell opens does not depend on the network: so in
+    `samplers.sample` a board is evaluated only in steps that open one of its cells. The samples are the same; the
+    denoiser must answer for any part of the batch.
+    """
 
-    return step
+    def step(x: Tensor, now: Level, after: Level, p_x0: Tensor | None, context: Context) -> Tensor:
+        uniforms = context.uniform(x)
+        if p_x0 is not None:
+            return draw(process.posterior(x, p_x0, now, after), uniforms)
+        # The mask is the last state of a posterior, so `draw` opens a hidden cell where its uniform is below this.
+        chance = (after.alpha_bar - now.alpha_bar) / (1 - now.alpha_bar)
+        rows = ((x == process.categories) & (uniforms < chance)).any(dim=1).nonzero()[:, 0]
+        if len(rows) == 0:
+            return x
+        some = x[rows]
+        p_x0 = context.predict(some, now)
+        return x.index_copy(0, rows, draw(process.posterior(some, p_x0, now, after), uniforms[rows]))
+
+    return asks_itself(step) if process.kind == "absorbing" else step
 
 
 def keeping(step: Step, known: Tensor, mask: Tensor) -> Step:
@@ -50,6 +66,7 @@ def keeping(step: Step, known: Tensor, mask: Tensor) -> Step:
     For the absorbing process this is exact conditioning: a revealed cell is part of what the model is given.
     """
 
+    @wraps(step)  # a step that asks the denoiser itself goes on doing so
     def wrapped(x: Tensor, now: Level, after: Level, p_x0: Tensor, context: Context) -> Tensor:
         return torch.where(mask, known, step(x, now, after, p_x0, context))
 

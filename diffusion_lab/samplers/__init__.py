@@ -2,7 +2,7 @@
 
 from diffusion_lab.samplers.inpainting import replacing, resampling
 from diffusion_lab.samplers.inversion import invert
-from diffusion_lab.samplers.loop import Context, Step, Trajectory, denoise_from, initial_noise, sample
+from diffusion_lab.samplers.loop import Context, Step, Trajectory, asks_itself, denoise_from, initial_noise, sample
 from diffusion_lab.samplers.observing import dps, observing
 from diffusion_lab.samplers.steps import (
     STEPS,
@@ -21,6 +21,7 @@ __all__ = [
     "Step",
     "Trajectory",
     "annealed_langevin",
+    "asks_itself",
     "ddim",
     "ddpm",
     "denoise_from",

@@ -52,6 +52,15 @@ Step = Callable[[Tensor, Level, Level, Any, Context], Tensor]
 """(x (B, *S), now, next, prediction at now, context) -> x at next (B, *S)."""
 
 
+def asks_itself(step: Step) -> Step:
+    """Mark a step that calls `context.predict` itself, when it knows for which samples it needs to.
+
+    The loop then evaluates nothing for it, and hands it None as the prediction.
+    """
+    step.asks_itself = True
+    return step
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """What happened on the way: x after each step, the first entry being the start."""
@@ -109,7 +118,7 @@ def sample(
     # A copy: a view would keep the whole batch of every step in memory.
     states = [x[:keep].cpu().clone()]
     for i, (now, after) in enumerate(pairwise(levels)):
-        prediction = context.predict(x, now)
+        prediction = None if getattr(step, "asks_itself", False) else context.predict(x, now)
         x = step(x, now, after, prediction, context)
         context.history = [(now, prediction)]
         if keep:

@@ -187,6 +187,34 @@ def test_revealed_cells_stay_along_a_whole_walk():
     assert (out != MASK).all() and torch.equal(out, trail.states[-1])
 
 
+def test_boards_are_evaluated_only_where_a_cell_opens():
+    """At most once for each of the four cells, not once a step, and the samples are those of every evaluation."""
+    process = DiscreteProcess("absorbing", K)
+    truth, step, n, steps = FiniteTokens(STATES, process), ancestral(process), 200, 50
+    asked = torch.zeros(steps, dtype=torch.int64)
+
+    def denoise(x: Tensor, level: Level) -> Tensor:
+        asked[round(float(1 - level.t) * steps)] += len(x)
+        assert len(x) > 0
+        return truth.denoise(x, level)
+
+    def every_time(x: Tensor, now: Level, after: Level, p_x0: Tensor, context: samplers.Context) -> Tensor:
+        assert p_x0.shape == (n, 4, K)
+        return step(x, now, after, p_x0, context)
+
+    start = process.start((n, 4), torch.rand(n, 4, generator=seeded()))
+    expected = samplers.sample(truth.denoise, SCHEDULE, every_time, start, steps=steps, generator=seeded(1), keep=n)
+    out = samplers.sample(denoise, SCHEDULE, step, start, steps=steps, generator=seeded(1), keep=n)
+    assert torch.equal(out[0], expected[0])
+    changed = [int((a != b).any(dim=1).sum()) for a, b in itertools.pairwise(expected[1].states)]
+    assert asked.tolist() == changed and sum(changed) <= 4 * n
+    asked.zero_()
+    known, mask = STATES[torch.arange(n) % 5], torch.arange(4) < 3
+    start = torch.where(mask, known, MASK)
+    samplers.sample(denoise, SCHEDULE, keeping(step, known, mask), start, steps=steps, generator=seeded(1))
+    assert int(asked.sum()) == n, "three cells are trusted, and one is drawn"
+
+
 def enumerated(kind: str, alpha_bar: float, x: Tensor) -> np.ndarray:
     """p(state | x) by Bayes: the product over cells of q(x_cell | state_cell), normalised."""
     table = np.array(
