@@ -31,7 +31,7 @@ PLACE = 4 ** torch.arange(CELLS - 1, -1, -1)
 EVALUATIONS = (2, 4, 8, 16, 32, 64)
 CURVE = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 24, 32, 48, 64, 96, 128, 256)
 SETTINGS = Settings(steps=1700, batch=256, learning_rate=3e-3, ema_decay=0.995)
-"""The chapter's own quick training, for each kernel."""
+"""One training for every kernel."""
 COUNT = 5000
 BLOCK = 20
 """Training steps whose mean loss is recorded as one number."""

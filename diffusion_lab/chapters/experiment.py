@@ -22,11 +22,9 @@ from diffusion_lab.levels import Level
 from diffusion_lab.samplers import Trajectory
 
 BLOCK = 125
-"""How many images, sentences or boards are drawn at once; more leave a processor's cache and take longer."""
-BLOCKS = {"audio": 64}
-"""The same for larger data, by kind."""
-MANY = 1000
-"""How many at once where a step evaluates only the few that need it (`samplers.asks_itself`)."""
+"""How many images or sentences are drawn at once; more leave a processor's cache and take longer."""
+BLOCKS = {"audio": 64, "board": 500}
+"""The same for sounds, which are larger, and for boards, of which a step evaluates only those that it changes."""
 KEPT = {"points": 500, "cloud": 8, "board": 64, "image": 16, "audio": 8, "leads": 8, "phrases": 16, "words": 16}
 """How many samples of the trajectory are kept for the figure, by kind of data."""
 SHOWN = {"points": 256}
@@ -36,6 +34,10 @@ SHOWN = {"points": 256}
 def visible(x: Tensor, mask: Tensor | None) -> Tensor:
     """Sentences (B, L, D) with zeros, the vector of padding, where `mask` (B, L) has no word."""
     return x if mask is None else x * mask.to(x).unsqueeze(-1)
+
+
+def _part(x: Tensor | None, rows: slice) -> Tensor | None:
+    return None if x is None else x[rows]
 
 
 @dataclass
@@ -141,15 +143,13 @@ class Experiment:
         n, steps = n or self.budget.samples, steps or self.budget.sample_steps
         generator = self.generator("samples")
         labels, mask = self._conditions(n, generator, labels)
-        few_asked = getattr(self.pieces.step, "asks_itself", False)
-        block = n if self.kind == "points" else MANY if few_asked else BLOCKS.get(self.kind, BLOCK)
-        blocks = [slice(i, min(i + block, n)) for i in range(0, n, block)]
+        blocks = self._blocks(n)
         drawn = []
         for number, rows in enumerate(blocks):
             threads.follow()
             before = self.asked_again
             device = self.accelerator.device
-            own = [None if c is None else c[rows].to(device) for c in (labels, mask)]
+            own = [c if c is None else c.to(device) for c in (_part(labels, rows), _part(mask, rows))]
             with self.accelerator.autocast(), own_randomness(device, self.seed + number):
                 x, trajectory = samplers.sample(
                     self.denoiser(*own),
@@ -171,6 +171,11 @@ class Experiment:
         self.sample_labels, self.sample_mask = labels, mask
         self.samples = self.decode(visible(torch.cat(drawn), mask))
         return self.samples
+
+    def _blocks(self, n: int) -> list[slice]:
+        """n samples in the parts that the network gets at once."""
+        size = n if self.kind == "points" else BLOCKS.get(self.kind, BLOCK)
+        return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
     def decode(self, x: Tensor) -> Tensor:
         """From the network's data to what is scored and drawn."""
@@ -225,8 +230,11 @@ class Experiment:
                 uniforms = torch.rand(clean.shape, generator=generator)
                 level = schedule.at(t, like=uniforms)
                 noisy = chapter.process.noisy(clean, level, uniforms)
-            learned = self._estimate(self.conditional(labels, mask), noisy, level)
-            answers = {"learned": learned}
+            learned = [
+                self._estimate(self.conditional(_part(labels, some), _part(mask, some)), noisy[some], level)
+                for some in self._blocks(many)
+            ]
+            answers = {"learned": torch.cat(learned)}
             if self.exact is not None:
                 answers["exact"] = self._estimate(self.exact.denoise, noisy, level, on="cpu")
             for name, estimate in answers.items():

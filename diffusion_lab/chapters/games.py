@@ -147,9 +147,9 @@ def for_own_boards(chapter: Chapter, dataset: Dataset) -> dict[str, Any]:
 BUDGETS = {
     "smoke": Budget(Settings(steps=60, batch=128), samples=500, sample_steps=16),
     "quick": Budget(
-        Settings(steps=1500, batch=128, learning_rate=5e-3, ema_decay=0.995, optimizer="muon"),
+        Settings(steps=1200, batch=128, learning_rate=5e-3, ema_decay=0.995, optimizer="muon"),
         samples=8000,
-        sample_steps=48,
+        sample_steps=64,
     ),
     "full": Budget(Settings(steps=8000, batch=512, learning_rate=3e-3), samples=50000, sample_steps=128),
 }
