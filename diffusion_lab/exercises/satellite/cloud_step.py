@@ -235,8 +235,8 @@ EXERCISE = Exercise(
     kind="sampler",
     title="Ground under clouds",
     statement=r"""
-Clouds hide pixels, and the diffusion works on latents. A latent pixel is known where no cloud lies on any of the
-$p \times p$ pixels of its patch. Take a step of DDIM,
+Clouds hide pixels, and the diffusion works on latents. Let the encoder look at one patch at a time: then a latent pixel
+is known where no cloud lies on any of the $p \times p$ pixels of its patch. Take a step of DDIM,
 
 $$
 \begin{aligned}
