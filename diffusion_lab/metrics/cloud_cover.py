@@ -36,6 +36,10 @@ def image_covariance(images: Tensor) -> tuple[Tensor, Tensor]:
     Entry [c, H - 1 + dy, H - 1 + dx] belongs to pixels dy rows and dx columns apart. Every pair of pixels that an image
     has counts once. For a field without a preferred place the estimate is nearly unbiased: it takes the mean from the
     same images, and is a little too small if there are only a few.
+
+    An estimate like that need be no covariance at all, and guesses made with it can be off by any amount. So what is
+    negative in its spectrum is set to zero, which makes it one: the variance grows by what was taken away, the less
+    the more images there are (Wood & Chan 1994, section 4, who do so to simulate a field).
     """
     values = as_double(images)
     mean = values.mean(dim=(0, 2, 3))
@@ -46,7 +50,10 @@ def image_covariance(images: Tensor) -> tuple[Tensor, Tensor]:
         total += torch.from_numpy((np.abs(np.fft.fft2(part.numpy(), s=(2 * side,) * 2)) ** 2).sum(axis=0))
     sums = np.fft.fftshift(np.fft.ifft2(total.numpy()).real, axes=(1, 2))[:, 1:, 1:]  # lags -H + 1 to H - 1
     pairs = side - np.abs(np.arange(-side + 1, side))
-    return mean, torch.from_numpy(sums / (len(values) * pairs[:, None] * pairs))
+    unbiased = sums / (len(values) * pairs[:, None] * pairs)
+    spectrum = np.fft.fft2(np.fft.ifftshift(unbiased, axes=(1, 2))).real
+    covariance = np.fft.fftshift(np.fft.ifft2(spectrum.clip(min=0)).real, axes=(1, 2))
+    return mean, torch.from_numpy(covariance)
 
 
 def kriging(images: Tensor, hidden: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:

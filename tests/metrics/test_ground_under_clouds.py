@@ -94,6 +94,17 @@ def test_the_covariance_of_images_is_that_of_the_field_they_are_drawn_from():
     assert torch.allclose(covariance[0, near, near], table[near, near], atol=0.04)
 
 
+def test_the_covariance_of_a_few_images_is_one_that_a_field_can_have():
+    """No sum of pixels has a negative variance, or kriging could be off by any amount."""
+    images = Gaussian(torch.zeros(SIDE**2), exponential()[1]).sample(3, torch.Generator().manual_seed(0))
+    _, covariance = image_covariance(images.reshape(-1, 1, SIDE, SIDE))
+    axis = torch.arange(SIDE)
+    places = torch.cartesian_prod(axis, axis)
+    rows, columns = (places[:, None] - places[None] + SIDE - 1).unbind(-1)
+    variances = torch.linalg.eigvalsh(covariance[0][rows, columns])
+    assert float(variances.min()) > -1e-9 and float(variances.max()) > 1
+
+
 def test_masks_that_hide_nothing_or_do_not_fit_are_refused():
     images, table = noise(1, 1, SIDE, SIDE), exponential()[0][None]
     for mask in (torch.zeros(SIDE, SIDE).bool(), torch.ones(SIDE, SIDE).bool(), torch.ones(SIDE, SIDE)):
