@@ -67,7 +67,7 @@ def mean(values: list[float]) -> float:
 
 
 def denoiser_errors(denoise: Callable) -> list[float]:
-    """The error of x0 at each level of LEVELS, over the least possible error: root mean squares on noisy data."""
+    """How far x0 is from the exact one at each of LEVELS, over the exact one's error: root mean squares on noisy data."""
     generator = torch.Generator().manual_seed(11)
     found = []
     for sigma in LEVELS:
