@@ -67,7 +67,7 @@ def mean(values: list[float]) -> float:
 
 
 def denoiser_errors(denoise: Callable) -> list[float]:
-    """How far x0 is from the exact one at each of LEVELS, over the exact one's error: root mean squares on noisy data."""
+    """How far x0 is from the exact one at each of LEVELS, over that one's own error: root mean squares on noisy x."""
     generator = torch.Generator().manual_seed(11)
     found = []
     for sigma in LEVELS:
