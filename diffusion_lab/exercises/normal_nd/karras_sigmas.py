@@ -176,7 +176,7 @@ a = \sigma_{\max}^{1/\rho}, \qquad b = \sigma_{\min}^{1/\rho}.
 $$
 
 With $\rho = 1$ the steps are equal; with growing $\rho$ more of them lie at small noise, where the path from noise to
-data bends. $\rho = 7$ makes the error about the same for every step.
+data bends. The paper found $\rho$ between 5 and 10 best for images, and took 7.
 """,
     reference=karras_sigmas,
     parts={"values": 3, "the ends": 1, CARE: 1},
