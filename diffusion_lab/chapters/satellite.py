@@ -34,8 +34,8 @@ class Thresholds(NamedTuple):
     """How many times the error of the best linear guess under clouds passes."""
 
 
-REAL = Thresholds(frechet=40.0, spectrum=8.0, agreement=0.4, lost=6.0, clouds=2.2)
-BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.6)
+REAL = Thresholds(frechet=40.0, spectrum=8.0, agreement=0.4, lost=6.0, clouds=3.5)
+BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.7)
 
 
 def half(images: Tensor) -> Tensor:
