@@ -39,7 +39,7 @@ class Report:
     batch: int
     sample_steps: int
     evaluations: int
-    """Network calls for each sample."""
+    """Network calls for each sample, at most."""
     samples_drawn: int
     final_loss: float
     """The mean training loss of the last tenth of the steps."""

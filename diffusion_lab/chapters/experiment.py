@@ -61,7 +61,7 @@ class Experiment:
     sample_mask: Tensor | None = None
     trajectory: Trajectory | None = None
     evaluations: int = 0
-    """Network calls for each sample; a guided step has two."""
+    """Network calls for each sample, at most: a guided step has two, and many boards with masks need none."""
     asked_again: int = 0
     """Calls without the condition, for guidance, since the experiment was opened."""
     guidance: float = None  # type: ignore[assignment] - the budget's or the chapter's, where the caller gives none

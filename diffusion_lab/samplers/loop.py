@@ -29,7 +29,7 @@ class Context:
     history: list[tuple[Level, Any]] = field(default_factory=list)
     """(level, prediction) of the steps before this one; only the last is kept."""
     evaluations: int = 0
-    """Denoiser calls so far: the cost by which samplers are compared."""
+    """Denoiser calls so far, also for a part of the batch: the cost by which samplers are compared."""
 
     def predict(self, x: Tensor, level: Level) -> Any:
         """One more evaluation of the denoiser."""
