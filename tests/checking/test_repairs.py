@@ -276,3 +276,32 @@ def test_the_quantities_are_in_words(name):
 def test_bits_are_those_of_shannon():
     (told,) = [LocalCaller(lambda: torch.tensor([1, 0, 0, 0]))(())]
     assert bits([told]) == pytest.approx(4 * (0.25 * 2 + 0.75 * math.log2(4 / 3)))
+
+
+def mean_of_squares(x):
+    """The mean square of each sample."""
+    return x.reshape(len(x), -1).square().mean(dim=1)
+
+
+def axis_of_size_1(x):
+    return x.reshape(len(x), -1).square().mean(dim=1, keepdim=True)
+
+
+def axis_of_size_1_by_a_function(x):
+    return torch.mean(x.reshape(len(x), -1).square(), dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("mine", "words"),
+    [
+        (axis_of_size_1, "`mean` keeps the axis that it goes over, as one of size 1: leave out `keepdim`."),
+        (axis_of_size_1_by_a_function, "`keepdim=True` is given where `keepdim=False` belongs."),
+    ],
+)
+def test_an_axis_that_stays_is_no_wrong_axis(mine, words):
+    def data(draw):
+        for shape in ((4, 3), (3, 2, 5), (5, 2)):
+            yield Case("data", (draw.normal(*shape),))
+
+    (found,) = explained(made_up(mean_of_squares, data), mine)
+    assert found.hint.endswith(words)

@@ -110,6 +110,17 @@ def test_two_quantities_without_a_name_of_the_students_are_not_called_a_wrong_sh
             assert mistake(edit, True, source.trees["two_factors"], {}, ("x", "level")).kind != "shape"
 
 
+@pytest.mark.parametrize("name", ["linear_betas", "cosine_alpha_bar", "shifted_times", "strided_times"])
+def test_what_words_cannot_tell_apart_is_not_said_to_belong_in_its_own_place(name):
+    exercise = library()[name]
+    for source in fingerprints.right_sources(exercise)[:3]:
+        for edit in source.edits():
+            hint = mistake(edit, True, source.trees.get(edit.function), {}, exercise.parameters).hint
+            assert not re.search(r"(?i)(the expression with [^.:]+|this expression) is used where \1 belongs", hint), (
+                hint
+            )
+
+
 def names_of_ours(source: Source) -> set[str]:
     """The local names and the helpers of right code, which no student has seen."""
     found = set(source.trees)

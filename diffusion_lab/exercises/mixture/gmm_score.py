@@ -170,6 +170,14 @@ def mean_scaled_without_the_root(x, alpha_bar_t, weights, means, covs):
     return _average(_share(away, cov, weights), _scores(away, cov))
 
 
+def components_of_the_clean_data(x, alpha_bar_t, weights, means, covs):
+    """The responsibilities are right, and the pull of each component is that of the clean data. Noise shrinks its mean
+    and widens its covariance: both stand in the formula as they are at this level."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    clean = (covs.to(x.dtype) + torch.zeros_like(cov)).contiguous()
+    return _average(_share(away, cov, weights), _scores(x.unsqueeze(1) - means.to(x.dtype), clean))
+
+
 def by_autograd(x, alpha_bar_t, weights, means, covs):
     x = x.detach().clone().requires_grad_()
     away, cov = _noisy(x, alpha_bar_t, means, covs)
@@ -296,6 +304,7 @@ Each component pulls towards its own mean, and counts by how likely $x$ came fro
         wrong(variances_alone),
         wrong(noise_in_every_entry),
         wrong(mean_scaled_without_the_root),
+        wrong(components_of_the_clean_data),
     ),
     right_answers=(right(by_autograd), right(one_sample_at_a_time), right(einsum), right(float64_inside)),
     hints=(

@@ -100,6 +100,12 @@ def in_place(x, score, step_size, noise):
     return x
 
 
+def noise_along_with_the_step(x, score, step_size, noise):
+    """The noise was multiplied by the step size once more, together with the score. The step size is the factor of the
+    score alone: look at the brackets."""
+    return x + step_size * (score + math.sqrt(2 * step_size) * noise)
+
+
 def entry_by_entry(x, score, step_size, noise):
     entries = zip(x.flatten().tolist(), score.flatten().tolist(), noise.flatten().tolist(), strict=True)
     walked = [a + step_size * s + (2 * step_size) ** 0.5 * z for a, s, z in entries]
@@ -208,6 +214,7 @@ with $h$ proportional to $\sigma^2$; your function is one step of it.
         wrong(only_the_change),
         wrong(fresh_uniform_noise, "random"),
         wrong(in_place, "modified"),
+        wrong(noise_along_with_the_step),
     ),
     right_answers=(right(entry_by_entry), right(drawn_around_its_mean), right(through_numpy), right(float64_inside)),
     hints=(

@@ -159,6 +159,14 @@ def shares_not_normalised(x, alpha_bar_t, weights, means, covs):
     return weights * torch.distributions.MultivariateNormal(torch.zeros_like(away), cov).log_prob(away).exp()
 
 
+def something_added_to_the_sum(x, alpha_bar_t, weights, means, covs):
+    """A little was added to the sum below, against 0 / 0. Far from all modes the densities are smaller than that, and
+    the answer is 0 where it should add up to 1. Stay with logarithms until the largest one has been taken off."""
+    away, cov = _noisy(x, alpha_bar_t, means, covs)
+    density = weights * torch.exp(-_distance(away, cov) / 2) / torch.det(cov).sqrt()
+    return density / (density.sum(dim=1, keepdim=True) + 1e-12)
+
+
 def distributions(x, alpha_bar_t, weights, means, covs):
     away, cov = _noisy(x, alpha_bar_t, means, covs)
     joint = torch.distributions.MultivariateNormal(torch.zeros_like(away), cov).log_prob(away) + weights.log()
@@ -348,6 +356,7 @@ far from all modes too, where each density on its own is rounded to zero: sampli
         wrong(distances_alone),
         wrong(logarithms_of_the_shares),
         wrong(shares_not_normalised),
+        wrong(something_added_to_the_sum),
     ),
     right_answers=(right(distributions), right(one_sample_at_a_time), right(cholesky), right(float64_inside)),
     hints=(

@@ -92,6 +92,12 @@ def only_the_last_step(betas):
     return torch.prod(1 - betas)
 
 
+def one_minus_the_product(betas):
+    """The betas were multiplied up, and the product taken from 1. It is what each step keeps, 1 - beta, that
+    multiplies: take from 1 first."""
+    return 1 - torch.cumprod(betas, dim=0)
+
+
 def loop(betas):
     kept, out = torch.ones_like(betas[0]), []
     for beta in betas:
@@ -164,6 +170,7 @@ It is the table that everything else looks up: how much of $x_t$ is data, and ho
         wrong(logarithms_only),
         wrong(from_the_last_step),
         wrong(only_the_last_step),
+        wrong(one_minus_the_product),
     ),
     right_answers=(right(loop), right(logarithms), right(through_numpy), right(float64_inside)),
     hints=("Each step keeps a share of what the step before it has left.", "PyTorch has a cumulative product."),

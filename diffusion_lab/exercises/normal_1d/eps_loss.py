@@ -148,6 +148,17 @@ def mean_along_the_batch(model, x0, t, noise, alpha_bar):
     return (model(_noisy(x0, t, noise, alpha_bar), t) - noise).square().mean(dim=0)
 
 
+def told_alpha_bar(model, x0, t, noise, alpha_bar):
+    """The network was told alpha_bar[t]. It is called with the step t itself, as the sampler will call it."""
+    return _error(model, x0, alpha_bar[t].to(x0.dtype), noise, _noisy(x0, t, noise, alpha_bar))
+
+
+def square_of_the_mean(model, x0, t, noise, alpha_bar):
+    """The errors were averaged first and squared then, so that errors of both signs cancel. Square each of them before
+    the mean."""
+    return (model(_noisy(x0, t, noise, alpha_bar), t) - noise).reshape(len(x0), -1).mean(dim=1).square()
+
+
 def mean_over_trailing_axes(model, x0, t, noise, alpha_bar):
     square = (noise - model(_noisy(x0, t, noise, alpha_bar), t)) ** 2
     while square.ndim > 1:
@@ -238,6 +249,8 @@ with $d$ the number of entries of a sample. Return one value for each sample, no
         wrong(divided_by_the_batch),
         wrong(mean_along_the_batch),
         wrong(fresh_noise, "random"),
+        wrong(told_alpha_bar),
+        wrong(square_of_the_mean),
     ),
     right_answers=(
         right(mean_over_trailing_axes),

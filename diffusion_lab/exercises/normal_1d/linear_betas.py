@@ -69,6 +69,12 @@ def what_each_step_keeps(T, beta_start, beta_end):
     return 1 - torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
 
 
+def counted_from_one(T, beta_start, beta_end):
+    """All entries are one step further: the first is no longer beta_start, and the last is beyond beta_end. Steps are
+    counted from 0."""
+    return beta_start + (beta_end - beta_start) * torch.arange(1, T + 1, dtype=torch.float64) / (T - 1)
+
+
 def formula(T, beta_start, beta_end):
     return beta_start + (beta_end - beta_start) * torch.arange(T, dtype=torch.float64) / (T - 1)
 
@@ -161,6 +167,7 @@ first and needs care on the way back; late steps can be large because little is 
         wrong(standard_deviations),
         wrong(what_each_step_keeps),
         wrong(single_precision, "dtype"),
+        wrong(counted_from_one),
     ),
     right_answers=(right(formula), right(one_by_one), right(through_numpy), right(both_ends_mixed)),
     hints=(

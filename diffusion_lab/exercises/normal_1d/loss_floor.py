@@ -37,8 +37,8 @@ def zero_everywhere(alpha_bar_t, std, target):
 
 
 def one_floor_for_all(alpha_bar_t, std, target):
-    """All targets have the same floor here, that of x0. Each target has a scale of its own: given x_t, an error of x0
-    makes another error of eps or v."""
+    """This is the floor of x0, also where another target is asked for. Each target has a scale of its own: given x_t,
+    an error of x0 makes another error of eps or v."""
     return loss_floor(alpha_bar_t, std, "x0")
 
 

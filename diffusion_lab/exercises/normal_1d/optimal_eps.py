@@ -128,6 +128,13 @@ def factor_of_the_data(x, alpha_bar_t, mean, std):
     return kept.sqrt() * (x - kept.sqrt() * mean) / _variance(kept, std)
 
 
+def bracket_below_missing(x, alpha_bar_t, mean, std):
+    """The bracket around the variance is missing. What stands below the fraction line is the whole sum, and Python
+    divides by its first factor alone."""
+    kept = _kept(x, alpha_bar_t)
+    return (1 - kept).sqrt() * (x - kept.sqrt() * mean) / kept * std**2 + 1 - kept
+
+
 def through_the_data(x, alpha_bar_t, mean, std):
     kept = _kept(x, alpha_bar_t)
     x0 = mean + kept.sqrt() * std**2 / _variance(kept, std) * (x - kept.sqrt() * mean)
@@ -227,6 +234,7 @@ function: you can draw the two on top of each other.
         wrong(estimate_of_the_data),
         wrong(factor_of_the_data),
         wrong(factors_along_the_last_axis),
+        wrong(bracket_below_missing),
     ),
     right_answers=(
         right(through_the_data),

@@ -131,6 +131,20 @@ def slope_of_the_density(x, alpha_bar_t, mean, std):
     return -(x - kept.sqrt() * mean) / _variance(kept, std) * density
 
 
+def divided_by_the_variance_of_the_noise(x, alpha_bar_t, mean, std):
+    """The mean noise was divided by 1 - alpha_bar. That is the variance of the noise in x_t; from the noise to the
+    score it is one division by the standard deviation."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept.sqrt() * mean) / _variance(kept, std) / (1 - kept).sqrt()
+
+
+def bracket_below_missing(x, alpha_bar_t, mean, std):
+    """The bracket around the variance is missing. What stands below the fraction line is the whole sum, and Python
+    divides by its first factor alone."""
+    kept = _kept(x, alpha_bar_t)
+    return -(x - kept.sqrt() * mean) / kept * std**2 + 1 - kept
+
+
 def derivative_by_autograd(x, alpha_bar_t, mean, std):
     kept = _kept(x, alpha_bar_t)
     variable = x.detach().clone().requires_grad_()
@@ -225,6 +239,8 @@ guess the noise is to know in which direction data become more likely, for any d
         wrong(the_log_density_itself),
         wrong(slope_of_the_density),
         wrong(factors_along_the_last_axis),
+        wrong(divided_by_the_variance_of_the_noise),
+        wrong(bracket_below_missing),
     ),
     right_answers=(
         right(derivative_by_autograd),

@@ -67,6 +67,7 @@ def train_bench(
         Losses (N,), weights and averaged weights (N, number of weights), and what else is left, as (N,) bool.
     """
     online, average = copy.deepcopy(network), copy.deepcopy(network).requires_grad_(False)
+    online.register_forward_pre_hook(_time_in_float32)
     optimizer = torch.optim.SGD(online.parameters(), lr=0.05, momentum=0.5)
     found: dict[str, list] = {}
     for batch in zip(x0, eps, t, strict=True):
@@ -84,6 +85,12 @@ def train_bench(
         for name, value in left.items():
             found.setdefault(name, []).append(torch.as_tensor(value, dtype=_kept(value)))
     return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _time_in_float32(network: nn.Module, inputs: tuple) -> tuple:
+    """(t + 1) / T is float32 where t is whole, and float64 where somebody casts t to the dtype of the data: both are
+    right, and the network sees the same number."""
+    return tuple(v.float() if i == 1 and isinstance(v, Tensor) else v for i, v in enumerate(inputs))
 
 
 def _kept(value: Tensor | float | bool) -> torch.dtype:

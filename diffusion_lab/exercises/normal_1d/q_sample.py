@@ -116,6 +116,13 @@ def step_of_the_first_sample(x0, t, noise, alpha_bar):
     return kept.sqrt() * x0 + (1 - kept).sqrt() * noise
 
 
+def table_read_backwards(x0, t, noise, alpha_bar):
+    """The table was read from its end. Entry t belongs to step t, and t = 0 has the least noise: the forward process
+    counts from the data to the noise."""
+    kept = _kept(x0, len(alpha_bar) - 1 - t, alpha_bar)
+    return kept.sqrt() * x0 + (1 - kept).sqrt() * noise
+
+
 def one_sample_at_a_time(x0, t, noise, alpha_bar):
     rows = []
     for i in range(len(x0)):
@@ -206,6 +213,7 @@ jumps to a random one, which is what makes it cheap.
         wrong(factors_along_the_last_axis),
         wrong(fresh_noise, "random"),
         wrong(in_place, "modified"),
+        wrong(table_read_backwards),
     ),
     right_answers=(right(one_sample_at_a_time), right(einsum), right(through_numpy), right(float64_inside)),
     hints=("Are these factors variances or standard deviations?", "Give the factors the shape (B, 1, ..., 1)."),

@@ -163,6 +163,20 @@ def gradients_tracked(network, x, betas, noise):
     return x
 
 
+def posterior_variance(network, x, betas, noise):
+    """The fresh noise has the posterior variance. That is the other choice of the paper; here each step adds the
+    variance beta_t."""
+    left = torch.cumprod(1 - betas, dim=0)
+    share = torch.cat([torch.ones_like(left[:1]), (1 - left[:-1]) / (1 - left[1:])])
+    return _walk(network, x, betas, share.sqrt().reshape(-1, *[1] * x.ndim) * noise)
+
+
+def noise_in_the_order_of_the_loop(network, x, betas, noise):
+    """The noise was taken in the order in which the loop runs, the first entry first. noise[t] belongs to step t, so
+    the first step of the loop takes the last entry."""
+    return _walk(network, x, betas, noise.flip(0))
+
+
 def by_the_guessed_data(network, x, betas, noise):
     left = torch.cumprod(1 - betas, dim=0)
     with torch.no_grad():
@@ -285,6 +299,8 @@ otherwise; what you return hangs on no graph.
         wrong(all_noise_at_once),
         wrong(guess_never_renewed),
         wrong(gradients_tracked, "graph"),
+        wrong(posterior_variance),
+        wrong(noise_in_the_order_of_the_loop),
     ),
     right_answers=(right(by_the_guessed_data), right(with_a_counter), right(with_zeros_for_the_last)),
     hints=(

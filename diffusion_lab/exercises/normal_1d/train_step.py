@@ -242,6 +242,12 @@ def by_state_dictionary(network, average, optimizer, x0, eps, t, alpha_bar, deca
     return float(loss)
 
 
+def time_in_the_dtype_of_the_data(network, average, optimizer, x0, eps, t, alpha_bar, decay):
+    time = (t.to(x0.dtype) + 1) / len(alpha_bar)
+    loss = (network(_noisy(x0, eps, t, alpha_bar), time) - eps).square().mean()
+    return _finish(network, average, optimizer, loss, decay)
+
+
 def slopes_by_hand(network, average, optimizer, x0, eps, t, alpha_bar, decay):
     weights = list(network.parameters())
     loss = _loss(network, x0, eps, t, alpha_bar)
@@ -335,7 +341,12 @@ average and loss after each step.
             two_steps,
         )
     ),
-    right_answers=(right(RUN(reset_at_the_end)), right(RUN(by_state_dictionary)), right(RUN(slopes_by_hand))),
+    right_answers=(
+        right(RUN(reset_at_the_end)),
+        right(RUN(by_state_dictionary)),
+        right(RUN(time_in_the_dtype_of_the_data)),
+        right(RUN(slopes_by_hand)),
+    ),
     hints=(
         "Which of the three calls, `zero_grad`, `backward` and `step`, must not come between the other two?",
         "Which weights does the average take in: those before the step, or those after it?",

@@ -99,6 +99,15 @@ def half_a_turn(T, s, max_beta):
     return _clipped(_curve(T, s, math.pi), max_beta)
 
 
+def first_step_without_a_beta(T, s, max_beta):
+    """The first beta is 0, as if alpha_bar had no entry before the first. It has one: before step 0 all of the data is
+    there, alpha_bar is 1, and the first step takes its share of that."""
+    f = _curve(T, s)
+    betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
+    betas[0] = 0
+    return torch.cumprod(1 - betas, dim=0)
+
+
 def loop(T, s, max_beta):
     def f(u):
         return math.cos((u + s) / (1 + s) * math.pi / 2) ** 2
@@ -223,6 +232,7 @@ clip them at `max_beta`, and multiply them up to $\bar\alpha$ again. In chapter 
         wrong(starts_with_one),
         wrong(half_a_turn),
         wrong(single_precision, "dtype"),
+        wrong(first_step_without_a_beta),
     ),
     right_answers=(right(loop), right(least_share_kept), right(half_angle), right(through_numpy)),
     hints=(

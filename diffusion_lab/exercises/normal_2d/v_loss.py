@@ -175,6 +175,34 @@ def fresh_noise(model, x0, t, noise, alpha_bar):
     return v_loss(model, x0, t, torch.randn_like(noise), alpha_bar)
 
 
+def told_alpha_bar(model, x0, t, noise, alpha_bar):
+    """The network was told alpha_bar[t]. It is called with the step t itself, as the sampler will call it."""
+    alpha, sigma = _factors(x0, t, alpha_bar)
+    x_t, v = alpha * x0 + sigma * noise, alpha * noise - sigma * x0
+    return (model(x_t, alpha_bar[t].to(x0.dtype)) - v).square().reshape(len(x0), -1).mean(dim=1)
+
+
+def data_and_noise_swapped(model, x0, t, noise, alpha_bar):
+    """In v the data and the noise have changed places. The noise has the factor alpha, and what is subtracted are the
+    data, with the factor sigma."""
+    alpha, sigma = _factors(x0, t, alpha_bar)
+    return _loss(model, x0, t, noise, alpha_bar, alpha * x0 - sigma * noise)
+
+
+def velocity_of_the_straight_path(model, x0, t, noise, alpha_bar):
+    """This compares the network's output with noise - x0, the velocity of flow matching. In v each of the two has its
+    factor, alpha or sigma."""
+    return _loss(model, x0, t, noise, alpha_bar, noise - x0)
+
+
+def square_of_the_mean(model, x0, t, noise, alpha_bar):
+    """The errors were averaged first and squared then, so that errors of both signs cancel. Square each of them before
+    the mean."""
+    alpha, sigma = _factors(x0, t, alpha_bar)
+    error = model(alpha * x0 + sigma * noise, t) - (alpha * noise - sigma * x0)
+    return error.reshape(len(x0), -1).mean(dim=1).square()
+
+
 def one_sample_at_a_time(model, x0, t, noise, alpha_bar):
     alpha, sigma = _factors(x0, t, alpha_bar)
     said = model(alpha * x0 + sigma * noise, t)
@@ -281,6 +309,10 @@ data: at each end the network is asked for what it cannot read off its input.
         wrong(mean_over_no_axes),
         wrong(no_second_axis),
         wrong(fresh_noise, "random"),
+        wrong(told_alpha_bar),
+        wrong(data_and_noise_swapped),
+        wrong(velocity_of_the_straight_path),
+        wrong(square_of_the_mean),
     ),
     right_answers=(right(one_sample_at_a_time), right(v_from_x), right(functional_form), right(error_of_x0)),
     hints=(

@@ -202,6 +202,13 @@ def fresh_noise(model, x0, sigma, noise, sigma_data):
     return edm_loss(model, x0, sigma, torch.randn_like(noise), sigma_data)
 
 
+def network_for_the_whole_denoiser(model, x0, sigma, noise, sigma_data):
+    """The network was taken for the denoiser D itself: it got x and sigma, and its answer was compared with x0. The
+    network is F, and D is put together around it by the four factors."""
+    x, *_, weight = _parts(x0, sigma, noise, sigma_data)
+    return _mean(weight * (model(x, sigma.to(x0.dtype)) - x0).square())
+
+
 def in_units_of_the_network(model, x0, sigma, noise, sigma_data):
     x, skip, out, scale, level, _ = _parts(x0, sigma, noise, sigma_data)
     return (model(scale * x, level) - (x0 - skip * x) / out).square().reshape(len(x0), -1).mean(-1)
@@ -318,6 +325,7 @@ your `edm_preconditioning`.
         wrong(no_second_axis),
         wrong(sigma_along_the_last_axis),
         wrong(fresh_noise, "random"),
+        wrong(network_for_the_whole_denoiser),
     ),
     right_answers=(right(in_units_of_the_network), right(one_level_at_a_time), right(einsum), right(functional_form)),
     hints=(

@@ -120,7 +120,7 @@ def slope_of_the_variance(denoise, x, sigma, sigma_next):
 def no_correction_at_small_noise(denoise, x, sigma, sigma_next):
     """The correction was left out at a small sigma_next too. Only at 0 there is no slope; above it, however near, there
     is one, and the last steps with noise are corrected like all others."""
-    return only_euler(denoise, x, sigma, sigma_next) if sigma_next < 0.1 else heun_step(denoise, x, sigma, sigma_next)
+    return only_euler(denoise, x, sigma, sigma_next) if sigma_next < 0.001 else heun_step(denoise, x, sigma, sigma_next)
 
 
 def divided_by_the_old_level(denoise, x, sigma, sigma_next):
@@ -170,6 +170,26 @@ def graph_left(denoise, x, sigma, sigma_next):
     if sigma_next == 0:
         return trial
     return x + width * (slope + (trial - denoise(trial, sigma_next)) / sigma_next) / 2
+
+
+@torch.no_grad()
+def slope_not_divided(denoise, x, sigma, sigma_next):
+    """The slopes were not divided by their levels. What is taken off x is all of its noise; the slope is what belongs
+    to one unit of sigma."""
+    width, slope = sigma_next - sigma, x - denoise(x, sigma)
+    trial = x + width * slope
+    if sigma_next == 0:
+        return trial
+    return x + width * (slope + trial - denoise(trial, sigma_next)) / 2
+
+
+@torch.no_grad()
+def something_added_to_the_level(denoise, x, sigma, sigma_next):
+    """A little was added to sigma_next against the division by 0. At sigma_next = 0 that makes a slope which is huge.
+    There is no slope: the trial is the result."""
+    width, slope = sigma_next - sigma, _slope(denoise, x, sigma)
+    trial = x + width * slope
+    return x + width * (slope + (trial - denoise(trial, sigma_next)) / (sigma_next + 1e-8)) / 2
 
 
 @torch.no_grad()
@@ -242,7 +262,7 @@ def cases(draw: Draw):
         yield Case(label, (Probe(draw.integer(0, 99)), draw.normal(*shape), *levels), "a step")
     for sigma, sigma_next in (
         (_level(draw, 0.15, 0.3), _level(draw, 0.05, 0.08)),
-        (_level(draw, 0.012, 0.03), 1 / 512),
+        (_level(draw, 0.012, 0.03), 1 / 4096),
         (80.0, _level(draw, 50.0, 60.0)),
     ):
         arguments = Probe(draw.integer(0, 99)), max(1.0, sigma) * draw.normal(3, 2), sigma, sigma_next
@@ -336,6 +356,8 @@ one number for each sample, as you like. Leave no autograd graph behind: a sampl
         wrong(old_state_at_the_new_level),
         wrong(midpoint),
         wrong(graph_left, "graph"),
+        wrong(slope_not_divided),
+        wrong(something_added_to_the_level),
     ),
     right_answers=(
         right(correction_of_the_trial),

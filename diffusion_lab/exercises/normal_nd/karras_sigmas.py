@@ -96,6 +96,12 @@ def zero_first(n, sigma_min, sigma_max, rho):
     return torch.cat([torch.zeros(1), roots**rho])
 
 
+def bracket_of_the_root_missing(n, sigma_min, sigma_max, rho):
+    """The levels start far from sigma_max. In Python a power comes before a division: `x ** 1 / rho` is `x / rho`, and
+    no root."""
+    return torch.cat([torch.linspace(sigma_max / rho, sigma_min / rho, n) ** rho, torch.zeros(1)])
+
+
 def formula_of_the_paper(n, sigma_min, sigma_max, rho):
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     levels = torch.zeros(n + 1)
@@ -198,6 +204,7 @@ data bends. The paper found $\rho$ between 5 and 10 best for images, and took 7.
         wrong(one_level_more),
         wrong(down_to_zero),
         wrong(zero_first),
+        wrong(bracket_of_the_root_missing),
     ),
     right_answers=(right(formula_of_the_paper), right(by_list), right(through_numpy), right(turned_around)),
     hints=(

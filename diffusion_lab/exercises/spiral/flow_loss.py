@@ -153,6 +153,12 @@ def cut_off_from_the_network(model, data, noise, t):
     return (model(_x(data, noise, t), t).detach() - (noise - data)).square().flatten(1).mean(dim=1)
 
 
+def square_of_the_mean(model, data, noise, t):
+    """The errors were averaged first and squared then, so that errors of both signs cancel. Square each of them before
+    the mean."""
+    return (model(_x(data, noise, t), t) - (noise - data)).flatten(1).mean(dim=1).square()
+
+
 def mean_over_axes(model, data, noise, t):
     error = noise - data - model(_x(data, noise, t), t)
     return (error * error).mean(dim=tuple(range(1, error.ndim)))
@@ -250,6 +256,7 @@ they do cross, the loss does not fall to zero.
         wrong(mean_over_the_batch),
         wrong(absolute_error),
         wrong(cut_off_from_the_network),
+        wrong(square_of_the_mean),
     ),
     right_answers=(
         right(mean_over_axes),

@@ -141,6 +141,15 @@ def nearest_point_alone(x, sigma, data):
     return data[_squares(x, data).argmin(dim=1)]
 
 
+def something_added_to_the_sum(x, sigma, data):
+    """A little was added to the sum of the weights, against 0 / 0. Far from all data the weights are smaller than that,
+    and the answer is 0. Weights do not change when the same is added to all exponents: use that, or a function that
+    does."""
+    weights = torch.exp(-_squares(x, data) / (2 * _column(sigma, x) ** 2))
+    weights = weights / (weights.sum(dim=1, keepdim=True) + 1e-12)
+    return torch.tensordot(weights, data, dims=1)
+
+
 def one_sample_at_a_time(x, sigma, data):
     sigmas = sigma if isinstance(sigma, torch.Tensor) else [sigma] * len(x)
     rows = []
@@ -259,6 +268,7 @@ Why: this is the truth to compare a network with. It is a warning too: its sampl
         wrong(only_one_sigma),
         wrong(first_sigma_for_all),
         wrong(nearest_point_alone),
+        wrong(something_added_to_the_sum),
     ),
     right_answers=(
         right(one_sample_at_a_time),

@@ -183,7 +183,7 @@ def gradient_of_a_log_density(piece, draw: Draw):
     batch, dim = draw.integer(4, 6), draw.integer(2, 3)
     mean, cov = draw.normal(dim), draw.covariance(dim)
     t = draw.uniform(batch, low=0.1, high=1)
-    t[:2] = 10 ** draw.uniform(2, low=-3, high=-2)  # close to the data, where the score is at its largest
+    t[:2] = 10 ** draw.uniform(2, low=-4, high=-3.2)  # close to the data, where the score is at its largest
     x = draw.normal(batch, dim)
     model = NormalVelocity(mean, cov)
     # The normal distribution of x at every sample's own t; what does not depend on x is left out of the log-density.

@@ -33,7 +33,15 @@ NO_PARAMETER = (0, 1, 2)
 """Numbers that are rarely written where a parameter is meant."""
 
 CHEAP = (
-    *("axes", "bound", "shares added", "root of the difference", "difference of the root", "negative under a root"),
+    *(
+        "axis kept",
+        "axes",
+        "bound",
+        "shares added",
+        "root of the difference",
+        "difference of the root",
+        "negative under a root",
+    ),
     *("shares exchanged", "beside a root", "border", "other end", "size", "divided by a part"),
 )
 """Kinds of edits that are not far-fetched."""
@@ -137,6 +145,10 @@ def _of_calls(slot: Slot, node: ast.AST) -> Iterator[Option]:
             bound = ast.keyword("max" if node.keywords[0].arg == "min" else "min", node.keywords[0].value)
             yield "bound", ast.Call(node.func, node.args, [bound]), node.keywords[0].value
         if name in ("mean", "sum") and isinstance(node.func, ast.Attribute) and root_of(node.func) not in MODULES:
+            kept = [k for k in node.keywords if k.arg == "keepdim"]
+            if kept:
+                others = [k for k in node.keywords if k not in kept]
+                yield "axis kept", ast.Call(node.func, node.args, others), None
             yield "axes", _over_all_but_the_first(node.func), None
     inside = isinstance(node, ast.Call) and isinstance(slot[0], ast.Call) and slot[1] == "args"
     if inside:

@@ -12,7 +12,7 @@ from diffusion_lab.grading.judge.engine.casing import WHERE_ONLY, kind_of_case
 from diffusion_lab.grading.judge.engine.edits import MIRROR, Edit
 from diffusion_lab.grading.judge.engine.ideas import idea_behind
 from diffusion_lab.grading.judge.engine.nodes import AXES, MODULES, root_of
-from diffusion_lab.grading.judge.engine.quoting import LONGEST, VAGUE, WHOLE, local_names, quoted, set_anew
+from diffusion_lab.grading.judge.engine.quoting import LONGEST, WHOLE, local_names, quoted, set_anew
 from diffusion_lab.grading.judge.engine.rebuilding import SHELL
 
 SENTENCES = {
@@ -46,12 +46,15 @@ SENTENCES = {
     "added for multiplied": "Two things are added that must be multiplied, in {where}.",
     "multiplied for added": "Two things are multiplied that must be added, in {where}.",
     "name": "{yours} is used where {right} belongs.",
+    "name of few words": "In the place of {yours} another quantity belongs.",
     "index": "{yours} is used where {right} belongs: the index is off.",
+    "index of few words": "An index or a count is off, in {right}.",
     "index missing": "All of {about} is used, and not the entry that belongs here.",
     "axis": "{yours} goes along the wrong axis.",
     "dtype": "{yours} and {about} can have different dtypes: bring them to the same one before you calculate.",
     "constant": "The number {yours} is not the right one{where}.",
     "constant of ours": "Where the number {right} belongs{where}, it looks as if you had {yours}.",
+    "setting": "{yours} is given where {right} belongs.",
     "entry": "Entry {yours} is taken where entry {right} belongs.",
     "one in front": "There is a 1 in front of the answer that must not be there.",
     "one entry": "Only one entry of {about} counts here, and all of them must.",
@@ -80,6 +83,7 @@ SENTENCES = {
     "number": "The number {yours} is written where {right} belongs.",
     "numbers": "The numbers {yours} are written where {right} belong.",
     "axes": "{yours} must go over all axes but the first, however many there are.",
+    "axis kept": "{yours} keeps the axis that it goes over, as one of size 1: leave out `keepdim`.",
     "condition turned": "The condition {yours} is the wrong way round.",
     "parts in another order": "The parts of the answer are in the wrong order.",
     "exchanged": "{about} have changed places.",
@@ -172,7 +176,7 @@ def mistake(
         words["about"] += _meaning(words["about"], meanings or {})
     if kind in ("factor missing", "term missing") and re.search(r"\bndim\b|\bdim\(\)", words["about"]):
         kind = "shape"
-    if kind in ("axis", "axes"):
+    if kind in ("axis", "axes", "axis kept"):
         words["yours"] = _name_of_call(yours) or words["yours"]
     if kind == "constant":
         words["where"] = _around_it(edit, say)
@@ -226,10 +230,7 @@ def _clearer(
     """Another kind, where it says more: a step instead of a term 1, two things that have changed places."""
     about = edit.about
     if kind == "name" and words["right"] == words["yours"]:
-        if words["right"].startswith("`"):
-            kind = "shape"  # they differ by a reshape alone
-        else:
-            words = {**words, "right": VAGUE}  # two quantities that cannot be told apart in words
+        kind = "shape" if words["right"].startswith("`") else kind  # they differ by a reshape alone
     elif kind in ("term missing", "term too many") and isinstance(about, ast.Constant) and type(about.value) is int:
         kind = "index" if edit.changes[0][0][1] == "slice" else "name"
     elif kind == "reversed" and any(isinstance(n, ast.Constant) for n in (edit.old.left, edit.old.right)):
@@ -266,13 +267,18 @@ def _clearer(
         kind = "factor of the answer"
     elif kind.startswith("constant") and isinstance(right, ast.Constant) and isinstance(yours, ast.Constant):
         parent = edit.changes[0][0][0]
-        if isinstance(parent, (ast.Subscript, ast.Tuple)) and type(right.value) is type(yours.value) is int:
+        if isinstance(parent, ast.keyword) and type(right.value) is type(yours.value) is bool:
+            both = {name: f"`{parent.arg}={node.value}`" for name, node in (("right", right), ("yours", yours))}
+            kind, words = "setting", {**words, **both}
+        elif isinstance(parent, (ast.Subscript, ast.Tuple)) and type(right.value) is type(yours.value) is int:
             kind = "entry"
         product = kind == "constant" and isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Mult, ast.Div))
         if (product or (kind == "constant" and isinstance(parent, ast.UnaryOp))) and isinstance(
             right.value, (int, float)
         ):
             kind = {2.0: "twice", 0.5: "half"}.get(right.value / yours.value if yours.value else 0.0, kind)
+    if kind in ("name", "index") and words["right"] == words["yours"]:
+        kind += " of few words"  # two quantities that cannot be told apart in words
     if kind.startswith(("term", "factor")):
         words = {**words, "about": words["about"].removeprefix("the expression ")}
     return kind, words
