@@ -120,6 +120,11 @@ def slope_of_the_variance(denoise, x, sigma, sigma_next):
 def no_correction_at_small_noise(denoise, x, sigma, sigma_next):
     """The correction was left out at a small sigma_next too. Only at 0 there is no slope; above it, however near, there
     is one, and the last steps with noise are corrected like all others."""
+    return only_euler(denoise, x, sigma, sigma_next) if sigma_next < 0.1 else heun_step(denoise, x, sigma, sigma_next)
+
+
+def no_correction_close_to_0(denoise, x, sigma, sigma_next):
+    """The correction was left out close to 0 too. Only at 0 there is no slope; above it, however near, there is one."""
     return only_euler(denoise, x, sigma, sigma_next) if sigma_next < 0.001 else heun_step(denoise, x, sigma, sigma_next)
 
 
@@ -351,6 +356,7 @@ one number for each sample, as you like. Leave no autograd graph behind: a sampl
         wrong(slope_turned_around),
         wrong(slope_of_the_variance),
         wrong(no_correction_at_small_noise),
+        wrong(no_correction_close_to_0),
         wrong(divided_by_the_old_level),
         wrong(denoiser_asked_at_the_old_level),
         wrong(old_state_at_the_new_level),
