@@ -54,6 +54,13 @@ def spectrum_of_the_mean(alpha_bar, signals):
     return _ratio(alpha_bar) * _spectra(signals).mean(dim=0).abs().square()
 
 
+def mirrored_bins_kept(alpha_bar, signals):
+    """All L bins of the FFT are there. Of a real signal the upper half mirrors the lower: keep the first L // 2 + 1,
+    which `torch.fft.rfft` gives."""
+    power = torch.fft.fft(signals.flatten(1), norm="ortho").abs().square().mean(dim=0)
+    return (alpha_bar / (1 - alpha_bar)).unsqueeze(1) * power
+
+
 def doubled_bins(alpha_bar, signals):
     """The powers between the first and the last frequency were doubled, for the negative frequencies. The noise has its
     negative frequencies too, so nothing is doubled in a ratio."""
@@ -202,6 +209,7 @@ when it is taken away? The answer makes the difference between a voice and its h
         wrong(divided_by_length_squared),
         wrong(spectrum_of_the_mean),
         wrong(doubled_bins),
+        wrong(mirrored_bins_kept),
         wrong(noise_left_out),
         wrong(amplitude_ratio_of_the_levels),
         wrong(decibel),

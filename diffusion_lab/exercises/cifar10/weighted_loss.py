@@ -44,6 +44,15 @@ def weight_after_the_mean(model, x0, t, noise, alpha_bar, weight):
     return weight[t] * _errors(model, x0, t, noise, alpha_bar).mean()
 
 
+def v_with_data_and_noise_exchanged(model, x0, t, noise, alpha_bar, weight):
+    """Data and noise have changed places in your v. It is noise minus data, each with the factor that the other has in
+    x_t."""
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    x_t = kept.sqrt() * x0 + (1 - kept).sqrt() * noise
+    v = kept.sqrt() * x0 - (1 - kept).sqrt() * noise
+    return weight[t] * (model(x_t, t) - v).square().flatten(1).mean(dim=1)
+
+
 def weights_averaged(model, x0, t, noise, alpha_bar, weight):
     """The weights were averaged over the batch. A mean weight only scales the loss: each sample needs its own."""
     return weight[t].mean() * _errors(model, x0, t, noise, alpha_bar)
@@ -280,6 +289,7 @@ Return one value for each sample.
     wrong_answers=(
         wrong(weight_after_the_mean),
         wrong(weights_averaged),
+        wrong(v_with_data_and_noise_exchanged),
         wrong(eps_kept_at_zero_snr),
         wrong(x0_as_the_target),
         wrong(no_roots_in_x_t),

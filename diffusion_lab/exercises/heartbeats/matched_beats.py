@@ -70,6 +70,18 @@ def nearest_first(true, found, tolerance):
     return _shares(pairs, true, found)
 
 
+def each_takes_its_nearest(true, found, tolerance):
+    """Each beat in turn took the nearest time that was left, which may be the only one for the next beat. Take the
+    earliest time that is near enough: then the most remains for those to come."""
+    left, pairs = found.tolist(), 0
+    for beat in true.tolist():
+        nearest = min(left, key=lambda time: abs(time - beat), default=None)
+        if nearest is not None and abs(nearest - beat) <= tolerance:
+            left.remove(nearest)
+            pairs += 1
+    return _shares(pairs, true, found)
+
+
 def by_number(true, found, tolerance):
     """The first was compared with the first, the second with the second, and so on. One missed beat then spoils all
     that come after it: go on in the list whose time is earlier."""
@@ -221,6 +233,9 @@ def cases(draw: Draw):
     yield Case("a quick run of beats", (_hundredths(true), _hundredths(chain), 0.13), "close together")
     between = [true[0] + 5, *[beat + 5 for beat in true[2::2]]]
     yield Case("one time between two beats", (_hundredths(true), _hundredths(between), 0.13), "close together")
+    taken = [start - 4, start + 3]
+    pair = (_hundredths([start, start + 5]), _hundredths(taken), 0.13)
+    yield Case("the nearest needed by the next", pair, "close together")
     yield Case("nothing found", (_hundredths(true), _hundredths([]), _tolerance(draw)), "close together")
     yield Case("one beat, found twice", (_hundredths([start]), _hundredths([start - 3, start + 3]), 0.13))
 
@@ -263,6 +278,7 @@ it; mind two beats that share a detection.
     wrong_answers=(
         wrong(one_time_for_two_beats),
         wrong(nearest_first),
+        wrong(each_takes_its_nearest),
         wrong(by_number),
         wrong(shares_swapped),
         wrong(half_the_tolerance),
