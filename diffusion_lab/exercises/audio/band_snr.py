@@ -102,6 +102,24 @@ def one_number_for_each_level(alpha_bar, signals):
     return _ratio(alpha_bar) * _spectra(signals).abs().square().mean()
 
 
+def ratio_of_amplitudes(alpha_bar, signals):
+    """This is the ratio of amplitudes, in the sound and in the levels. The ratio of powers has the squares of both:
+    square each coefficient first, then take the mean."""
+    return _ratio(alpha_bar).sqrt() * _spectra(signals).abs().mean(dim=0)
+
+
+def amplitude_without_normalisation(alpha_bar, signals):
+    """The size of the Fourier coefficients was used without its square, and the FFT sums over L samples. Take powers,
+    by the unitary FFT: white noise of variance 1 then has the power 1."""
+    return _ratio(alpha_bar) * torch.fft.rfft(signals.flatten(1)).abs().mean(dim=0)
+
+
+def mean_before_the_square(alpha_bar, signals):
+    """The sizes of the coefficients were averaged and then squared. The mean power is the mean of the squares, which is
+    larger: square first."""
+    return _ratio(alpha_bar) * _spectra(signals).abs().mean(dim=0).square()
+
+
 def all_bins_then_half(alpha_bar, signals):
     length = signals.shape[-1]
     coefficients = torch.fft.fft(signals.squeeze(1))[:, : length // 2 + 1]
@@ -216,6 +234,9 @@ when it is taken away? The answer makes the difference between a voice and its h
         wrong(summed_over_the_sounds),
         wrong(data_not_scaled),
         wrong(one_number_for_each_level),
+        wrong(ratio_of_amplitudes),
+        wrong(amplitude_without_normalisation),
+        wrong(mean_before_the_square),
     ),
     right_answers=(
         right(all_bins_then_half),
