@@ -165,6 +165,19 @@ def graph_kept(model, x, sigma, alpha_bar, steps):
     return x
 
 
+def around_the_end_at_the_last_step(model, x, sigma, alpha_bar, steps):
+    """The last step went to entry -1 of alpha_bar, which Python reads as the last one: the noisiest level. The level -1
+    is the data, and alpha_bar is 1 there."""
+    t = _level(alpha_bar, sigma)
+    x = alpha_bar[t].sqrt() * x
+    for i in range(steps):
+        now, after = (t + 1) * (steps - i) // steps - 1, (t + 1) * (steps - i - 1) // steps - 1
+        eps = _ask(model, x, now)
+        x0 = (x - (1 - alpha_bar[now]).sqrt() * eps) / alpha_bar[now].sqrt()
+        x = alpha_bar[after].sqrt() * x0 + (1 - alpha_bar[after]).sqrt() * eps
+    return x
+
+
 @torch.no_grad()
 def in_units_of_the_data(model, x, sigma, alpha_bar, steps):
     sigmas = ((1 - alpha_bar) / alpha_bar).sqrt()
@@ -321,6 +334,7 @@ by SI-SDR.
         wrong(last_quieter_level),
         wrong(walk_to_level_1),
         wrong(graph_kept, "graph"),
+        wrong(around_the_end_at_the_last_step),
     ),
     right_answers=(
         right(in_units_of_the_data),
