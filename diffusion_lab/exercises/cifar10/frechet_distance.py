@@ -189,6 +189,16 @@ def divided_by_n(features1, features2):
     return _distance(*_moments(features1, 0), *_moments(features2, 0))
 
 
+def product_taken_for_symmetric(features1, features2):
+    """`eigvalsh` was given C1 C2, which is not symmetric. It looks at one half of a matrix and takes the other for its
+    mirror image: give it a product in a symmetric order, which has the same eigenvalues."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
+    overlap = torch.linalg.eigvalsh(cov1 @ cov2).clamp(min=0).sqrt().sum()
+    return (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
+
+
 def singular_values(features1, features2):
     if _too_few(features1, features2):
         return torch.full((), float("nan"), dtype=features1.dtype)
@@ -323,6 +333,7 @@ samples, so compare only scores of one sample size.
         wrong(means_only),
         wrong(distance_of_the_means_not_squared),
         wrong(divided_by_n),
+        wrong(product_taken_for_symmetric),
     ),
     right_answers=(right(singular_values), right(real_part_of_the_eigenvalues), right(through_numpy)),
     hints=(
