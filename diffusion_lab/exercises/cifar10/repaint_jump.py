@@ -170,6 +170,15 @@ def left_in_evaluation_mode(model, x, s, t, alpha_bar, noise):
     return _down(x, _ask(model, x, t), s, t, alpha_bar)
 
 
+def v_taken_for_eps(model, x, s, t, alpha_bar, noise):
+    """x0 is right, and for the noise you took v as it came. v is noise and data at once: find eps from v and x, as you
+    found x0."""
+    x = _up(x, s, t, alpha_bar, noise)
+    v = _ask(model, x, t)
+    x0 = alpha_bar[t].sqrt() * x - (1 - alpha_bar[t]).sqrt() * v
+    return alpha_bar[s].sqrt() * x0 + (1 - alpha_bar[s]).sqrt() * v
+
+
 @torch.no_grad()
 def turning(model, x, s, t, alpha_bar, noise):
     here, there = (torch.arccos(alpha_bar[i].sqrt()) for i in (t, s))
@@ -310,6 +319,7 @@ After each round `inpaint_step` of chapter 4 puts the known pixels back.
         wrong(down_to_the_data),
         wrong(graph_kept, "graph"),
         wrong(left_in_evaluation_mode, "mode"),
+        wrong(v_taken_for_eps),
     ),
     right_answers=(
         right(turning),
