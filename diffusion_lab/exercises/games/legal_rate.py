@@ -89,6 +89,12 @@ def illegal_boards_counted(boards, legal):
     return float((~_is_legal(boards, legal)).double().mean())
 
 
+def each_legal_board_once(boards, legal):
+    """Legal boards that occur several times were counted once, and divided by all samples. Every sample counts, above
+    and below the line."""
+    return float(_is_legal(boards.unique(dim=0), legal).sum()) / len(boards)
+
+
 def one_board_at_a_time(boards, legal):
     found = [bool((legal == board).all(dim=1).any()) for board in boards]
     return sum(found) / len(found)
@@ -180,6 +186,7 @@ sampled `boards` and the list of all `legal` ones, which share of the samples is
         wrong(masks_taken_for_empty_cells),
         wrong(boards_with_masks_left_out),
         wrong(illegal_boards_counted),
+        wrong(each_legal_board_once),
     ),
     right_answers=(
         right(one_board_at_a_time),
