@@ -193,6 +193,31 @@ def in_place(model, images, uniform, noise, alpha_bar):
     return _errors(model, images, _times(uniform, alpha_bar), noise, alpha_bar).square().mean(dim=1)
 
 
+def _variance_for_deviation(model, images, uniform, noise, alpha_bar, in_x_t, in_v):
+    x0, t = 2 * images - 1, _times(uniform, alpha_bar)
+    kept = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1))
+    added = [1 - kept if forgotten else (1 - kept).sqrt() for forgotten in (in_x_t, in_v)]
+    v = kept.sqrt() * noise - added[1] * x0
+    return (model(kept.sqrt() * x0 + added[0] * noise, t) - v).square().flatten(1).mean(dim=1)
+
+
+def root_of_the_noise_forgotten(model, images, uniform, noise, alpha_bar):
+    """alpha_bar has its root, and 1 - alpha_bar has none, in x_t and in v. Both are shares of the variance, and both
+    factors are roots."""
+    return _variance_for_deviation(model, images, uniform, noise, alpha_bar, True, True)
+
+
+def root_of_the_noise_in_x_t_forgotten(model, images, uniform, noise, alpha_bar):
+    """In x_t the noise has the factor 1 - alpha_bar. That is its variance: the factor is the root."""
+    return _variance_for_deviation(model, images, uniform, noise, alpha_bar, True, False)
+
+
+def root_of_the_data_in_v_forgotten(model, images, uniform, noise, alpha_bar):
+    """In v the data have the factor 1 - alpha_bar. That is a share of the variance: the factor is the root, as it is in
+    x_t."""
+    return _variance_for_deviation(model, images, uniform, noise, alpha_bar, False, True)
+
+
 def by_angles(model, images, uniform, noise, alpha_bar):
     x0, t = (images - 0.5) / 0.5, (len(alpha_bar) * uniform).long()
     angle = torch.acos(alpha_bar.sqrt())[t].reshape(-1, *[1] * (images.ndim - 1))
@@ -316,6 +341,9 @@ it is also clear what to guess where hardly any data are left.
         wrong(mean_over_the_batch),
         wrong(cut_off_from_the_network),
         wrong(in_place, "modified"),
+        wrong(root_of_the_noise_forgotten),
+        wrong(root_of_the_noise_in_x_t_forgotten),
+        wrong(root_of_the_data_in_v_forgotten),
     ),
     right_answers=(right(by_angles), right(through_x_t), right(float64_inside)),
     hints=(
