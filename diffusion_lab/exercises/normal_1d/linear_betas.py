@@ -75,6 +75,12 @@ def counted_from_one(T, beta_start, beta_end):
     return beta_start + (beta_end - beta_start) * torch.arange(1, T + 1, dtype=torch.float64) / (T - 1)
 
 
+def end_left_out(T, beta_start, beta_end):
+    """beta_end is missing: `arange` stops before its end, and with a fraction for its step even how many numbers come
+    is left to rounding. Both ends are included: ask for T numbers instead of a step."""
+    return torch.arange(beta_start, beta_end, (beta_end - beta_start) / (T - 1), dtype=torch.float64)
+
+
 def formula(T, beta_start, beta_end):
     return beta_start + (beta_end - beta_start) * torch.arange(T, dtype=torch.float64) / (T - 1)
 
@@ -168,6 +174,7 @@ first and needs care on the way back; late steps can be large because little is 
         wrong(what_each_step_keeps),
         wrong(single_precision, "dtype"),
         wrong(counted_from_one),
+        wrong(end_left_out),
     ),
     right_answers=(right(formula), right(one_by_one), right(through_numpy), right(both_ends_mixed)),
     hints=(
