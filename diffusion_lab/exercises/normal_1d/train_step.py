@@ -220,6 +220,24 @@ def _finish_again(network, average, optimizer, loss, decay):
     return loss.item()
 
 
+def _errors(network, x0, eps, t, alpha_bar):
+    return (network(_noisy(x0, eps, t, alpha_bar), (t + 1) / len(alpha_bar)) - eps).square().flatten(1)
+
+
+def entries_of_a_sample_summed(network, average, optimizer, x0, eps, t, alpha_bar, decay):
+    """The errors of each sample were summed, and only the samples averaged. The slopes then grow with the size of a
+    sample: take the mean of all entries."""
+    loss = _errors(network, x0, eps, t, alpha_bar).sum(dim=1).mean()
+    return _finish(network, average, optimizer, loss, decay)
+
+
+def samples_summed(network, average, optimizer, x0, eps, t, alpha_bar, decay):
+    """The errors of each sample were averaged, and the samples summed. The slopes then grow with the size of the batch:
+    take the mean of all entries."""
+    loss = _errors(network, x0, eps, t, alpha_bar).mean(dim=1).sum()
+    return _finish(network, average, optimizer, loss, decay)
+
+
 def reset_at_the_end(network, average, optimizer, x0, eps, t, alpha_bar, decay):
     optimizer.zero_grad()
     loss = nn.functional.mse_loss(
@@ -339,6 +357,8 @@ average and loss after each step.
             summed,
             loss_after_the_step,
             two_steps,
+            entries_of_a_sample_summed,
+            samples_summed,
         )
     ),
     right_answers=(
