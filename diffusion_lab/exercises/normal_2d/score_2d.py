@@ -150,6 +150,22 @@ def guess_of_the_noise(x, alpha_bar_t, mean, cov):
     return -(1 - alpha_bar_t).sqrt().reshape(-1, 1) * score_2d(x, alpha_bar_t, mean, cov)
 
 
+def half_of_the_inverse(x, alpha_bar_t, mean, cov):
+    """Only one of the two triangles was solved with. A covariance is L times its transpose: solve with L, and then with
+    the transpose."""
+    lower = torch.linalg.cholesky(_noisy_cov(alpha_bar_t, cov))
+    away = _away(x, alpha_bar_t, mean).unsqueeze(-1)
+    return -torch.linalg.solve_triangular(lower, away, upper=False).squeeze(-1)
+
+
+def other_half_of_the_inverse(x, alpha_bar_t, mean, cov):
+    """Only the transposed triangle was solved with. A covariance is L times its transpose: solve with L first, and then
+    with the transpose."""
+    upper = torch.linalg.cholesky(_noisy_cov(alpha_bar_t, cov)).mT
+    away = _away(x, alpha_bar_t, mean).unsqueeze(-1)
+    return -torch.linalg.solve_triangular(upper, away, upper=True).squeeze(-1)
+
+
 def closed_form_inverse(x, alpha_bar_t, mean, cov):
     alpha_bar_t, mean, cov = (value.to(x.dtype) for value in (alpha_bar_t, mean, cov))
     dx, dy = (x - alpha_bar_t.sqrt()[:, None] * mean).unbind(1)
@@ -270,6 +286,8 @@ should be, the other one says. Every sample has a level of its own, and so a cov
         wrong(noise_by_its_deviation),
         wrong(covariance_not_shrunk),
         wrong(guess_of_the_noise),
+        wrong(half_of_the_inverse),
+        wrong(other_half_of_the_inverse),
     ),
     right_answers=(
         right(closed_form_inverse),
