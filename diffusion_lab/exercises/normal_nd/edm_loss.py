@@ -209,6 +209,13 @@ def network_for_the_whole_denoiser(model, x0, sigma, noise, sigma_data):
     return _mean(weight * (model(x, sigma.to(x0.dtype)) - x0).square())
 
 
+def weight_for_rows_alone(model, x0, sigma, noise, sigma_data):
+    """The weight has the shape (B, 1), which fits data of shape (B, D) alone. Give it as many axes as the data have, or
+    weigh the mean of each sample, (B,)."""
+    x, skip, out, scale, level, weight = _parts(x0, sigma, noise, sigma_data)
+    return _mean(weight.reshape(-1, 1) * (skip * x + out * model(scale * x, level) - x0).square())
+
+
 def in_units_of_the_network(model, x0, sigma, noise, sigma_data):
     x, skip, out, scale, level, _ = _parts(x0, sigma, noise, sigma_data)
     return (model(scale * x, level) - (x0 - skip * x) / out).square().reshape(len(x0), -1).mean(-1)
@@ -326,6 +333,7 @@ your `edm_preconditioning`.
         wrong(sigma_along_the_last_axis),
         wrong(fresh_noise, "random"),
         wrong(network_for_the_whole_denoiser),
+        wrong(weight_for_rows_alone),
     ),
     right_answers=(right(in_units_of_the_network), right(one_level_at_a_time), right(einsum), right(functional_form)),
     hints=(
