@@ -117,6 +117,29 @@ def cholesky_factors(mean1, cov1, mean2, cov2):
     return _distance(mean1, cov1, mean2, cov2, overlap)
 
 
+def cholesky_factor_for_the_root(mean1, cov1, mean2, cov2):
+    """A Cholesky factor was taken for the root. It is triangular, and its square is not the covariance; and where an
+    eigenvalue is 0, there is none. The symmetric root comes from `eigh`."""
+    root = torch.linalg.cholesky(cov1)
+    overlap = torch.linalg.eigvalsh(root @ cov2 @ root).clamp(min=0).sqrt().sum()
+    return _distance(mean1, cov1, mean2, cov2, overlap)
+
+
+def cholesky_factor_turned_around(mean1, cov1, mean2, cov2):
+    """A Cholesky factor L stands where its transpose belongs, and the other way round: cov1 is L times its transpose,
+    not the transpose times L. Where an eigenvalue is 0 there is none besides: `eigh` gives a symmetric root always."""
+    root = torch.linalg.cholesky(cov1)
+    overlap = torch.linalg.eigvalsh(root @ cov2 @ root.T).clamp(min=0).sqrt().sum()
+    return _distance(mean1, cov1, mean2, cov2, overlap)
+
+
+def cholesky_factors_subtracted(mean1, cov1, mean2, cov2):
+    """The Cholesky factors of the two covariances were subtracted. They change with the order of the axes, and the
+    distance does not: it needs symmetric roots, from `eigh`, and the root of a product."""
+    gap = torch.linalg.cholesky(cov1) - torch.linalg.cholesky(cov2)
+    return ((mean1 - mean2).square().sum() + gap.square().sum()).sqrt()
+
+
 def eigenvalues_of_the_product(mean1, cov1, mean2, cov2):
     overlap = torch.linalg.eigvals(cov1 @ cov2).real.clamp(min=0).sqrt().sum()
     return _distance(mean1, cov1, mean2, cov2, overlap)
@@ -269,6 +292,9 @@ distance of images is its square.
         wrong(distance_of_the_means_not_squared),
         wrong(roots_added),
         wrong(cholesky_factors),
+        wrong(cholesky_factor_for_the_root),
+        wrong(cholesky_factor_turned_around),
+        wrong(cholesky_factors_subtracted),
     ),
     right_answers=(
         right(eigenvalues_of_the_product),
