@@ -102,6 +102,12 @@ def bracket_of_the_root_missing(n, sigma_min, sigma_max, rho):
     return torch.cat([torch.linspace(sigma_max / rho, sigma_min / rho, n) ** rho, torch.zeros(1)])
 
 
+def sigma_min_in_place_of_zero(n, sigma_min, sigma_max, rho):
+    """All n + 1 values are levels with noise, and the last is sigma_min. Of the values n have noise, and the 0 comes
+    after them."""
+    return torch.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), n + 1) ** rho
+
+
 def formula_of_the_paper(n, sigma_min, sigma_max, rho):
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     levels = torch.zeros(n + 1)
@@ -205,6 +211,7 @@ data bends. The paper found $\rho$ between 5 and 10 best for images, and took 7.
         wrong(down_to_zero),
         wrong(zero_first),
         wrong(bracket_of_the_root_missing),
+        wrong(sigma_min_in_place_of_zero),
     ),
     right_answers=(right(formula_of_the_paper), right(by_list), right(through_numpy), right(turned_around)),
     hints=(
