@@ -147,6 +147,13 @@ def only_vertices(vertices, faces, uniforms):
     return vertices[faces[_chosen(_areas(vertices, faces), uniforms[:, 0]), 0]]
 
 
+def numbers_of_the_place_swapped(vertices, faces, uniforms):
+    """The second and the third number have changed places. It is uniform as well, but not the point asked for: the
+    second one, v, goes away from a by its root, and the third, w, goes along the side b c."""
+    chosen = _chosen(_areas(vertices, faces), uniforms[:, 0])
+    return _placed(vertices, faces, chosen, uniforms[:, 2:3].sqrt(), uniforms[:, 1:2])
+
+
 def triangle_by_triangle(vertices, faces, uniforms):
     corners = vertices[faces]
     areas = [float((c[1] - c[0]).cross(c[2] - c[0], dim=0).norm()) for c in corners]
@@ -277,6 +284,7 @@ The root makes it uniform: the part of a triangle within the share $r$ of the wa
         wrong(one_triangle_further),
         wrong(areas_not_made_shares),
         wrong(only_vertices),
+        wrong(numbers_of_the_place_swapped),
     ),
     right_answers=(right(triangle_by_triangle), right(by_heron), right(through_numpy)),
     hints=(
