@@ -146,6 +146,13 @@ def cut_off_from_the_network(model, x0, t, noise, alpha_bar, counts):
     return _mean((model(x_t, t, mask).detach() - v).square().mean(dim=2), mask, counts)
 
 
+def mean_of_one_point_more(model, x0, t, noise, alpha_bar, counts):
+    """The mask holds one point too many, and the mean was taken over them all. Places count from 0, so the place whose
+    number is the count is padding already."""
+    mask = torch.arange(x0.shape[1]) <= counts.unsqueeze(1)
+    return _mean(_error(model, x0, t, noise, alpha_bar, mask), mask, mask.sum(dim=1))
+
+
 def cloud_by_cloud(model, x0, t, noise, alpha_bar, counts):
     values = []
     for i, count in enumerate(counts.tolist()):
@@ -245,6 +252,7 @@ $$L_b = \frac{1}{n_b D} \sum_{i < n_b} |v_\theta(x_t, t, \text{mask})_i - v_i|^2
         wrong(clean_input),
         wrong(averaged_over_the_batch),
         wrong(cut_off_from_the_network),
+        wrong(mean_of_one_point_more),
     ),
     right_answers=(right(cloud_by_cloud), right(padding_cleared_first), right(with_picked_rows)),
     hints=(
