@@ -119,6 +119,13 @@ def tangent_for_sigmoid(steps, start, end, temperature, least):
     return _curve(_times(steps), start, end, temperature / 2).clamp(min=least)
 
 
+def divided_by_the_gaps(steps, start, end, temperature, least):
+    """The times go beyond 1: they were counted from 1 to T and divided by T - 1. Divide by T, so that the last one is
+    1."""
+    t = torch.arange(1, steps + 1, dtype=torch.float64) / (steps - 1)
+    return _curve(t, start, end, temperature).clamp(min=least)
+
+
 def through_tanh(steps, start, end, temperature, least):
     first, last = (math.tanh(place / temperature / 2) for place in (start, end))
     places = start + (end - start) * _times(steps)
@@ -210,6 +217,7 @@ which is 1 at $t = 0$ and 0 at $t = 1$. Return it at $t = 1/T, 2/T, \dots, 1$, r
         wrong(ends_turned_around),
         wrong(alpha_for_alpha_bar),
         wrong(tangent_for_sigmoid),
+        wrong(divided_by_the_gaps),
     ),
     right_answers=(right(through_tanh), right(one_after_the_other), right(through_numpy)),
     hints=(
