@@ -93,6 +93,12 @@ def one_answer_for_the_batch(mean, cov, seen, places):
     return hidden_bands(mean, cov, seen.mean(dim=0, keepdim=True), places).repeat(len(seen), 1)
 
 
+def inverse_of_the_whole_covariance(mean, cov, seen, places):
+    """The deviations were multiplied by rows of the inverse of the whole covariance. Two blocks are needed: the inverse
+    of that of the seen bands alone, and the covariance of seen and all."""
+    return mean + (seen - mean[places]) @ torch.linalg.inv(cov)[places]
+
+
 def by_the_inverse(mean, cov, seen, places):
     block = cov[places.unsqueeze(1), places]
     return mean + torch.einsum("bk,kl,ld->bd", seen - mean[places], torch.linalg.inv(block), cov[places])
@@ -178,6 +184,7 @@ It is also the best linear guess for data of any kind, and so the mark that a ne
         wrong(correlations_for_covariances),
         wrong(seen_bands_smoothed),
         wrong(one_answer_for_the_batch),
+        wrong(inverse_of_the_whole_covariance),
     ),
     right_answers=(right(by_the_inverse), right(through_cholesky), right(by_the_precision)),
     hints=(
