@@ -136,6 +136,26 @@ def cut_off_from_the_network(model, latents, t, noise, alpha_bar, mean, std):
     return _loss(lambda x, t: model(x, t).detach(), _scaled(latents, mean, std), t, noise, alpha_bar)
 
 
+def statistics_of_the_batch(model, latents, t, noise, alpha_bar, mean, std):
+    """Mean and deviation of each channel were found in the batch. Another batch would give the same image other
+    latents: use those handed in, of the whole data set."""
+    std, mean = torch.std_mean(latents, dim=(0, 2, 3))
+    return _loss(model, _scaled(latents, mean, std), t, noise, alpha_bar)
+
+
+def each_image_by_itself(model, latents, t, noise, alpha_bar, mean, std):
+    """Each image was scaled by its own mean and deviation. A bright image and a dark one then look the same: use those
+    handed in, of the whole data set."""
+    std, mean = torch.std_mean(latents, dim=(2, 3), keepdim=True)
+    return _loss(model, (latents - mean) / std, t, noise, alpha_bar)
+
+
+def one_number_of_the_batch(model, latents, t, noise, alpha_bar, mean, std):
+    """One mean and one deviation were found in the whole batch. Each channel has units of its own, and those handed in
+    are of the whole data set: use them."""
+    return _loss(model, (latents - latents.mean()) / latents.std(), t, noise, alpha_bar)
+
+
 def channel_by_channel(model, latents, t, noise, alpha_bar, mean, std):
     x0 = torch.stack([(latents[:, c] - mean[c]) / std[c] for c in range(len(mean))], dim=1)
     return _loss(model, x0, t, noise, alpha_bar)
@@ -230,6 +250,9 @@ and return the mean of $(v_\theta(x_t, t) - v)^2$ for each image.
         wrong(no_roots),
         wrong(averaged_over_the_batch),
         wrong(cut_off_from_the_network),
+        wrong(statistics_of_the_batch),
+        wrong(each_image_by_itself),
+        wrong(one_number_of_the_batch),
     ),
     right_answers=(right(channel_by_channel), right(channels_last), right(by_angle)),
     hints=(
