@@ -138,6 +138,20 @@ def cut_off_from_the_network(model, x_t, t, embeddings, ids, mask, std):
     return _over_words(_surprise(-_squares(model(x_t, t).detach(), embeddings) / (2 * std**2), ids), mask)
 
 
+def logarithm_with_a_billionth(model, x_t, t, embeddings, ids, mask, std):
+    """1e-9 was added to the probability before its logarithm, and so the loss of a word that is far away stays the same
+    however far it is, and nothing pulls the estimate to it. `log_softmax` needs no such help."""
+    p = (-_squares(model(x_t, t), embeddings) / (2 * std**2)).softmax(dim=-1)
+    return _over_words(-(p.gather(-1, (ids % len(embeddings))[..., None])[..., 0] + 1e-9).log(), mask)
+
+
+def logarithm_with_a_trillionth(model, x_t, t, embeddings, ids, mask, std):
+    """1e-12 was added to the probability before its logarithm. A word that is far away then costs the same however far
+    it is, and nothing pulls the estimate to it: `log_softmax` needs no such help."""
+    p = (-_squares(model(x_t, t), embeddings) / (2 * std**2)).softmax(dim=-1)
+    return _over_words(-(p.gather(-1, (ids % len(embeddings))[..., None])[..., 0] + 1e-12).log(), mask)
+
+
 def cross_entropy_of_pytorch(model, x_t, t, embeddings, ids, mask, std):
     from torch.nn import functional
 
@@ -252,6 +266,8 @@ are no words. An estimate can be many $\sigma$ away from every word: the loss is
         wrong(density_without_the_two),
         wrong(mean_over_the_coordinates),
         wrong(sum_over_the_words),
+        wrong(logarithm_with_a_billionth),
+        wrong(logarithm_with_a_trillionth),
     ),
     right_answers=(
         right(cross_entropy_of_pytorch),
