@@ -65,6 +65,12 @@ def offset_scaled_by_the_time(T, s):
     return 1 - torch.sqrt(s + (1 - s) * _share(T))
 
 
+def divided_by_the_gaps(T, s):
+    """The steps were divided by T - 1, so that the time reaches 1, where alpha_bar is negative or no number at all.
+    T steps from 0 end at (T - 1)/T: divide by T."""
+    return 1 - torch.sqrt(torch.arange(T, dtype=torch.float64) / (T - 1) + s)
+
+
 def loop(T, s):
     return torch.tensor([1 - (t / T + s) ** 0.5 for t in range(T)], dtype=torch.float64)
 
@@ -138,6 +144,7 @@ $$
         wrong(offset_outside_the_root),
         wrong(no_root),
         wrong(offset_scaled_by_the_time),
+        wrong(divided_by_the_gaps),
     ),
     right_answers=(right(loop), right(through_numpy), right(by_the_noise)),
     hints=("Is the formula alpha_bar, or the root of it?", "Which t is the last one, and is alpha_bar positive there?"),
