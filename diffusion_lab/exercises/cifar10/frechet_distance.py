@@ -199,6 +199,16 @@ def product_taken_for_symmetric(features1, features2):
     return (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
 
 
+def roots_of_negative_numbers(features1, features2):
+    """The value is nan: `eigvalsh` was given C1 C2, which is not symmetric, and so some of what it says is negative. To
+    raise those to 0 would only hide it: give `eigvalsh` a product in a symmetric order."""
+    if _too_few(features1, features2):
+        return features1.new_tensor(math.nan)
+    (mean1, cov1), (mean2, cov2) = _moments(features1), _moments(features2)
+    overlap = torch.linalg.eigvalsh(cov1 @ cov2).sqrt().sum()
+    return (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
+
+
 def singular_values(features1, features2):
     if _too_few(features1, features2):
         return torch.full((), float("nan"), dtype=features1.dtype)
@@ -334,6 +344,7 @@ samples, so compare only scores of one sample size.
         wrong(distance_of_the_means_not_squared),
         wrong(divided_by_n),
         wrong(product_taken_for_symmetric),
+        wrong(roots_of_negative_numbers),
     ),
     right_answers=(right(singular_values), right(real_part_of_the_eigenvalues), right(through_numpy)),
     hints=(
