@@ -118,6 +118,13 @@ def alpha_bar_as_the_ratio(alpha_bar_t, gamma, target):
     return _weight(alpha_bar_t, gamma, target)
 
 
+def x0_counted_by_1(alpha_bar_t, gamma, target):
+    """An x0 network got the weight 1 at every level. The loss counts the squared error of x0 by min(SNR, gamma), and
+    nothing divides it: the network's own error is that of x0."""
+    snr = alpha_bar_t / (1 - alpha_bar_t)
+    return torch.ones_like(snr) if target == "x0" else _weight(snr, gamma, target)
+
+
 def nothing_for_zero_over_zero(alpha_bar_t, gamma, target):
     """At a level of pure noise the weight of eps is 0 / 0, and you put 0 there. Its limit is 1: wherever SNR is below
     gamma, eps counts by 1."""
@@ -246,6 +253,7 @@ At a level of pure noise SNR is 0. There $w_\varepsilon$ is its limit, 1.
         wrong(eps_and_x0_exchanged),
         wrong(multiplied_for_v),
         wrong(gamma_not_used),
+        wrong(x0_counted_by_1),
         wrong(weights_of_mean_1),
         wrong(alpha_bar_as_the_ratio),
         wrong(nothing_for_zero_over_zero),
