@@ -143,6 +143,13 @@ def clipped_to_0_and_1_too_early(model, noisy, sigma, alpha_bar):
     return _solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar).clamp(0, 1)
 
 
+def clipped_to_0_and_1_before_the_way_back(model, noisy, sigma, alpha_bar):
+    """The estimate was clipped to [0, 1] while it was on the scale from -1 to 1, so that all below middle grey became
+    middle grey. Bring it back to the scale of the images first, and clip there."""
+    t = _step(2 * sigma, alpha_bar)
+    return (_solved(model, _shrunk(noisy, t, alpha_bar), t, alpha_bar).clamp(0, 1) + 1) / 2
+
+
 def not_clipped(model, noisy, sigma, alpha_bar):
     """Some pixels are below 0 or above 1. No digit has such pixels: clip them."""
     t = _step(2 * sigma, alpha_bar)
@@ -298,6 +305,7 @@ The answer is the mean of all digits that fit, so it is blurred where the noise 
         wrong(pixels_from_0_to_1),
         wrong(estimate_from_minus_1_to_1),
         wrong(clipped_to_0_and_1_too_early),
+        wrong(clipped_to_0_and_1_before_the_way_back),
         wrong(not_clipped),
         wrong(input_clipped),
         wrong(sign_of_v),
