@@ -84,6 +84,12 @@ def rows_and_columns_swapped(Q):
     return cumulative_transitions(Q).transpose(1, 2)
 
 
+def each_step_transposed(Q):
+    """The matrix of each step was transposed before it was multiplied. Its rows say where a token comes from already:
+    multiply the matrices as they are."""
+    return cumulative_transitions(Q.transpose(1, 2))
+
+
 def from_the_left_each_time(Q):
     return torch.stack([torch.linalg.multi_dot([*Q[: t + 1]]) if t else Q[0] for t in range(len(Q))])
 
@@ -161,6 +167,7 @@ For numbers $\bar\alpha_t$ is a cumulative product of numbers; here it is one of
         wrong(from_here_to_the_end),
         wrong(only_the_last_two_steps),
         wrong(rows_and_columns_swapped),
+        wrong(each_step_transposed),
     ),
     right_answers=(right(from_the_left_each_time), right(row_by_row), right(through_numpy)),
     hints=("Over which tokens must you sum between two steps?", "Which of two matrices acts first, in x @ A @ B?"),
