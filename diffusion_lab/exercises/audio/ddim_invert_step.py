@@ -100,6 +100,22 @@ def asked_twice(model, x, s, t, alpha_bar):
     return alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * _ask(model, x, t)
 
 
+def time_as_a_fraction(model, x, s, t, alpha_bar):
+    """The network was told its level as a share of all levels. This one counts levels: it takes s itself, an int64 for
+    each sound."""
+    with torch.no_grad():
+        eps = model(x, torch.full((len(x),), s) / len(alpha_bar))
+    return _move(x, eps, s, t, alpha_bar)
+
+
+def time_of_the_end_as_a_fraction(model, x, s, t, alpha_bar):
+    """The network was told t as a share of all levels. It counts levels, and it must know where the x is that it sees:
+    tell it s itself."""
+    with torch.no_grad():
+        eps = model(x, torch.full((len(x),), t) / len(alpha_bar))
+    return _move(x, eps, s, t, alpha_bar)
+
+
 def graph_kept(model, x, s, t, alpha_bar):
     """The network was run with gradients. A sampler needs none, and its memory grows with every step."""
     return _move(x, model(x, torch.full((len(x),), s)), s, t, alpha_bar)
@@ -222,6 +238,8 @@ it: see `slerp`.
         wrong(stops_at_the_clean_sound),
         wrong(noise_of_the_old_level),
         wrong(asked_twice),
+        wrong(time_as_a_fraction),
+        wrong(time_of_the_end_as_a_fraction),
         wrong(graph_kept, "graph"),
     ),
     right_answers=(right(by_noise_to_signal), right(turning), right(sample_by_sample), right(float64_inside)),
