@@ -73,6 +73,13 @@ def mask_turned_around(model, x0, t, noise, alpha_bar, counts):
     return _mean(_error(model, x0, t, noise, alpha_bar, ~mask), mask, counts)
 
 
+def mask_of_numbers(model, x0, t, noise, alpha_bar, counts):
+    """The network got the mask as numbers. It takes True and False: to many networks a mask of numbers is something to
+    add, and hides no point at all."""
+    mask = _mask(x0, counts)
+    return _mean(_error(model, x0, t, noise, alpha_bar, mask.float()), mask, counts)
+
+
 def one_point_more(model, x0, t, noise, alpha_bar, counts):
     """One point of the padding is taken for real. Places count from 0: real are those below the count."""
     mask = torch.arange(x0.shape[1]) <= counts.unsqueeze(1)
@@ -241,6 +248,7 @@ $$L_b = \frac{1}{n_b D} \sum_{i < n_b} |v_\theta(x_t, t, \text{mask})_i - v_i|^2
         wrong(divided_by_all),
         wrong(no_mask_for_the_network),
         wrong(mask_turned_around),
+        wrong(mask_of_numbers),
         wrong(one_point_more),
         wrong(last_points_for_first),
         wrong(one_mean_for_the_batch),

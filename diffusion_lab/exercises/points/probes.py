@@ -14,6 +14,8 @@ class Crowd(Probe):
 
     def forward(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, P, D), t (B,) or one number, mask (B, P) bool, to (B, P, D)."""
+        if mask is not None and mask.dtype != torch.bool:
+            raise ValueError(f"the network takes a mask of True and False, and got one of {mask.dtype}")
         there = torch.ones_like(x[..., :1]) if mask is None else mask.unsqueeze(-1).to(x)
         others = (torch.cos(x) * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp(min=1)
         # What the time adds must differ from point to point, or it would vanish with the centre of the cloud.
