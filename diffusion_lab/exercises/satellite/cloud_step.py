@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffusion_lab.exercises.probes import Probe
 from diffusion_lab.exercises.record import CARE, Case, Draw, Exercise, Property, right, wrong
+from diffusion_lab.exercises.satellite.probes import Surroundings
 
 
 def cloud_step(
@@ -123,6 +123,14 @@ def put_back_before_the_step(model, x, t, s, latents, clouds, alpha_bar, noise):
     return _step(x, _ask(model, x, t), t, s, alpha_bar)
 
 
+def put_back_before_the_network_looks(model, x, t, s, latents, clouds, alpha_bar, noise):
+    """The known latents were put into x before the network was asked, and again after the step. The network sees x as
+    it came, and what it says about a hidden place hangs on what is around: put them back once, after the step."""
+    hidden = _hidden(clouds, x)
+    x = torch.where(hidden, x, _noisy(latents, t, alpha_bar, noise))
+    return torch.where(hidden, _step(x, _ask(model, x, t), t, s, alpha_bar), _noisy(latents, s, alpha_bar, noise))
+
+
 def noise_of_the_network_for_the_known(model, x, t, s, latents, clouds, alpha_bar, noise):
     """The known latents got the network's eps in the place of fresh noise. That is a guess about x, made elsewhere:
     take `noise`."""
@@ -193,7 +201,7 @@ def _sky(draw, batch, height, width, patch):
 
 def _images(draw, batch, channels, height, width, patch, levels):
     data = [draw.normal(batch, channels, height, width) for _ in range(3)]
-    return Probe(draw.integer(0, 99)), *data, _sky(draw, batch, height, width, patch), draw.alpha_bar(levels)
+    return Surroundings(draw.integer(0, 99)), *data, _sky(draw, batch, height, width, patch), draw.alpha_bar(levels)
 
 
 def _arguments(images, t, s):
@@ -263,6 +271,7 @@ drawn so that it fits them.
         wrong(one_pixel_of_each_patch),
         wrong(clouds_of_the_first_image),
         wrong(put_back_before_the_step),
+        wrong(put_back_before_the_network_looks),
         wrong(noise_of_the_network_for_the_known),
         wrong(asked_at_the_other_level),
         wrong(no_roots),
