@@ -134,6 +134,14 @@ def one_triangle_further(vertices, faces, uniforms):
     return _placed(vertices, faces, chosen, uniforms[:, 1:2].sqrt(), uniforms[:, 2:3])
 
 
+def border_to_the_triangle_before(vertices, faces, uniforms):
+    """A number that falls on a border went to the triangle before it, so that 0 can choose a triangle without any area.
+    The share of area up to the triangle must exceed the number: being equal is not enough."""
+    shares = _areas(vertices, faces).cumsum(dim=0)
+    chosen = torch.searchsorted(shares, uniforms[:, 0].contiguous() * shares[-1]).clamp(max=len(faces) - 1)
+    return _placed(vertices, faces, chosen, uniforms[:, 1:2].sqrt(), uniforms[:, 2:3])
+
+
 def areas_not_made_shares(vertices, faces, uniforms):
     """The number between 0 and 1 was looked up among areas that do not add up to 1. Divide them by their sum, or
     multiply the number by it."""
@@ -222,6 +230,12 @@ def cases(draw: Draw):
     places, rows = _mesh(draw, 7, 9)
     rows[3, 2], rows[8, 1] = rows[3, 1], rows[8, 0]
     yield Case("triangles without any area", (places, rows, _uniforms(draw, places, rows, 40)))
+    # No area comes before the second triangle, exactly: 0 is the border between it and the first.
+    places, rows = _mesh(draw, 7, 9)
+    rows[0, 1] = rows[0, 0]
+    numbers = _uniforms(draw, places, rows, 12)
+    numbers[::3, 0] = 0
+    yield Case("a first triangle without any area, and numbers that are 0", (places, rows, numbers))
     size = draw.number(1.0, 2.0)
     corners = torch.tensor([[0, 0, 0], [3, 0, 0], [3, 1, 0], [0, 1, 0], [0, 0, 2], [3, 0, 2]], dtype=torch.float64)
     walls = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 1, 5], [0, 5, 4]])
@@ -282,6 +296,7 @@ The root makes it uniform: the part of a triangle within the share $r$ of the wa
         wrong(area_by_dot_product),
         wrong(area_of_the_shadow),
         wrong(one_triangle_further),
+        wrong(border_to_the_triangle_before),
         wrong(areas_not_made_shares),
         wrong(only_vertices),
         wrong(numbers_of_the_place_swapped),
