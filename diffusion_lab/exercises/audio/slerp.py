@@ -72,6 +72,15 @@ def angle_without_norms(first, second, amount):
     return _mixed(first, second, _column(amount, first), _column(torch.arccos(dot), first))
 
 
+def angle_without_norms_kept_off_the_ends(first, second, amount):
+    """The dot product was taken for the cosine, and what lies beyond 1 was clamped: for long vectors that is nearly
+    every pair. Divide it by both norms first; then rounding alone is left to clamp."""
+    dot = (first * second).flatten(1).sum(1)
+    angle = torch.arccos(dot.clamp(-1, 1))
+    mixed = _mixed(first, second, _column(amount, first), _column(angle, first))
+    return torch.where(_column(angle.sin() < 1e-6, first), linear_interpolation(first, second, amount), mixed)
+
+
 def one_angle_for_the_batch(first, second, amount):
     """One angle was computed for the whole batch. Each pair of noises has its own."""
     angle = torch.arccos(_cosine(first.reshape(1, -1), second.reshape(1, -1)))
@@ -192,6 +201,12 @@ def cases(draw: Draw):
     shape = (3, 1, draw.integer(10, 20))
     amount = torch.tensor([0.0, 1.0, draw.number(0.6, 0.9)], dtype=torch.float64)
     yield Case("from end to end", (*_pair(draw, shape), amount))
+    # Short enough for a dot product, too, to be the cosine of some angle.
+    first, second = (0.1 * x for x in _pair(draw, (4, 1, 16)))
+    yield Case("weaker noises", (first, second, draw.uniform(4, low=0.2, high=0.4)))
+    first, second = _pair(draw, (4, 1, 16))
+    second = second * _column(-_cosine(first, second).sign(), second)
+    yield Case("more than a right angle apart", (first, second, draw.uniform(4, low=0.2, high=0.4)))
     # Signs and powers of 2: norms and products are exact, and so the cosine is exactly 1.
     first = (2.0 * draw.integers(0, 2, 3, 1, 16) - 1).double()
     amount = draw.uniform(3, low=0.2, high=0.8)
@@ -264,6 +279,7 @@ line is for pairs whose sine is too small to divide by, and for those alone.
         wrong(straight_line_with_its_length_restored),
         wrong(roots_of_the_shares),
         wrong(angle_without_norms),
+        wrong(angle_without_norms_kept_off_the_ends),
         wrong(one_angle_for_the_batch),
         wrong(angle_along_the_last_axis),
         wrong(amount_turned_around),
