@@ -231,6 +231,36 @@ def test_the_words_for_a_dtype_are_those_for_this_dtype():
     assert len(said) == 2 and not any("numbers are right" in hint for hint in said)
 
 
+def a_small_number_added(x_t, p_x0, t, Q, Q_bar):
+    before = torch.cat([torch.eye(Q.shape[-1]).to(Q)[None], Q_bar])[t]
+    cells = torch.arange(len(x_t))[:, None]
+    evidence = Q_bar[t].transpose(1, 2)[cells, x_t]
+    joint = Q[t].transpose(1, 2)[cells, x_t] * ((p_x0 / (evidence + 1e-8)) @ before)
+    return joint / joint.sum(dim=-1, keepdim=True)
+
+
+def test_lost_digits_are_not_laid_to_float32_alone():
+    (said,) = hints("d3pm_posterior", a_small_number_added)
+    assert said.startswith("Digits are lost") and "a small number" in said
+
+
+def half_included(model, x, t, last, uniform):
+    if last is None:
+        last = torch.zeros_like(x)
+        if uniform is not None:
+            with torch.no_grad():
+                first = model(x, t, None, last)
+            last[uniform <= 0.5] = first[uniform <= 0.5]
+    return model(x, t, None, last)
+
+
+def test_a_mistake_at_a_threshold_is_not_a_matter_of_t():
+    """There the right answer's tolerance is large, and the answer to another t lay within it."""
+    verdict = check(library()["self_conditioned_x0"], LocalCaller(half_included))
+    assert [o.label for o in verdict.outcomes if not o.passed] == ["a uniform of exactly 0.5"]
+    assert not any("off by one" in idea.hint for idea in verdict.ideas)
+
+
 def no_root_yet_right_at_zero(x, t, eps, betas, noise, variance):
     ab = torch.cumprod(1 - betas, 0)
     mean = (x - betas[t] / (1 - ab[t]) * eps) / (1 - betas[t]).sqrt()

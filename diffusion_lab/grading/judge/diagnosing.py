@@ -14,6 +14,7 @@ from diffusion_lab.grading.judge.calling import Caller, LocalCaller, Returned, l
 from diffusion_lab.grading.judge.comparing import as_tensor, difference, same_answer
 from diffusion_lab.grading.judge.engine import explain
 from diffusion_lab.grading.judge.expecting import Expected, expect, laid_out_otherwise
+from diffusion_lab.grading.judge.hearing import sharper
 from diffusion_lab.grading.judge.questions import Question, Trial
 from diffusion_lab.grading.judge.relating import ROUNDED, Relation, only_reshaped, relation
 
@@ -126,7 +127,10 @@ def _kind(trial: Trial) -> tuple:
 
 AS_GIVEN = "Make new tensors with the dtype and device of the inputs."
 AS_ASKED = "Name the dtype where you make the tensor."
-DIGITS_LOST = "Something on the way is float32: a new tensor without a `dtype`, or a cast."
+DIGITS_LOST = (
+    "Either something on the way is float32 (a new tensor without a `dtype`, or a cast), or a small number like 1e-8 "
+    "was added that bends every answer a little."
+)
 
 
 def dtype_fault(exercise: Exercise, caller: Caller, trial: Trial) -> Symptom | None:
@@ -385,6 +389,7 @@ def _shifted(exercise: Exercise, trial: Trial, shift: int) -> Any:
     if isinstance(arguments[position], Tensor) and bool((arguments[position] < 0).any()):
         return None
     try:
-        return expect(exercise.reference, tuple(arguments)).leaves
+        # Right at a threshold the tolerance is so large that every answer would agree.
+        return tuple(sharper(leaf) for leaf in expect(exercise.reference, tuple(arguments)).leaves)
     except RuntimeError:  # beyond the last step
         return None

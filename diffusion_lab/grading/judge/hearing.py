@@ -33,7 +33,7 @@ def trials_heard(exercise: Exercise, calls: Sequence[tuple[tuple, Returned]], pa
             expected = expect(exercise.reference, asked, exercise.trains)
         except (RuntimeError, TypeError, ValueError):  # nothing that the reference answers either
             continue
-        expected = replace(expected, leaves=tuple(map(_sharper, expected.leaves)))
+        expected = replace(expected, leaves=tuple(map(sharper, expected.leaves)))
         fault = None if returned.fault is not None else difference(returned.value, expected.leaves)
         if returned.fault is None and fault is None:
             continue
@@ -45,7 +45,7 @@ def trials_heard(exercise: Exercise, calls: Sequence[tuple[tuple, Returned]], pa
     return found
 
 
-def _sharper(leaf: Leaf) -> Leaf:
+def sharper(leaf: Leaf) -> Leaf:
     """With a tolerance that is small beside the answer: where a property asks right at a threshold, rounding the inputs
     changes everything, and the property means these very inputs."""
     if not leaf.value.is_floating_point() or not leaf.value.numel():
