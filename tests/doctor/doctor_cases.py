@@ -88,7 +88,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("one-step-behind", "one step behind", "starts with one"),
         **_all("root-of-alpha-bar", "square root"),
         **_all("share-of-the-noise", "share of the noise"),
-        **_all("alpha-bar-differs", "exponential of the sum"),
+        **_all("alpha-bar-differs", "exponential of the sum", "one minus the product"),
         **_all("logarithms", "logarithms only"),
         **_all("product-from-the-end", "from the last step"),
         **_all("table-length", "only the last step"),
@@ -99,12 +99,13 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("betas-are-alphas", "what each step keeps"),
     },
     "cosine_alpha_bar": {
+        **_all("one-step-behind", "one step behind", "starts with one", "first step without a beta"),
         **_all("eps-of-pure-noise", "betas not clipped"),
-        **_all("one-step-behind", "one step behind", "starts with one"),
         **_all("alpha-bar-out-of-range", "offset not scaled", "half a turn"),
         **_all("alpha-bar-rises", "betas themselves"),
     },
     "q_sample": {
+        **_all("wrong-mixture", "table read backwards"),
         **_all("variance-for-deviation", "missing root of the signal", "missing root of the noise", "no roots"),
         **_all("single-step", "alpha of one step"),
         **_all("signal-and-noise-swapped", "signal and noise swapped"),
@@ -126,7 +127,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("wrong-axis", "factors along the last axis"),
         **_all("cut-off", "cut off from the network"),
         **_all("variance-for-deviation", "no roots in x t"),
-        **_all("wrong-target", "compares with the noise as added"),
+        **_all("wrong-target", "compares with the noise as added", "square of the mean"),
         **_all("draws-its-own-noise", "fresh noise"),
     },
     "eps_loss beside a sampler": {
@@ -134,6 +135,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("trained-for-another", "compares with the data"),
     },
     "v_loss": {
+        **_all("wrong-target", "data and noise swapped", "square of the mean"),
+        **_all("trained-for-another", "velocity of the straight path"),
         **_all("wrong-target", "v with the other sign", "sum for difference", "coefficients swapped"),
         **_all("wrong-target", "v of the noisy data", "missing roots"),
         **_all("trained-for-another", "compares with the noise", "compares with the data"),
@@ -146,6 +149,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("draws-its-own-noise", "fresh noise"),
     },
     "weighted_loss": {
+        **_all("wrong-target", "v with data and noise exchanged"),
         **_all("trained-for-another", "eps kept at zero snr", "x0 as the target"),
         **_all("variance-for-deviation", "no roots in x t", "no roots at all"),
         **_all("clean-input", "clean input"),
@@ -155,6 +159,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("cut-off", "cut off from the network"),
     },
     "simple_loss": {
+        **_all("wrong-target", "root of the data in v forgotten"),
+        **_all("variance-for-deviation", "root of the noise forgotten", "root of the noise in x t forgotten"),
         **_all("data-range", "pixels from 0 to 1"),
         **_all("clean-input", "clean input"),
         **_all("one-time-for-all", "one time for the batch"),
@@ -248,6 +254,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("wrong-dtype", "floats"),
     },
     "heun_step": {
+        **_all("does-not-converge", "slope not divided"),
         **_all("last-step", "correction at the end"),
         **_all("order-below", "states averaged", "only euler", "second slope alone", "old level for the trial"),
         **_all("order-below", "divided by the old level", "denoiser asked at the old level"),
@@ -291,7 +298,7 @@ ALLOWED: dict[str, set[str]] = {
     # What the statement of an exercise fixes and a diffusion of one's own is free to choose: which betas there are,
     # constant factors and weights of a loss, means in another order, whether an average is changed in place.
     "linear_betas": {"last step missed", "first step missed", "roots in equal steps", "one too many",
-                     "standard deviations", "single precision"},
+                     "standard deviations", "single precision", "end left out", "counted from one"},
     "cosine_alpha_bar": {"cosine not squared", "not divided by the start", "alpha bar clipped", "offset left out",
                          "single precision"},
     "eps_loss": {"mean over the batch", "mean over no axes", "no second axis", "half of the square",
@@ -302,9 +309,18 @@ ALLOWED: dict[str, set[str]] = {
                       "table of mean 1", "sum over entries", "weight of the row", "no weight", "mean of the batch"},
     "simple_loss": {"ends half as often", "mean over the batch"},
     "ema_update": {"in place"},
-    "heun_step": {"midpoint"},
+    # Its walks do not come so close to 0.
+    "heun_step": {"midpoint", "no correction close to 0", "something added to the level"},
+    # Both draw from the same distribution, or from as good a one.
+    "sampling_loop": {"posterior variance", "noise in the order of the loop"},
     "euler_ode_step": {"always towards the data", "second order", "mode changed"},
 }  # fmt: skip
 """Wrong answers of the exercises that the doctor takes for a choice."""
-BESIDE_A_SAMPLER = {"time one step off", "time as a share", "time as a fraction", "time counted from 1"}
+BESIDE_A_SAMPLER = {
+    "time one step off",
+    "time as a share",
+    "time as a fraction",
+    "time counted from 1",
+    "told alpha bar",
+}
 """What a network is told is a choice too, unless the sampler tells it something else."""

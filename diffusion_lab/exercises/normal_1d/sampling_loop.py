@@ -168,7 +168,7 @@ def posterior_variance(network, x, betas, noise):
     variance beta_t."""
     left = torch.cumprod(1 - betas, dim=0)
     share = torch.cat([torch.ones_like(left[:1]), (1 - left[:-1]) / (1 - left[1:])])
-    return _walk(network, x, betas, share.sqrt().reshape(-1, *[1] * x.ndim) * noise)
+    return _walk(network, x, betas, share.sqrt().reshape(-1, *[1] * x.ndim).to(noise.dtype) * noise)
 
 
 def noise_in_the_order_of_the_loop(network, x, betas, noise):
