@@ -35,7 +35,7 @@ class Thresholds(NamedTuple):
 
 
 REAL = Thresholds(frechet=40.0, spectrum=8.0, agreement=0.4, lost=6.0, clouds=3.5)
-BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.7)
+BUNDLED = Thresholds(frechet=40.0, spectrum=6.0, agreement=0.6, lost=6.0, clouds=1.65)
 
 
 def half(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from diffusion_lab.denoisers import evaluating, modules_of
 from diffusion_lab.discrete.process import DiscreteProcess, draw
+from diffusion_lab.errors import PieceError
 from diffusion_lab.levels import Level
 from diffusion_lab.samplers.loop import Context, Step, asks_itself
 
@@ -21,10 +22,19 @@ def token_denoiser(
     """(x (B, cells), level) -> p(x0 | x), (B, cells, categories), from a network that outputs logits.
 
     A cell that is not masked is known for certain (Sahoo et al. 2024, section 3.2.3, "carry-over unmasking").
+
+    Raises:
+        PieceError: when it is asked about another number of samples than `cond` is for.
     """
     modules = modules_of(network)
 
     def denoise(x: Tensor, level: Level) -> Tensor:
+        for name, value in (cond or {}).items():
+            if len(value) != len(x):
+                raise PieceError(
+                    f"the condition {name!r} is for {len(value)} samples, and {len(x)} are asked about; with masks, "
+                    "`ancestral` asks about those alone in which a cell opens, so it takes no conditions"
+                )
         with evaluating(modules):
             p_x0 = network(x, level.t.flatten().expand(len(x)).float(), **(cond or {})).float().softmax(dim=-1)
         if process.kind == "uniform":

@@ -34,12 +34,11 @@ def image_covariance(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C,) and covariance (C, 2 H - 1, 2 H - 1) of pixels so far apart, over all of images (N, C, H, H).
 
     Entry [c, H - 1 + dy, H - 1 + dx] belongs to pixels dy rows and dx columns apart. Every pair of pixels that an image
-    has counts once. For a field without a preferred place the estimate is nearly unbiased: it takes the mean from the
-    same images, and is a little too small if there are only a few.
+    has counts once, and from many images of a field without a preferred place the estimate is nearly unbiased.
 
-    An estimate like that need be no covariance at all, and guesses made with it can be off by any amount. So what is
-    negative in its spectrum is set to zero, which makes it one: the variance grows by what was taken away, the less
-    the more images there are (Wood & Chan 1994, section 4, who do so to simulate a field).
+    From a few images such an estimate need be no covariance at all, and guesses made with it can be off by any amount.
+    So what is negative in its spectrum is set to zero, which makes it one; the variance grows by what was taken away
+    (as in the approximate simulation of fields, Wood & Chan 1994).
     """
     values = as_double(images)
     mean = values.mean(dim=(0, 2, 3))

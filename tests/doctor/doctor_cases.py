@@ -135,11 +135,11 @@ EXPECTED: dict[str, dict[str, str]] = {
         **_all("trained-for-another", "compares with the data"),
     },
     "v_loss": {
-        **_all("wrong-target", "data and noise swapped", "square of the mean"),
-        **_all("trained-for-another", "velocity of the straight path"),
         **_all("wrong-target", "v with the other sign", "sum for difference", "coefficients swapped"),
+        **_all("wrong-target", "data and noise swapped", "square of the mean"),
         **_all("wrong-target", "v of the noisy data", "missing roots"),
         **_all("trained-for-another", "compares with the noise", "compares with the data"),
+        **_all("trained-for-another", "velocity of the straight path"),
         **_all("clean-input", "clean input"),
         **_all("summed", "sum over entries"),
         **_all("wrong-axis", "factors along the last axis"),

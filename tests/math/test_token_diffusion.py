@@ -357,6 +357,15 @@ def test_token_denoiser_is_a_softmax_and_restores_the_mode():
     assert network.training and network[1].training and not p.requires_grad
 
 
+def test_conditions_for_another_number_of_samples_are_refused():
+    process, n = DiscreteProcess("absorbing", K), 20
+    denoise = token_denoiser(lambda x, t, labels: torch.zeros(*x.shape, K), process, {"labels": torch.zeros(n)})
+    start = process.start((n, 4), torch.rand(n, 4, generator=seeded()))
+    assert denoise(start, at(0.5)).shape == (n, 4, K)
+    with pytest.raises(PieceError, match=r"'labels' is for 20 samples, and \d+ are asked about"):
+        samplers.sample(denoise, SCHEDULE, ancestral(process), start, steps=50, generator=seeded(1))
+
+
 def test_a_revealed_cell_is_known_for_certain():
     def network(x, t):
         return torch.zeros(*x.shape, 3)
